@@ -18,8 +18,13 @@
 //! - [`recovery`] compares progress and watermark and says what a crash left to do;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
+pub mod cause;
+pub mod decision;
+pub mod descriptor;
+pub mod envelope;
 pub mod fault;
 pub mod frame;
+pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod record;

@@ -1,0 +1,233 @@
+//! What a plugin is asked about: a message, or a timer that is due; and which route and task it is for.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::descriptor::{Descriptor, TaskIdSource};
+use crate::envelope::{self, utf8_header, Envelope, Undecodable};
+use crate::record::{Message, Position};
+use crate::task::{InvalidTaskId, TaskId};
+use crate::trace::{Trace, TraceHint};
+
+/// A topic, and optionally a task type, whose messages one plugin decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Its stable name: `<logical topic>` or `<logical topic>/<task type>`.
+    pub name: String,
+    /// The topic's name as plugins know it.
+    pub logical_topic: String,
+    /// The topic's name on the broker.
+    pub topic: String,
+    /// Only messages of this type, if given.
+    pub task_type: Option<String>,
+    /// The type of messages that name none.
+    pub default_task_type: String,
+}
+
+/// A task's cause, ready to be decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cause {
+    /// What happened.
+    pub source: Source,
+    /// The task it is for.
+    pub task_id: TaskId,
+    /// The type that a task created by it gets.
+    pub task_type: Arc<str>,
+    /// Number of its route in the host's table.
+    pub route: usize,
+    /// What a plugin takes for now: the record's timestamp, or the time a timer was due.
+    pub at: i64,
+    /// What must be unique and repeatable grows from it.
+    pub seed: Uuid,
+    /// The trace it belongs to, and the span in which it is decided.
+    pub trace: Trace,
+    /// Set if it waited in Postgres.
+    pub waited: Option<Waited>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A record that decoded.
+    Message {
+        /// The record as it came.
+        message: Arc<Message>,
+        /// Its decoded form.
+        envelope: Box<Envelope>,
+    },
+    /// A timer of the task.
+    Timer(Timer),
+}
+
+/// A timer that was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Its name within the task.
+    pub name: String,
+    /// When it is due, in milliseconds since 1970.
+    pub due: i64,
+    /// What it brings back: JSON text.
+    pub data: String,
+    /// The record whose decision set it.
+    pub set_by: Position,
+    /// The trace that it goes on with.
+    pub trace: Trace,
+}
+
+/// What the wakeup row says of a cause that waited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waited {
+    /// The row.
+    pub wakeup: Uuid,
+    /// How often the cause was decided before.
+    pub attempt: i32,
+    /// When it began to wait, in milliseconds since 1970.
+    pub since: i64,
+}
+
+/// A cause as stored: in a wakeup, and beside each task event so that it can be decided again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Stored {
+    /// A record as it came.
+    Message(Message),
+    /// A timer.
+    Timer(Timer),
+}
+
+/// The format that [`Stored::encode`] writes.
+const FORMAT: u8 = 1;
+
+impl Stored {
+    /// One byte with the format's number, then postcard.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+    }
+
+    /// Reads the stored form back; none if it is damaged or of another format.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl Cause {
+    /// The record it comes from: itself, or the one whose decision set the timer.
+    pub fn position(&self) -> &Position {
+        match &self.source {
+            Source::Message { message, .. } => &message.position,
+            Source::Timer(timer) => &timer.set_by,
+        }
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.source {
+            Source::Message { message, .. } => Stored::Message(Message::clone(message)).encode(),
+            Source::Timer(timer) => Stored::Timer(timer.clone()).encode(),
+        }
+    }
+
+    /// How often it was decided before.
+    pub fn attempt(&self) -> i32 {
+        self.waited.as_ref().map_or(0, |waited| waited.attempt)
+    }
+
+    /// Whether it is a record of the log, and so has an outcome to be counted.
+    pub fn is_message(&self) -> bool {
+        matches!(self.source, Source::Message { .. })
+    }
+}
+
+/// The number of the route that a message takes: the one of its type, else the one for all types.
+///
+/// # Errors
+/// If its type has no route on this topic.
+pub fn route_of(routes: &[Route], topic: &str, envelope: &Envelope) -> Result<usize, Undecodable> {
+    let named = envelope.meta.task_type.as_deref().or(envelope.meta.request_type.as_deref());
+    let here = || routes.iter().enumerate().filter(|(_, route)| route.topic == topic);
+    let typed = here().find(|(_, route)| match (&route.task_type, named) {
+        (Some(wanted), Some(named)) => wanted == named,
+        (Some(wanted), None) => *wanted == route.default_task_type,
+        (None, _) => false,
+    });
+    let found = typed.or_else(|| here().find(|(_, route)| route.task_type.is_none()));
+    found.map(|(number, _)| number).ok_or_else(|| {
+        let reason = match named {
+            Some(_) => "no route of this topic takes the message's task type",
+            None => "the message names no task type and no route of this topic has a default",
+        };
+        Undecodable::new("unknown-task-type", reason)
+    })
+}
+
+/// Makes a cause of a record: decodes it, finds its route and its task.
+///
+/// `descriptor` answers for a route's number what its plugin says of itself, `trace` makes a trace of what
+/// the record says.
+///
+/// # Errors
+/// Why it can't be decided: a dead letter.
+pub fn of_message(
+    message: &Arc<Message>,
+    routes: &[Route],
+    topic_id: Uuid,
+    descriptor: impl Fn(usize) -> Arc<Descriptor>,
+    trace: impl Fn(&TraceHint) -> Trace,
+) -> Result<Cause, Undecodable> {
+    let envelope = envelope::decode(message)?;
+    let route = route_of(routes, &message.position.topic, &envelope)?;
+    let seed = message.position.seed(topic_id);
+    let task_id = task_id(message, &envelope, &descriptor(route).task_id, seed)?;
+    let meta = &envelope.meta;
+    let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());
+    let task_type = task_type.unwrap_or(&routes[route].default_task_type);
+    if !crate::descriptor::is_name(task_type) {
+        return Err(Undecodable::new("invalid-task-type", "the task type is empty or longer than 64 characters"));
+    }
+    Ok(Cause {
+        task_id,
+        task_type: task_type.into(),
+        route,
+        at: message.timestamp,
+        seed,
+        trace: trace(&envelope.trace),
+        waited: None,
+        source: Source::Message { message: message.clone(), envelope: Box::new(envelope) },
+    })
+}
+
+fn task_id(
+    message: &Message,
+    envelope: &Envelope,
+    sources: &[TaskIdSource],
+    seed: Uuid,
+) -> Result<TaskId, Undecodable> {
+    let invalid = |error: InvalidTaskId| Undecodable::new("invalid-task-id", error.to_string());
+    let no_text = || Undecodable::new("invalid-task-id", "the task id is not a text");
+    for source in sources {
+        let found = match source {
+            TaskIdSource::Body(pointer) => match envelope.parsed.pointer(pointer) {
+                None | Some(serde_json::Value::Null) => None,
+                Some(value) => Some(value.as_str().ok_or_else(no_text)?.to_owned()),
+            },
+            TaskIdSource::Envelope(name) => envelope.headers.get(name).cloned(),
+            TaskIdSource::Header(name) => match message.header(name) {
+                None => None,
+                Some(_) => Some(utf8_header(message, name).ok_or_else(no_text)?.to_owned()),
+            },
+            TaskIdSource::Key => match message.key.as_deref() {
+                None | Some([]) => None,
+                Some(key) => Some(std::str::from_utf8(key).map_err(|_| no_text())?.to_owned()),
+            },
+            TaskIdSource::Position => Some(seed.to_string()),
+        };
+        if let Some(text) = found {
+            return TaskId::new(text).map_err(invalid);
+        }
+    }
+    Err(Undecodable::new("task-id-missing", "the message names no task, in none of the places its plugin looks"))
+}
