@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::descriptor::{Descriptor, TaskIdSource};
-use crate::envelope::{self, utf8_header, Envelope, Undecodable};
+use crate::envelope::{self, Envelope, Undecodable, utf8_header};
 use crate::record::{Message, Position};
 use crate::task::{InvalidTaskId, TaskId};
 use crate::trace::{Trace, TraceHint};
@@ -147,8 +147,17 @@ impl Cause {
 /// # Errors
 /// If its type has no route on this topic.
 pub fn route_of(routes: &[Route], topic: &str, envelope: &Envelope) -> Result<usize, Undecodable> {
-    let named = envelope.meta.task_type.as_deref().or(envelope.meta.request_type.as_deref());
-    let here = || routes.iter().enumerate().filter(|(_, route)| route.topic == topic);
+    let named = envelope
+        .meta
+        .task_type
+        .as_deref()
+        .or(envelope.meta.request_type.as_deref());
+    let here = || {
+        routes
+            .iter()
+            .enumerate()
+            .filter(|(_, route)| route.topic == topic)
+    };
     let typed = here().find(|(_, route)| match (&route.task_type, named) {
         (Some(wanted), Some(named)) => wanted == named,
         (Some(wanted), None) => *wanted == route.default_task_type,
@@ -186,7 +195,10 @@ pub fn of_message(
     let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());
     let task_type = task_type.unwrap_or(&routes[route].default_task_type);
     if !crate::descriptor::is_name(task_type) {
-        return Err(Undecodable::new("invalid-task-type", "the task type is empty or longer than 64 characters"));
+        return Err(Undecodable::new(
+            "invalid-task-type",
+            "the task type is empty or longer than 64 characters",
+        ));
     }
     Ok(Cause {
         task_id,
@@ -196,7 +208,10 @@ pub fn of_message(
         seed,
         trace: trace(&envelope.trace),
         waited: None,
-        source: Source::Message { message: message.clone(), envelope: Box::new(envelope) },
+        source: Source::Message {
+            message: message.clone(),
+            envelope: Box::new(envelope),
+        },
     })
 }
 
@@ -229,5 +244,8 @@ fn task_id(
             return TaskId::new(text).map_err(invalid);
         }
     }
-    Err(Undecodable::new("task-id-missing", "the message names no task, in none of the places its plugin looks"))
+    Err(Undecodable::new(
+        "task-id-missing",
+        "the message names no task, in none of the places its plugin looks",
+    ))
 }
