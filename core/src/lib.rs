@@ -29,6 +29,7 @@ pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod outcome;
+pub mod partition;
 pub mod record;
 pub mod recovery;
 pub mod retry;
