@@ -96,6 +96,21 @@ impl DeadLetter {
         }
     }
 
+    /// The record for a topic that doesn't take it whole: without value and original headers, which
+    /// stay in the row, and with a header that says so.
+    pub fn record_without_value(&self, topic: &str, group: &str) -> Record {
+        let mut record = self.record(topic, group);
+        record.value = None;
+        record
+            .headers
+            .retain(|(name, _)| name.starts_with(CONNECT) || name.starts_with(OWN));
+        record
+            .headers
+            .retain(|(name, _)| !name.ends_with("stacktrace"));
+        set_header(&mut record.headers, &format!("{OWN}truncated"), "true");
+        record
+    }
+
     /// Kafka Connect's headers. The coordinates of an earlier failure stay: a message that went through
     /// another dead letter topic keeps its origin.
     fn connect_headers(

@@ -148,6 +148,11 @@ impl Partition {
         &self.doing
     }
 
+    /// A batch was committed: the next trouble is a new one.
+    pub fn succeeded(&mut self) {
+        self.attempt = 0;
+    }
+
     /// Takes what happened and answers what to do next.
     pub fn handle(&mut self, event: Event) -> Action {
         let next = match event {

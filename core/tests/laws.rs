@@ -137,6 +137,7 @@ fn settings() -> Arc<Settings> {
             delay_min: Duration::from_millis(1),
             delay_max: Duration::from_secs(60),
         },
+        record_bytes_max: Arc::default(),
     })
 }
 
@@ -214,7 +215,7 @@ impl World {
             let cause = match cause(message) {
                 Ok(cause) => cause,
                 Err(why) => {
-                    fold.undecodable(message, &why);
+                    fold.undecodable(message, &why, None);
                     continue;
                 }
             };

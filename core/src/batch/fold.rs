@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::publish;
 use super::{Decider, Postponed, Settings, Wakeup, WakeupKind, WriteSet};
-use crate::cause::{Cause, Source, Timer};
+use crate::cause::{Cause, Source, Timer, Waited};
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
@@ -87,7 +87,12 @@ impl Fold {
     }
 
     /// Takes a record that is no cause: a dead letter.
-    pub fn undecodable(&mut self, message: &Arc<Message>, why: &Undecodable) -> Outcome {
+    pub fn undecodable(
+        &mut self,
+        message: &Arc<Message>,
+        why: &Undecodable,
+        waited: Option<&Waited>,
+    ) -> Outcome {
         let letter = DeadLetter {
             id: derived_id(message.position.seed(self.settings.topic_id), "dead-letter"),
             message: message.clone(),
@@ -102,7 +107,8 @@ impl Fold {
             failed_at: self.now,
         };
         self.dead_letter(letter);
-        self.count("", Outcome::DeadLetter, false)
+        self.out.done.extend(waited.map(|waited| waited.wakeup));
+        self.count("", Outcome::DeadLetter, waited.is_some())
     }
 
     /// Takes a cause that waits behind an earlier one of its task.
@@ -142,7 +148,7 @@ impl Fold {
                     Decision::Apply(transition) => self.apply(cause, decider, transition)?,
                     Decision::Ignore { .. } => Outcome::Ignored,
                     Decision::Reject { code, reason } => {
-                        self.give_up(cause, decider, code, reason, None)
+                        self.give_up(cause, decider, code, &reason, None)
                     }
                     Decision::Defer { reason, delay } => {
                         return Ok(self.defer(cause, decider, &reason, delay));
@@ -217,7 +223,7 @@ impl Fold {
             updated_at: cause.at,
         };
         let mut records = Vec::with_capacity(transition.events.len() + transition.messages.len());
-        let events = self.events(cause, decider, &transition, from, &after);
+        let events = self.events(cause, decider, &transition, from.as_ref(), &after);
         for event in &events {
             records.push(publish::task_event(
                 event,
@@ -235,6 +241,14 @@ impl Fold {
                 return Err(Fault::new(Kind::UndeclaredTopic, reason));
             };
             records.push(publish::outgoing(message, topic, cause, &after));
+        }
+        if let Some(record) = records.iter().find(|record| !self.settings.fits(record)) {
+            let reason = format!(
+                "a record of {} bytes is more than the topic `{}` takes",
+                record.size(),
+                record.topic
+            );
+            return Err(Fault::new(Kind::AnswerTooLarge, reason));
         }
         for order in transition.timers {
             self.timer(cause, decider, &after, order);
@@ -263,7 +277,7 @@ impl Fold {
         cause: &Cause,
         decider: &Decider,
         transition: &Transition,
-        from: Option<Arc<str>>,
+        from: Option<&Arc<str>>,
         after: &Task,
     ) -> Vec<TaskEvent> {
         let bytes: Arc<[u8]> = cause.encode().into();
@@ -274,7 +288,7 @@ impl Fold {
                 version: after.version,
                 number,
                 kind: event.kind.clone(),
-                from: from.clone(),
+                from: from.cloned(),
                 to: after.status.clone(),
                 data: event.data.clone(),
                 at: cause.at,
@@ -333,8 +347,13 @@ impl Fold {
         let too_often = i64::from(tries) > i64::from(limits.attempts_max);
         if too_often || age > millis(limits.age_max) {
             let reason = format!("it waited for {age} ms and {tries} decisions: {reason}");
-            let outcome =
-                self.give_up(cause, decider, "deferred-too-long".to_owned(), reason, None);
+            let outcome = self.give_up(
+                cause,
+                decider,
+                "deferred-too-long".to_owned(),
+                &reason,
+                None,
+            );
             return self.finish_cause(cause, decider, outcome);
         }
         let delay = retry::doubled(
@@ -402,7 +421,7 @@ impl Fold {
         cause: &Cause,
         decider: &Decider,
         code: String,
-        reason: String,
+        reason: &str,
         backtrace: Option<String>,
     ) -> Outcome {
         let message = match &cause.source {
@@ -413,7 +432,7 @@ impl Fold {
             id: letter_id(cause),
             message,
             code,
-            reason: decision::clean(&reason),
+            reason: decision::clean(reason),
             backtrace: backtrace.map(|text| text.replace('\0', "\u{fffd}")),
             stage: Stage::Decide,
             attempts: cause.attempt() + 1,
@@ -426,9 +445,16 @@ impl Fold {
     }
 
     fn dead_letter(&mut self, letter: DeadLetter) {
-        self.out
-            .records
-            .push(letter.record(&self.settings.dead_letter_topic, &self.settings.group));
+        let Settings {
+            dead_letter_topic,
+            group,
+            ..
+        } = &*self.settings;
+        let mut record = letter.record(dead_letter_topic, group);
+        if !self.settings.fits(&record) {
+            record = letter.record_without_value(dead_letter_topic, group);
+        }
+        self.out.records.push(record);
         self.out.dead_letters.push(letter);
     }
 }

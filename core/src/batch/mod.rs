@@ -36,6 +36,22 @@ pub struct Settings {
     pub dead_letter_topic: Arc<str>,
     /// How long a cause may wait.
     pub deferral: Deferral,
+    /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
+    /// that isn't here takes anything.
+    pub record_bytes_max: Arc<BTreeMap<String, usize>>,
+}
+
+impl Settings {
+    /// Whether the record fits its topic. Kafka counts the whole record batch, so its headers and each
+    /// record's own framing are allowed for.
+    pub fn fits(&self, record: &Record) -> bool {
+        const BATCH_OVERHEAD: usize = 512;
+        const HEADER_OVERHEAD: usize = 16;
+        let size = record.size() + BATCH_OVERHEAD + HEADER_OVERHEAD * record.headers.len();
+        self.record_bytes_max
+            .get(&record.topic)
+            .is_none_or(|max| size <= *max)
+    }
 }
 
 /// How long and how often a cause may wait.
