@@ -411,7 +411,7 @@ impl Fold {
             cause,
             decider,
             fault.kind.code().to_owned(),
-            fault.reason,
+            &fault.reason,
             fault.backtrace,
         )
     }
