@@ -22,8 +22,8 @@ pub struct Route {
     pub topic: String,
     /// Only messages of this type, if given.
     pub task_type: Option<String>,
-    /// The type of messages that name none.
-    pub default_task_type: String,
+    /// The type of messages that name none, if they may.
+    pub default_task_type: Option<String>,
 }
 
 /// A task's cause, ready to be decided.
@@ -160,7 +160,7 @@ pub fn route_of(routes: &[Route], topic: &str, envelope: &Envelope) -> Result<us
     };
     let typed = here().find(|(_, route)| match (&route.task_type, named) {
         (Some(wanted), Some(named)) => wanted == named,
-        (Some(wanted), None) => *wanted == route.default_task_type,
+        (Some(wanted), None) => Some(wanted) == route.default_task_type.as_ref(),
         (None, _) => false,
     });
     let found = typed.or_else(|| here().find(|(_, route)| route.task_type.is_none()));
@@ -193,7 +193,10 @@ pub fn of_message(
     let task_id = task_id(message, &envelope, &descriptor(route).task_id, seed)?;
     let meta = &envelope.meta;
     let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());
-    let task_type = task_type.unwrap_or(&routes[route].default_task_type);
+    let task_type = task_type.or(routes[route].default_task_type.as_deref()).ok_or_else(|| {
+        let reason = "the message names no task type and its route has no default";
+        Undecodable::new("task-type-missing", reason)
+    })?;
     if !crate::descriptor::is_name(task_type) {
         return Err(Undecodable::new(
             "invalid-task-type",

@@ -161,7 +161,7 @@ fn cause(message: &Arc<Message>) -> Result<Cause, taskhost_core::envelope::Undec
         logical_topic: "in".into(),
         topic: "in".into(),
         task_type: None,
-        default_task_type: "thing".into(),
+        default_task_type: Some("thing".into()),
     }];
     let trace = Trace {
         trace_id: "1".repeat(32),
