@@ -1,1 +1,3 @@
-//! x
+//! taskhost: tasks as events.
+
+pub mod config;

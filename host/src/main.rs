@@ -1,2 +1,2 @@
-//! x
+//! The `taskhost` command.
 fn main() {}
