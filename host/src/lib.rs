@@ -1,3 +1,5 @@
 //! taskhost: tasks as events.
 
+pub mod admin;
 pub mod config;
+pub mod telemetry;
