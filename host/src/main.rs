@@ -1,2 +1,10 @@
-//! The `taskhost` command.
-fn main() {}
+//! The `taskhost` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use taskhost::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -4,14 +4,15 @@
 //! "never" both work. The two `…_duration_seconds` gauges are means of the last minute; histograms of the same
 //! things stand beside them.
 
+mod build;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
+
+use build::{counters, gauges, histogram, means, registered};
 
 use super::window::Window;
 use super::{exposition, names};
@@ -484,36 +485,6 @@ fn window<'a>(
 
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
-}
-
-fn means(registry: &Registry, name: &str, help: &str) -> GaugeVec {
-    registered(registry, GaugeVec::new(Opts::new(name, help), &["topic"]))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    registered(registry, Histogram::with_opts(options))
-}
-
-/// Adds a metric to the registry. Names and labels are constants, so an error is a mistake of ours that
-/// every test would show.
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> C {
-    let metric = made.unwrap_or_else(|error| unreachable!("a legal metric: {error}"));
-    registry
-        .register(Box::new(metric.clone()))
-        .unwrap_or_else(|error| unreachable!("a metric of its own name: {error}"));
-    metric
 }
 
 #[cfg(test)]
