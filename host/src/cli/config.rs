@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{EXIT_CODES, Failure, Global, Output};
+use crate::config::value::MASK;
 use crate::config::{Config, Loaded};
 
 /// Show the configuration in force, and where each value came from; secrets are masked.
@@ -60,7 +61,7 @@ fn lines(loaded: &Loaded) -> String {
             "taskType": route.task_type,
             "defaultTaskType": route.default_task_type,
             "file": loaded.config.plugins.file(&route.plugin).display().to_string(),
-            "config": route.config,
+            "config": masked(&route.config),
             "origin": route.origin.to_string(),
         })
     });
@@ -69,6 +70,24 @@ fn lines(loaded: &Loaded) -> String {
         .chain(routes)
         .map(|line| format!("{line}\n"))
         .collect()
+}
+
+/// A plugin's configuration as it may be shown: a plugin needs no secret, but somebody may have given it one.
+fn masked(config: &Value) -> Value {
+    const SECRETS: [&str; 3] = ["password", "secret", "token"];
+    match config {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| {
+                let lower = name.to_ascii_lowercase();
+                let secret = SECRETS.iter().any(|word| lower.contains(word));
+                let shown = if secret { MASK.into() } else { masked(value) };
+                (name.clone(), shown)
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(masked).collect(),
+        other => other.clone(),
+    }
 }
 
 fn tables(loaded: &Loaded) -> String {
@@ -136,6 +155,13 @@ mod tests {
             assert!(text.lines().any(|each| each == line), "{line} in\n{text}");
         }
         assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_in_a_plugins_configuration_is_masked() {
+        let config = json!({ "limit": 1, "api": [{ "authToken": "hunter2", "url": "x" }] });
+        let shown = json!({ "limit": 1, "api": [{ "authToken": "***", "url": "x" }] });
+        assert_eq!(masked(&config), shown);
     }
 
     #[test]

@@ -15,7 +15,10 @@ const DEV_FILE: &str = ".taskhost/dev.env";
 /// # Errors
 /// A wrong configuration, if it comes to that.
 pub fn host_url(flag: Option<&str>, global: &Global) -> Result<String, Failure> {
-    let named = flag.filter(|url| !url.is_empty()).map(str::to_owned);
+    let named = flag
+        .map(str::to_owned)
+        .or_else(|| std::env::var(URL_VARIABLE).ok())
+        .filter(|url| !url.is_empty());
     let url = match named.or_else(|| from_dev(Path::new(DEV_FILE))) {
         Some(url) => url,
         None => format!("http://{}", reachable(global.load()?.config.http.addr)),

@@ -16,7 +16,7 @@ mod task;
 mod test_kafka;
 mod test_task_updates;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -42,8 +42,8 @@ pub struct Cli {
 /// What every subcommand understands.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// The configuration's file; ./taskhost.toml if it is there.
-    #[arg(long, global = true, value_name = "PATH", env = CONFIG_VARIABLE)]
+    /// The configuration's file; else TASKHOST_CONFIG, else ./taskhost.toml if it is there.
+    #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
 }
 
@@ -101,16 +101,13 @@ impl Cli {
 impl Global {
     /// The file to read: the named one, else `taskhost.toml` if it is in the working directory.
     #[must_use]
-    pub fn config_file(&self) -> Option<&Path> {
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
         // An empty variable counts as not set, as everywhere.
-        match self
-            .config
-            .as_deref()
-            .filter(|path| !path.as_os_str().is_empty())
-        {
-            Some(path) => Some(path),
-            None => Some(Path::new(DEFAULT_FILE)).filter(|path| path.is_file()),
-        }
+        self.config
+            .clone()
+            .or_else(|| variable().filter(|path| !path.as_os_str().is_empty()))
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()))
     }
 
     /// The configuration of this process' environment and file.
@@ -122,7 +119,7 @@ impl Global {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Config::load(self.config_file(), env)
+        Config::load(self.config_file().as_deref(), env)
     }
 }
 

@@ -8,7 +8,6 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::{EXIT_CODES, Failure, Global, Output, host_url};
-use crate::config::URL_VARIABLE;
 
 /// What can be done with plugins.
 #[derive(Debug, Subcommand)]
@@ -21,8 +20,8 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
 pub(super) struct List {
-    /// The host's HTTP API; that of a running `taskhost dev`, or of the configuration, without one.
-    #[arg(long, value_name = "URL", env = URL_VARIABLE)]
+    /// The host's HTTP API; else TASKHOST_URL, that of a running `taskhost dev`, that of the configuration.
+    #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     output: Output,

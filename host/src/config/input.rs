@@ -38,6 +38,13 @@ impl Origins {
             .map(|row| &row.origin)
     }
 
+    /// Shows what a setting comes to whose default depends on others.
+    pub(super) fn show(&mut self, key: &str, value: &str) {
+        if let Some(row) = self.0.iter_mut().find(|row| row.setting.key == key) {
+            value.clone_into(&mut row.value);
+        }
+    }
+
     /// Whether somebody set the setting of this key.
     #[must_use]
     pub fn is_set(&self, key: &str) -> bool {

@@ -128,6 +128,8 @@ impl Config {
             .unwrap_or_default();
         input::environment(&mut input, &table, env);
         let kafka = Kafka::read(&mut input);
+        let prefix = kafka.transactional_prefix();
+        input.origins.show("kafka.transactional_id_prefix", prefix);
         let topics = Topics::read(&mut input, &extras);
         let config = Self {
             kafka,

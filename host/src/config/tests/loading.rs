@@ -79,7 +79,7 @@ fn unknown_variables_with_our_prefixes_are_warnings() {
     expect![[r#"
         [
             "the environment variable KAFKA_BROKER is none of taskhost's and has no effect, did you mean KAFKA_BROKERS?",
-            "the environment variable KAFKA_PORT is none of taskhost's and has no effect, did you mean KAFKA_ACKS?",
+            "the environment variable KAFKA_PORT is none of taskhost's and has no effect",
         ]
     "#]]
     .assert_debug_eq(&loaded.warnings);
@@ -108,6 +108,16 @@ fn settings_without_effect_and_unsafe_ones_are_warnings() {
         ]
     "#]]
     .assert_debug_eq(&[off.warnings, unsafe_tls.warnings].concat());
+}
+
+#[test]
+fn a_default_that_depends_on_another_setting_is_shown_as_it_comes_out() {
+    let loaded = good("", &["KAFKA_GROUP_ID=g"]);
+    let shown = loaded
+        .origins
+        .iter()
+        .find(|row| row.setting.key == "kafka.transactional_id_prefix");
+    assert_eq!(shown.map(|row| row.value.as_str()), Some("g"));
 }
 
 #[test]
