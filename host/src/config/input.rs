@@ -78,7 +78,7 @@ impl Input {
             .remove(setting.key)
             .unwrap_or_else(|| (setting.default.to_owned(), Origin::Default));
         let value = parse::<T>(setting, &text).unwrap_or_else(|reason| {
-            let shown = if setting.secret || text.contains('@') {
+            let shown = if T::HIDDEN_IF_MALFORMED {
                 MASK
             } else {
                 text.trim()

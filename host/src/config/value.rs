@@ -16,6 +16,8 @@ pub trait Value: Sized {
     const KIND: &'static str;
     /// Whether the value must not be shown, not even in part.
     const SECRET: bool = false;
+    /// Whether a text that is refused may hold a secret, so that no complaint repeats it.
+    const HIDDEN_IF_MALFORMED: bool = Self::SECRET;
 
     /// Reads the value, or says what is wrong with the text without repeating it.
     fn parse(text: &str) -> Result<Self, String>;
@@ -164,6 +166,7 @@ impl Value for SocketAddr {
 impl<T: Value> Value for Option<T> {
     const KIND: &'static str = T::KIND;
     const SECRET: bool = T::SECRET;
+    const HIDDEN_IF_MALFORMED: bool = T::HIDDEN_IF_MALFORMED;
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
@@ -258,6 +261,7 @@ impl fmt::Debug for DatabaseUrl {
 
 impl Value for DatabaseUrl {
     const KIND: &'static str = "URL";
+    const HIDDEN_IF_MALFORMED: bool = true;
 
     fn parse(text: &str) -> Result<Self, String> {
         const FORM: &str = "expected postgres://user:password@host:5432/database";

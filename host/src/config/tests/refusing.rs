@@ -21,7 +21,7 @@ messages_max = { a = 1 }
     let env = [
         "KAFKA_ACKS=1",
         "KAFKA_HEARTBEAT_INTERVAL=20000",
-        "DATABASE_URL=postgres//u:hunter2@db",
+        "DATABASE_URL=hunter2",
         "KAFKA_MAX_IN_FLIGHT=0",
     ];
     expect![[r#"
