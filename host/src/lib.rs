@@ -1,1 +1,6 @@
-//! x
+//! taskhost: tasks as events.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod telemetry;
