@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 use crate::bindings::taskhost::plugin::types;
 use crate::{Context, Decision, Description, Plugin, Rejection, Task, Wakeup, decision, json};
 
+#[cfg(test)]
+mod tests;
+
 /// Reads and checks a configuration, and describes the plugin under it.
 ///
 /// # Errors

@@ -12,11 +12,11 @@ const FIELD_CHARS_MAX: usize = 100;
 /// A sentence that names the field, without its value.
 pub(crate) fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     // The quick way first: only what fails is read again with its path.
-    serde_json::from_str(json).or_else(|plain| {
+    serde_json::from_str(json).map_err(|plain| {
         let mut reader = serde_json::Deserializer::from_str(json);
         match serde_path_to_error::deserialize::<_, T>(&mut reader) {
             // Only text behind the document is left to be wrong.
-            Ok(_) => Err(what(&plain)),
+            Ok(_) => what(&plain),
             Err(error) => {
                 let path: String = error
                     .path()
@@ -25,11 +25,11 @@ pub(crate) fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
                     .take(FIELD_CHARS_MAX)
                     .collect();
                 let what = what(error.inner());
-                Err(if path == "." {
+                if path == "." {
                     what
                 } else {
                     format!("field `{path}`: {what}")
-                })
+                }
             }
         }
     })

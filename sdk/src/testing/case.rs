@@ -20,7 +20,6 @@ const NOW_MS: i64 = 1_704_067_200_000;
     clippy::needless_pass_by_value,
     reason = "bodies are written in place with `json!`"
 )]
-#[must_use]
 pub fn message(body: impl Serialize) -> Case {
     let body = serde_json::to_string(&body).expect("a body can be written as JSON");
     Case::new(types::Cause::Message(types::Message {
@@ -54,7 +53,6 @@ pub fn message(body: impl Serialize) -> Case {
     clippy::needless_pass_by_value,
     reason = "data is written in place with `json!`"
 )]
-#[must_use]
 pub fn wakeup(name: &str, data: impl Serialize) -> Case {
     Case::new(types::Cause::Wakeup(types::Wakeup {
         cause: 0,
@@ -280,7 +278,7 @@ impl Case {
         })
     }
 
-    /// The cause as the host would hand it over.
+    /// The cause as the host hands it over, for tests of the fold itself.
     #[cfg(test)]
     pub(crate) fn into_cause(self) -> types::Cause {
         self.cause
