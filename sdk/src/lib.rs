@@ -119,3 +119,8 @@ macro_rules! export {
         };
     };
 }
+
+/// The guide's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+struct Guide;

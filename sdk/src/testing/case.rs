@@ -16,10 +16,6 @@ const NOW_MS: i64 = 1_704_067_200_000;
 /// # Panics
 ///
 /// When the body can't be written as JSON.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "bodies are written in place with `json!`"
-)]
 pub fn message(body: impl Serialize) -> Case {
     let body = serde_json::to_string(&body).expect("a body can be written as JSON");
     Case::new(types::Cause::Message(types::Message {
@@ -49,10 +45,6 @@ pub fn message(body: impl Serialize) -> Case {
 /// # Panics
 ///
 /// When the data can't be written as JSON.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "data is written in place with `json!`"
-)]
 pub fn wakeup(name: &str, data: impl Serialize) -> Case {
     Case::new(types::Cause::Wakeup(types::Wakeup {
         cause: 0,
@@ -69,10 +61,6 @@ pub fn wakeup(name: &str, data: impl Serialize) -> Case {
 /// # Panics
 ///
 /// When the data can't be written as JSON.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "data is written in place with `json!`"
-)]
 #[must_use]
 pub fn task(id: &str, status: &str, data: impl Serialize) -> Task {
     Task::new(types::Task {
@@ -203,15 +191,14 @@ impl Case {
     ///
     /// When the configuration is refused, the description is inconsistent, the two answers differ, or the
     /// answer isn't covered by the description.
-    #[must_use]
     pub fn decide<P: Plugin>(mut self) -> Answer {
         let description = component::describe::<P>(&self.config).expect("a good configuration");
         let descriptor = description.descriptor();
         check::descriptor(descriptor);
-        if let types::Cause::Message(message) = &mut self.cause {
-            if message.topic.is_empty() {
-                message.topic = descriptor.consumes.first().cloned().unwrap_or_default();
-            }
+        if let types::Cause::Message(message) = &mut self.cause
+            && message.topic.is_empty()
+        {
+            message.topic = descriptor.consumes.first().cloned().unwrap_or_default();
         }
 
         let Some(id) = self.find_task_id(descriptor) else {

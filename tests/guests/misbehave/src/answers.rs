@@ -6,8 +6,10 @@ use taskhost_sdk::bindings::taskhost::plugin::types::{
     Deferral, Event, Outgoing, Rejection, Transition,
 };
 
-/// Larger than any limit on an answer.
+/// Larger than any limit on memory.
 const HUGE_BYTES: usize = 100_000_000;
+/// Larger than the limit on an answer, and fits the memory.
+const LARGE_BYTES: usize = 20_000_000;
 /// Larger than any limit on a text.
 const LONG_BYTES: usize = 1_000_000;
 /// Deeper than any limit on nesting.
@@ -39,7 +41,8 @@ fn event(kind: &str, data: &str) -> Event {
 pub(crate) fn answer(behaviour: &str) -> Decision {
     let mut good = opened(r#"{"seen": null}"#.to_owned());
     match behaviour {
-        "answer-huge" => good.data = format!(r#"{{"seen": "{}"}}"#, "x".repeat(HUGE_BYTES)),
+        "answer-huge" => good.data = sized(HUGE_BYTES),
+        "answer-large" => good.data = sized(LARGE_BYTES),
         "many-events" => good.events = vec![event("thing.opened", "{}"); LONG_BYTES],
         "undeclared-status" => good.status = "lost".to_owned(),
         "non-initial-status" => good.status = "closed".to_owned(),
@@ -81,6 +84,15 @@ pub(crate) fn answer(behaviour: &str) -> Decision {
         }
     }
     Decision::Apply(good)
+}
+
+/// Data of that size, made without a copy: the limit on memory must not be what it meets first.
+fn sized(bytes: usize) -> String {
+    let mut data = String::with_capacity(bytes);
+    data.push_str(r#"{"seen": ""#);
+    data.extend(std::iter::repeat_n('x', bytes - data.len() - 2));
+    data.push_str(r#""}"#);
+    data
 }
 
 fn reject(code: &str, reason: &str) -> Decision {

@@ -11,7 +11,7 @@
 //! | `sleep`                                                  | sleeps for an hour                               |
 //! | `allocate`, `recurse`                                    | grows its memory, its stack without end          |
 //! | `exit`                                                   | ends the process                                 |
-//! | `answer-huge`                                            | answers with data of 100 MB                      |
+//! | `answer-huge`, `answer-large`                            | answers with data of 100 MB, of 20 MB            |
 //! | `many-events`                                            | answers with a million events                    |
 //! | `wrong-count`, `too-many`                                | one decision too few, one too many               |
 //! | `undeclared-status`, `-event`, `-topic`                  | uses what it didn't describe                     |

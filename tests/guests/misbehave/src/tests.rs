@@ -107,6 +107,15 @@ fn each_wrong_answer_is_another_one() {
 }
 
 #[test]
+fn large_answers_are_json_of_the_size_that_is_promised() {
+    let Decision::Apply(large) = &told(&["answer-large"])[0] else {
+        panic!("it is applied");
+    };
+    assert_eq!(large.data.len(), 20_000_000);
+    assert!(serde_json::from_str::<Value>(&large.data).is_ok());
+}
+
+#[test]
 fn an_unknown_behaviour_is_rejected_so_that_a_typing_error_is_seen() {
     assert!(matches!(&told(&["trab"])[0], Decision::Reject(r) if r.code == "unknown-behaviour"));
 }
