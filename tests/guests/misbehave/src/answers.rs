@@ -12,6 +12,8 @@ const HUGE_BYTES: usize = 100_000_000;
 const LARGE_BYTES: usize = 20_000_000;
 /// Larger than any limit on a text.
 const LONG_BYTES: usize = 1_000_000;
+/// More than any limit on events.
+const EVENTS: usize = 100_000;
 /// Deeper than any limit on nesting.
 const DEEP_LEVELS: usize = 100_000;
 
@@ -43,7 +45,7 @@ pub(crate) fn answer(behaviour: &str) -> Decision {
     match behaviour {
         "answer-huge" => good.data = sized(HUGE_BYTES),
         "answer-large" => good.data = sized(LARGE_BYTES),
-        "many-events" => good.events = vec![event("thing.opened", "{}"); LONG_BYTES],
+        "many-events" => good.events = vec![event("thing.opened", "{}"); EVENTS],
         "undeclared-status" => good.status = "lost".to_owned(),
         "non-initial-status" => good.status = "closed".to_owned(),
         "undeclared-event" => good.events.push(event("thing.lost", "{}")),

@@ -9,10 +9,10 @@
 //! | `trap`                                                   | panics                                           |
 //! | `spin`                                                   | never returns                                    |
 //! | `sleep`                                                  | sleeps for an hour                               |
-//! | `allocate`, `recurse`                                    | grows its memory, its stack without end          |
+//! | `allocate`, `recurse`                                    | grows its memory, its call stack without end     |
 //! | `exit`                                                   | ends the process                                 |
 //! | `answer-huge`, `answer-large`                            | answers with data of 100 MB, of 20 MB            |
-//! | `many-events`                                            | answers with a million events                    |
+//! | `many-events`                                            | answers with 100,000 events                      |
 //! | `wrong-count`, `too-many`                                | one decision too few, one too many               |
 //! | `undeclared-status`, `-event`, `-topic`                  | uses what it didn't describe                     |
 //! | `non-initial-status`                                     | creates a task in `closed`                       |
@@ -100,7 +100,7 @@ fn decide(behaviour: &str, message: &Message) -> Decision {
         "spin" => escapes::spin(),
         "sleep" => escapes::sleep(),
         "allocate" => escapes::allocate(),
-        "recurse" => answers::open(&escapes::recurse(0).into()),
+        "recurse" => answers::open(&escapes::recurse().into()),
         "exit" => std::process::exit(3),
         "read-clock" => answers::open(&escapes::clock()),
         "read-random" => answers::open(&escapes::random()),
