@@ -44,6 +44,18 @@ pub(super) struct Round {
     pub(super) faults: Vec<(Arc<Decider>, Fault)>,
 }
 
+impl Round {
+    /// The tasks behind which causes began to wait, each with its version then: none if there was no task.
+    pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, Option<i64>)> {
+        let version = |id: &TaskId| {
+            let changed = self.set.created.iter().chain(&self.set.updated);
+            changed.chain(&ground.tasks).find(|task| task.id == *id).map(|task| task.version)
+        };
+        let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
+        heads.map(|row| (row.task_id.clone(), version(&row.task_id))).collect()
+    }
+}
+
 /// How often each slow cause was tried.
 pub(super) type Tries = HashMap<Position, u32>;
 
@@ -71,6 +83,23 @@ pub(super) fn decide(
         }
     }
     singly(items, ground, plugins, tries, tries_max)
+}
+
+/// Makes a dead letter of the one item, because Postgres refused what was decided about it.
+pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: &Fault) -> Round {
+    let (mut fold, mut faults) = (fold(ground), Vec::new());
+    for item in items.list.iter().take(1) {
+        match item {
+            Item::Undecodable { message, why, waited } => {
+                fold.undecodable(message, why, waited.as_ref());
+            }
+            Item::Cause(cause) => {
+                let decided = Decided::Fault(fault.clone());
+                take(&mut fold, cause, decided, plugins.decider(cause.route), &mut faults);
+            }
+        }
+    }
+    Round { set: fold.finish(), covered: items.list.len().min(1), slow: None, faults }
 }
 
 fn fold(ground: &Ground) -> Fold {

@@ -147,7 +147,7 @@ impl Worker {
                 }
             }
             for (batch, answer) in answers {
-                let answer = answer.await.unwrap_or(Err(Unpublished::Uncertain));
+                let answer = answer.await.unwrap_or(Err(Unpublished::Stopped));
                 answer.map_err(|error| unpublished(error, batch))?;
             }
             from = to + 1;
