@@ -1,6 +1,7 @@
-//! taskhost: tasks as events.
-
+//! taskhost: Kafka in, a WebAssembly component decides, Postgres and Kafka out.
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod failpoint;
+pub mod kafka;
 pub mod telemetry;
