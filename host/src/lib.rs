@@ -1,1 +1,3 @@
-//! x
+//! The taskhost library: everything that touches the world.
+
+pub mod dev;
