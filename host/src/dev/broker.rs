@@ -7,11 +7,12 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::dir_lock::DirLock;
 use super::error::{self, Error, Result};
 use super::processes::{self, DeathSignal, Process};
 use super::{log_file, probe};
@@ -19,14 +20,8 @@ use super::{log_file, probe};
 /// Names the directory with Kafka's jars, where it is not `.tools/kafka/libs` of a checkout.
 pub const LIBS_VARIABLE: &str = "TASKHOST_KAFKA_LIBS";
 
-/// A start takes 2 s on an idle machine of two cores; a machine that is busy compiling takes many times that.
-const READY_LIMIT: Duration = Duration::from_secs(120);
-
-/// An orderly stop takes 0.3 s. What a killed broker loses is the time it takes to recover, not data.
+/// An orderly stop takes 0.3 s. What a killed broker loses is the time to recover, not data.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How often a start is tried again because another process took the free port that was found for it.
-const PORT_TRIES: usize = 5;
 
 /// One node and little memory: 512 MB of heap hold thousands of test partitions; the serial collector and the first
 /// compiler alone start fastest and leave the cores to others.
@@ -45,7 +40,7 @@ const JAVA_FLAGS: [&str; 9] = [
 
 /// Settings that one node needs (a single copy of each internal topic) or that make it quick: few partitions to
 /// create, no wait before a group's first assignment, sessions as short as a test wants them.
-const SETTINGS: [(&str, &str); 19] = [
+const SETTINGS: [(&str, &str); 21] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
@@ -65,6 +60,9 @@ const SETTINGS: [(&str, &str); 19] = [
     ("group.min.session.timeout.ms", "1000"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "100"),
+    // A crashed broker is let in again only when its old session has run out: 9 s by default.
+    ("broker.session.timeout.ms", "3000"),
+    ("broker.heartbeat.interval.ms", "500"),
     // The default takes a quarter of the heap at once.
     ("log.cleaner.dedupe.buffer.size", "4194304"),
     ("num.network.threads", "2"),
@@ -90,6 +88,8 @@ pub struct Broker {
     options: BrokerOptions,
     port: u16,
     process: Process,
+    /// Held for as long as we may start the service on its directory.
+    _lock: DirLock,
 }
 
 /// Finds Kafka's jars: where `TASKHOST_KAFKA_LIBS` says, or in `.tools/kafka/libs` of the checkout that holds the
@@ -130,24 +130,13 @@ impl Broker {
         }
         let java = find_java()?;
         fs::create_dir_all(&options.dir).map_err(error::io("create", &options.dir))?;
-        for _ in 1..PORT_TRIES {
-            match launch(&java, &options, options.port) {
-                Err(error) if options.port.is_none() && error.is_port_taken() => {}
-                Err(error) => return Err(error),
-                Ok((process, port)) => {
-                    return Ok(Self {
-                        options,
-                        port,
-                        process,
-                    });
-                }
-            }
-        }
-        let (process, port) = launch(&java, &options, options.port)?;
+        let lock = DirLock::take(&options.dir)?;
+        let (port, process) = probe::on_port(options.port, |port| launch(&java, &options, port))?;
         Ok(Self {
             options,
             port,
             process,
+            _lock: lock,
         })
     }
 
@@ -190,55 +179,32 @@ impl Broker {
     /// still runs is stopped first.
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
-        let (process, _) = launch(&find_java()?, &self.options, Some(self.port))?;
-        self.process = process;
+        self.process = launch(&find_java()?, &self.options, self.port)?;
         Ok(())
     }
 }
 
 /// Formats the directory where that is due, starts the broker and waits until it serves.
-fn launch(java: &Path, options: &BrokerOptions, port: Option<u16>) -> Result<(Process, u16)> {
-    let [free, controller] =
-        probe::free_ports().map_err(error::io("find a free port for", &options.dir))?;
-    let port = port.unwrap_or(free);
+fn launch(java: &Path, options: &BrokerOptions, port: u16) -> Result<Process> {
+    // The controller's own listener is nobody's business; it must not be given the same port, though.
+    let mut controller = probe::free_port()?;
+    while controller == port {
+        controller = probe::free_port()?;
+    }
     let settings = options.dir.join("server.properties");
     fs::write(&settings, properties(options, port, controller))
         .map_err(error::io("write", &settings))?;
     format_data(java, options, &settings)?;
 
-    let log_path = log_path(&options.dir);
-    let log = log_file::open(&log_path)?;
-    let errors = log.try_clone().map_err(error::io("open", &log_path))?;
     let mut command = kafka(java, options);
-    command
-        .arg("kafka.Kafka")
-        .arg(&settings)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors);
+    command.arg("kafka.Kafka").arg(&settings);
+    let log = log_path(&options.dir);
+    log_file::attach(&mut command, &log)?;
     let process = Process::spawn("kafka-broker", command, DeathSignal(Signal::SIGKILL))
         .map_err(error::io("run", java))?;
-    match processes::poll_ready(&process, READY_LIMIT, || probe::broker_answers(port)) {
-        Ok(true) => Ok((process, port)),
-        Ok(false) => {
-            let tail = log_file::tail(&log_path);
-            Err(Error::NotReady {
-                service: "the Kafka broker",
-                after: READY_LIMIT,
-                log: log_path,
-                tail,
-            })
-        }
-        Err(status) => {
-            let tail = log_file::tail(&log_path);
-            Err(Error::Died {
-                service: "the Kafka broker",
-                status,
-                log: log_path,
-                tail,
-            })
-        }
-    }
+    processes::until_ready("the Kafka broker", process, log, |_| {
+        probe::broker_answers(port)
+    })
 }
 
 /// Gives a new directory its cluster id. A format that was cut short is done again; one that is done stays.

@@ -1,23 +1,21 @@
 //! `.taskhost/dev.env`: how other commands, scripts and tests find the `taskhost dev` that runs here.
 //!
-//! Whoever runs `taskhost dev` on a directory holds a lock in it ([`Lease`]). The kernel drops the lock when the
-//! process ends, however it ends, so a file that a killed one left behind is known to be stale.
+//! Whoever runs `taskhost dev` on a directory holds its lock ([`Lease`]), and loses it when the process ends, however
+//! it ends: so a file that a killed one left behind is known to be stale.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use super::error::{self, Error, Result};
+use super::dir_lock::{self, DirLock};
+use super::error::{self, Result};
 
 /// The directory of `taskhost dev` in a checkout.
 pub const DIR: &str = ".taskhost";
 
 const FILE: &str = "dev.env";
-const LOCK: &str = "lock";
 
 /// Where the parts of a running `taskhost dev` are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +34,7 @@ pub struct DevEnv {
 #[derive(Debug)]
 pub struct Lease {
     dir: PathBuf,
-    /// Open for as long as the lease lasts: closing it gives up the lock.
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// A file that was found, and whether what it says still runs.
@@ -60,7 +57,7 @@ pub fn find(from: &Path) -> Result<Option<Found>> {
             Ok(text) => {
                 return Ok(Some(Found {
                     env: parse(&text),
-                    running: is_held(&dir),
+                    running: dir_lock::is_held(&dir),
                     path,
                 }));
             }
@@ -74,41 +71,13 @@ pub fn find(from: &Path) -> Result<Option<Found>> {
 impl Lease {
     /// Takes the lease on `dir`, creating the directory where it is missing.
     pub fn take(dir: &Path) -> Result<Self> {
-        /// Someone who asks whether the lease is held holds the lock for a moment.
-        const TRIES: usize = 5;
         fs::create_dir_all(dir).map_err(error::io("create", dir))?;
-        let path = dir.join(LOCK);
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(error::io("open", &path))?;
-        for _ in 0..TRIES {
-            match lock.try_lock() {
-                Ok(()) => {
-                    // For the message of whoever comes next.
-                    lock.set_len(0).map_err(error::io("write", &path))?;
-                    writeln!(lock, "{}", std::process::id()).map_err(error::io("write", &path))?;
-                    let lease = Self {
-                        dir: dir.to_owned(),
-                        _lock: lock,
-                    };
-                    lease.withdraw();
-                    return Ok(lease);
-                }
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
-                Err(TryLockError::Error(error)) => return Err(error::io("lock", &path)(error)),
-            }
-        }
-        let pid = fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        Err(Error::InUse {
+        let lease = Self {
+            _lock: DirLock::take(dir)?,
             dir: dir.to_owned(),
-            pid,
-        })
+        };
+        lease.withdraw();
+        Ok(lease)
     }
 
     /// The directory that is leased.
@@ -154,12 +123,6 @@ impl DevEnv {
             ("TASKHOST_URL", &mut self.taskhost_url),
         ]
     }
-}
-
-/// Nobody can hold a lock that can be taken.
-fn is_held(dir: &Path) -> bool {
-    File::open(dir.join(LOCK))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// One `KEY=value` a line, in a form that a shell reads too.

@@ -11,6 +11,7 @@
 
 mod account;
 pub mod broker;
+mod dir_lock;
 pub mod env_file;
 mod error;
 mod log_file;

@@ -10,19 +10,17 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::account::Account;
+use super::dir_lock::DirLock;
 use super::error::{self, Error, Result};
 use super::processes::{self, DeathSignal, Process};
 use super::{log_file, probe};
-
-/// A start takes 0.2 s; after a crash of a busy server it reads its log first.
-const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a server whose parent was just killed may take to go (it is told to at once).
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(15);
@@ -32,9 +30,6 @@ const STOP_STEPS: [(Signal, Duration); 2] = [
     (Signal::SIGINT, Duration::from_secs(20)),
     (Signal::SIGQUIT, Duration::from_secs(5)),
 ];
-
-/// How often a start is tried again because another process took the free port that was found for it.
-const PORT_TRIES: usize = 5;
 
 /// The cluster's superuser, whom [`Postgres::url`] names.
 const USER: &str = "postgres";
@@ -60,6 +55,8 @@ pub struct Postgres {
     options: PostgresOptions,
     port: u16,
     process: Process,
+    /// Held for as long as we may start the service on its directory.
+    _lock: DirLock,
 }
 
 /// Where a cluster is, and with what and as whom it is run.
@@ -75,27 +72,17 @@ struct Cluster {
 impl Postgres {
     /// Creates the cluster where there is none, starts the server and returns when it takes connections.
     pub fn start(options: PostgresOptions) -> Result<Self> {
+        fs::create_dir_all(&options.dir).map_err(error::io("create", &options.dir))?;
+        let lock = DirLock::take(&options.dir)?;
         let cluster = Cluster::prepare(&options.dir)?;
-        for _ in 1..PORT_TRIES {
-            match launch(&cluster, &options, options.port) {
-                Err(error) if options.port.is_none() && error.is_port_taken() => {}
-                Err(error) => return Err(error),
-                Ok((process, port)) => {
-                    return Ok(Self {
-                        cluster,
-                        options,
-                        port,
-                        process,
-                    });
-                }
-            }
-        }
-        let (process, port) = launch(&cluster, &options, options.port)?;
+        let (port, process) =
+            probe::on_port(options.port, |port| launch(&cluster, &options, port))?;
         Ok(Self {
             cluster,
             options,
             port,
             process,
+            _lock: lock,
         })
     }
 
@@ -163,12 +150,18 @@ impl Postgres {
             .stop(&[(Signal::SIGQUIT, Duration::from_secs(5))]);
     }
 
+    /// Ends it and removes its cluster, wherever that is.
+    pub fn destroy(mut self) -> Result<()> {
+        self.kill();
+        let home = &self.cluster.home;
+        fs::remove_dir_all(home).map_err(error::io("remove", home))
+    }
+
     /// Starts it again, on the same port and data, after [`Postgres::stop`], [`Postgres::kill`] or a crash; one that
     /// still runs is stopped first.
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
-        let (process, _) = launch(&self.cluster, &self.options, Some(self.port))?;
-        self.process = process;
+        self.process = launch(&self.cluster, &self.options, self.port)?;
         Ok(())
     }
 }
@@ -181,7 +174,6 @@ impl Drop for Postgres {
 
 impl Cluster {
     fn prepare(dir: &Path) -> Result<Self> {
-        fs::create_dir_all(dir).map_err(error::io("create", dir))?;
         let account = Account::needed()?;
         let home = match &account {
             Some(account) => account.home_for(dir)?,
@@ -307,25 +299,10 @@ impl Cluster {
     }
 }
 
-fn launch(
-    cluster: &Cluster,
-    options: &PostgresOptions,
-    port: Option<u16>,
-) -> Result<(Process, u16)> {
-    let [free] = probe::free_ports().map_err(error::io("find a free port for", &options.dir))?;
-    let port = port.unwrap_or(free);
+fn launch(cluster: &Cluster, options: &PostgresOptions, port: u16) -> Result<Process> {
     cluster.settle_leftover()?;
-
-    let log_path = log_path(&options.dir);
-    let log = log_file::open(&log_path)?;
-    let errors = log.try_clone().map_err(error::io("open", &log_path))?;
     let mut command = cluster.command("postgres");
-    command
-        .arg("-D")
-        .arg(cluster.data())
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors);
+    command.arg("-D").arg(cluster.data());
     let mut set = |key: &str, value: &str| {
         command.arg("-c").arg(format!("{key}={value}"));
     };
@@ -339,30 +316,13 @@ fn launch(
     for (key, value) in &options.extra {
         set(key, value);
     }
+    let log = log_path(&options.dir);
+    log_file::attach(&mut command, &log)?;
     let process = Process::spawn("postgres", command, DeathSignal(Signal::SIGQUIT))
         .map_err(error::io("run", &cluster.bin.join("postgres")))?;
-    let ready = || is_ready(&cluster.pid_path(), process.pid());
-    match processes::poll_ready(&process, READY_LIMIT, ready) {
-        Ok(true) => Ok((process, port)),
-        Ok(false) => {
-            let tail = log_file::tail(&log_path);
-            Err(Error::NotReady {
-                service: "Postgres",
-                after: READY_LIMIT,
-                log: log_path,
-                tail,
-            })
-        }
-        Err(status) => {
-            let tail = log_file::tail(&log_path);
-            Err(Error::Died {
-                service: "Postgres",
-                status,
-                log: log_path,
-                tail,
-            })
-        }
-    }
+    processes::until_ready("Postgres", process, log, |process| {
+        is_ready(&cluster.pid_path(), process.pid())
+    })
 }
 
 /// The server writes its state to line 8 of its pid file; this is what `pg_ctl --wait` looks at too.

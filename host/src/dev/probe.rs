@@ -2,20 +2,32 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
-/// Finds `N` different ports that are free now. Somebody else may take one before it is used: who asks must be
-/// ready to ask again.
-pub(super) fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        *port = listener.local_addr()?.port();
-        // All are held until the last one is known, or two could be the same.
-        listeners.push(listener);
+use super::error::{self, Result};
+
+/// Starts a service on the port that is asked for, or on a free one; on another one if somebody else takes the free
+/// port before the service does.
+pub(super) fn on_port<T>(asked: Option<u16>, start: impl Fn(u16) -> Result<T>) -> Result<(u16, T)> {
+    /// Each loss is a coincidence already.
+    const TRIES: usize = 5;
+    let mut tries = 1;
+    loop {
+        let port = asked.map_or_else(free_port, Ok)?;
+        match start(port) {
+            Err(error) if error.is_port_taken() && asked.is_none() && tries < TRIES => tries += 1,
+            started => return Ok((port, started?)),
+        }
     }
-    Ok(ports)
+}
+
+/// A port on loopback that is free at this moment.
+pub(super) fn free_port() -> Result<u16> {
+    let port =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    port.map(|address| address.port())
+        .map_err(error::io("listen on", Path::new("127.0.0.1:0")))
 }
 
 /// Whether the broker on this port answers a metadata request and names itself in the answer: a broker does so

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid, setsid};
+
+use super::error::{Error, Result};
+use super::log_file;
 
 /// What the kernel sends to a child whose parent is gone.
 #[derive(Debug, Clone, Copy)]
@@ -154,26 +158,39 @@ pub(super) fn run(mut command: Command) -> io::Result<Output> {
     command.stdin(Stdio::null()).output()
 }
 
-/// Calls `ready` until it says yes, the process ends or time is up; returns whether it was ready, or how it ended.
-pub(super) fn poll_ready(
-    process: &Process,
-    limit: Duration,
-    mut ready: impl FnMut() -> bool,
-) -> std::result::Result<bool, ExitStatus> {
-    /// Short against a start of 0.2 s (Postgres) to 2 s (Kafka), and long against what a try costs.
+/// Waits until a service that was just started is `ready`; where it does not come to that, says what its log says.
+pub(super) fn until_ready(
+    service: &'static str,
+    process: Process,
+    log: PathBuf,
+    ready: impl Fn(&Process) -> bool,
+) -> Result<Process> {
+    /// Short against a start of 0.2 s (Postgres) to 2 s (Kafka), and long against what a look costs.
     const PAUSE: Duration = Duration::from_millis(20);
-    let deadline = Instant::now() + limit;
-    loop {
-        if ready() {
-            return Ok(true);
-        }
+    /// A machine that is busy compiling, or a recovery after a crash, takes many times the usual.
+    const LIMIT: Duration = Duration::from_secs(120);
+    let deadline = Instant::now() + LIMIT;
+    while !ready(&process) {
         if let Some(status) = process.wait_for(PAUSE) {
-            return Err(status);
+            let tail = log_file::tail(&log);
+            return Err(Error::Died {
+                service,
+                status,
+                log,
+                tail,
+            });
         }
         if Instant::now() >= deadline {
-            return Ok(false);
+            let tail = log_file::tail(&log);
+            return Err(Error::NotReady {
+                service,
+                after: LIMIT,
+                log,
+                tail,
+            });
         }
     }
+    Ok(process)
 }
 
 fn die_with_parent(command: &mut Command, death: DeathSignal) {

@@ -37,7 +37,7 @@ struct Services {
     postgres: Option<Postgres>,
     /// Held for as long as the directory is in use, so that another run doesn't take it for a leftover.
     _lock: File,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -112,7 +112,7 @@ impl Services {
             broker: broker?,
             postgres: postgres?,
             _lock: lock,
-            dir,
+            _dir: dir,
         })
     }
 
@@ -146,11 +146,10 @@ impl Services {
             // Nobody needs what it would still write.
             broker.kill();
         }
-        if let Some(postgres) = &mut self.postgres {
+        if let Some(postgres) = self.postgres.take() {
             died("Postgres", postgres.process(), postgres.log());
-            postgres.kill();
-            if !postgres.home().starts_with(self.dir.path()) {
-                fs::remove_dir_all(postgres.home()).ok();
+            if let Err(error) = postgres.destroy() {
+                eprintln!("with-services: {error}");
             }
         }
     }
