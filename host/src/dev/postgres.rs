@@ -186,9 +186,12 @@ impl Cluster {
             home,
             password: String::new(),
         };
-        cluster.password = match fs::read_to_string(cluster.password_path()) {
-            Ok(password) if cluster.data().exists() => password.trim().to_owned(),
-            _ => cluster.create()?,
+        cluster.password = if cluster.data().exists() {
+            let path = cluster.password_path();
+            let text = fs::read_to_string(&path).map_err(error::io("read", &path))?;
+            text.trim().to_owned()
+        } else {
+            cluster.create()?
         };
         Ok(cluster)
     }
