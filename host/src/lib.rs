@@ -2,6 +2,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod dev;
 pub mod failpoint;
 pub mod kafka;
 pub mod telemetry;
