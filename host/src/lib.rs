@@ -1,1 +1,4 @@
 //! x
+
+pub mod failpoint;
+pub mod store;
