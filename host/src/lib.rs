@@ -5,4 +5,7 @@ pub mod config;
 pub mod dev;
 pub mod failpoint;
 pub mod kafka;
+pub mod plugin;
+pub mod store;
 pub mod telemetry;
+pub mod worker;
