@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod failpoint;
+pub mod host;
 pub mod kafka;
 pub mod plugin;
 pub mod store;

@@ -1,6 +1,6 @@
 //! How large a record each topic takes, so that one that is too large is known before it is committed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use taskhost_core::record::Record;
@@ -39,6 +39,12 @@ impl Limits {
             .unwrap_or_else(PoisonError::into_inner)
             .get(topic)
             .copied()
+    }
+
+    /// All that is known, by topic.
+    pub fn all(&self) -> BTreeMap<String, usize> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().map(|(topic, limit)| (topic.clone(), *limit)).collect()
     }
 
     /// The smallest limit of all.

@@ -292,11 +292,15 @@ impl Metrics {
         window(&mut self.windows().failed, topic, second).add(second, count, 0.0);
     }
 
-    /// Counts messages to a topic in a committed transaction; `took` is the time from sending to commit.
-    pub fn sent(&self, topic: &str, count: u64, took: Duration) {
+    /// Counts messages to a topic in a committed transaction.
+    pub fn sent(&self, topic: &str, count: u64) {
         self.producer_sent.with_label_values(&[topic]).inc_by(count);
+    }
+
+    /// Observes how long a transaction took to send its messages to a topic.
+    pub fn send_took(&self, topic: &str, took: Duration) {
         let second = self.second();
-        window(&mut self.windows().sent, topic, second).add(second, count, took.as_secs_f64());
+        window(&mut self.windows().sent, topic, second).add(second, 1, took.as_secs_f64());
     }
 
     /// Counts deliveries to a topic that failed.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use taskhost_core::batch::Wakeup;
 use taskhost_core::cause::{self, Cause, Route, Source, Stored, Waited};
 use taskhost_core::envelope::Undecodable;
 use taskhost_core::record::Message;
@@ -10,8 +11,7 @@ use taskhost_core::task::{TaskId, derived_id};
 use uuid::Uuid;
 
 use super::plugins::Plugins;
-use crate::store::StoredWakeup;
-use crate::telemetry::trace;
+use super::tracing_context as trace;
 
 /// One thing a batch is about.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn of_message(
 /// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no
 /// longer configured, is left waiting: it is not lost, and the log says so.
 pub(super) fn of_wakeups(
-    wakeups: &[StoredWakeup],
+    wakeups: &[Wakeup],
     routes: &[Route],
     topic_id: Uuid,
     plugins: &Plugins,
@@ -121,7 +121,7 @@ pub(super) fn of_wakeups(
 }
 
 fn of_wakeup(
-    wakeup: &StoredWakeup,
+    wakeup: &Wakeup,
     routes: &[Route],
     topic_id: Uuid,
     plugins: &Plugins,

@@ -16,8 +16,10 @@ use super::causes::{self, Items};
 use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
-use crate::plugin::DecideError;
+use crate::plugin::Failure as DecideError;
 use crate::store::{self, Commit, Disposition};
+use crate::telemetry::health::{self, DependencyState};
+use crate::telemetry::metrics::Outcome;
 
 /// How a try to commit a batch ended.
 enum Tried {
@@ -229,13 +231,14 @@ impl Worker {
         round: Round,
         now: i64,
     ) -> Result<Tried, Failure> {
-        let activations: Vec<(String, i64)> =
-            items.routes().into_iter().filter_map(|route| plugins.activation(route)).collect();
+        let routes = items.routes();
+        let number = |route: usize| plugins.activation(route).unwrap_or(0);
+        let name = |route: usize| self.shared.routes[route].name.as_str();
         let under: Vec<(&str, i64)> =
-            activations.iter().map(|(route, number)| (route.as_str(), *number)).collect();
+            routes.iter().map(|route| (name(*route), number(*route))).collect();
         if !batch.check_activations(&under).await? {
             batch.rollback().await;
-            for (route, _) in &activations {
+            for route in routes {
                 if let Err(error) = self.shared.catalog.refresh(route).await {
                     return Err(Failure::Trouble {
                         dependency: Dependency::Plugins,
@@ -310,7 +313,7 @@ impl Worker {
     }
 
     /// Asks for a batch's outcome until there is an answer: nobody else can know it.
-    async fn settled(&self, token: Uuid) -> Result<bool, Stored> {
+    async fn settled(&mut self, token: Uuid) -> Result<bool, Stored> {
         let mut attempt = 0;
         loop {
             match self.shared.store.settle(&self.key, token).await {
@@ -369,7 +372,7 @@ impl Worker {
     /// Counts a committed batch and wakes what waits for its tasks.
     fn committed(&mut self, set: &WriteSet, began: Instant) {
         self.machine.succeeded();
-        self.shared.health.database_up();
+        self.shared.health.set_dependency(health::Dependency::Database, DependencyState::Up);
         let counts = set.counts;
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.waiting += number(counts.deferred) - number(counts.left_waiting);
@@ -383,7 +386,7 @@ impl Worker {
         if counts.dead_letters > 0 {
             self.shared.metrics.dead_lettered(topic, counts.dead_letters);
         }
-        self.shared.metrics.outcomes(&set.counts_by_route);
+        self.count_outcomes(set);
         for letter in &set.dead_letters {
             tracing::warn!(
                 offset = letter.message.position.offset,
@@ -398,6 +401,24 @@ impl Worker {
         }
         let changed = set.created.iter().chain(&set.updated);
         self.shared.waker.changed(changed);
+    }
+}
+
+impl Worker {
+    fn count_outcomes(&self, set: &WriteSet) {
+        for (route, counts) in &set.counts_by_route {
+            for (outcome, count) in [
+                (Outcome::Applied, counts.applied),
+                (Outcome::Ignored, counts.ignored),
+                (Outcome::Deferred, counts.deferred),
+                (Outcome::DeadLetter, counts.dead_letters),
+            ] {
+                if count > 0 {
+                    self.shared.metrics.outcome(route, outcome, count);
+                }
+            }
+        }
+        self.shared.places.set(&self.partition, self.next_offset);
     }
 }
 

@@ -13,7 +13,7 @@ use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
-use crate::plugin::{DecideError, Work};
+use crate::plugin::{Failure as DecideError, Work};
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
@@ -45,11 +45,11 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// The tasks behind which causes began to wait, each with its version then: none if there was no task.
-    pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, Option<i64>)> {
+    /// The tasks behind which causes began to wait, each with its version then: 0 if there was no task.
+    pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
-            changed.chain(&ground.tasks).find(|task| task.id == *id).map(|task| task.version)
+            changed.chain(&ground.tasks).find(|task| task.id == *id).map_or(0, |task| task.version)
         };
         let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
         heads.map(|row| (row.task_id.clone(), version(&row.task_id))).collect()

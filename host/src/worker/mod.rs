@@ -16,6 +16,7 @@ mod decide;
 mod lag;
 mod plugins;
 mod recover;
+mod tracing_context;
 mod waker;
 mod work;
 
@@ -35,13 +36,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::kafka::{Consumer, Feed, Limits, Ownership, Publisher, Tag, Unpublished};
+use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
-use crate::store::{PartitionKey, Store};
-use crate::telemetry::health::{PartitionState, Status};
+use crate::store::{Key, Store};
+use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
-pub use lag::watch as watch_lag;
+pub use lag::{Places, watch as watch_lag};
 pub use waker::Waker;
 
 /// What all workers of a host share.
@@ -50,11 +51,11 @@ pub struct Shared {
     /// Postgres.
     pub store: Store,
     /// The group's consumer.
-    pub consumer: Consumer,
+    pub consumer: Arc<Consumer>,
     /// The one publisher.
     pub publisher: Publisher,
-    /// The partitions that this host holds.
-    pub ownership: Arc<Ownership>,
+    /// Kafka's answers about topics.
+    pub admin: Admin,
     /// The current plugin of each route.
     pub catalog: Arc<Catalog>,
     /// All routes.
@@ -62,7 +63,7 @@ pub struct Shared {
     /// Real names of logical topics.
     pub topics: Arc<BTreeMap<String, String>>,
     /// What each topic takes.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Connection settings for fencing.
     pub kafka: crate::kafka::Settings,
     /// Transactional ids of this process.
@@ -72,7 +73,9 @@ pub struct Shared {
     /// What health tells.
     pub health: Status,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// Where the partitions at work are, for their lag.
+    pub places: Places,
     /// What the configuration says.
     pub rules: Rules,
 }
@@ -106,13 +109,13 @@ pub struct Rules {
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// The answer that is awaited for a batch's frame.
-type Publishing = futures::future::BoxFuture<'static, (BatchNumber, Result<(), Unpublished>)>;
+type Publishing = futures::future::BoxFuture<'static, (BatchNumber, Answer)>;
 
 /// One partition between its assignment and its end.
 pub struct Worker {
     shared: Arc<Shared>,
     partition: TopicPartition,
-    key: PartitionKey,
+    key: Key,
     tag: Tag,
     feed: Feed,
     draining: CancellationToken,
@@ -188,7 +191,7 @@ impl Worker {
         feed: Feed,
         draining: CancellationToken,
     ) -> Self {
-        let key = PartitionKey::new(&shared.rules.group, &partition);
+        let key = Key::new(shared.rules.group.clone(), partition.clone());
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
         Self {
@@ -233,10 +236,13 @@ impl Worker {
         }
         .instrument(span)
         .await;
-        self.shared.health.remove_partition(&self.partition);
-        self.shared.metrics.partition_gone(&self.partition.topic, self.partition.partition);
+        let (topic, partition) = (&*self.partition.topic, self.partition.partition);
+        self.shared.places.remove(&self.partition);
+        self.shared.health.remove_partition(topic, partition);
+        self.shared.metrics.remove_partition(topic, partition);
         self.shared.waker.forget(&self.partition, &self.poked);
-        self.shared.ownership.released(&self.partition, self.tag);
+        self.shared.publisher.end(&self.partition, self.tag);
+        self.shared.consumer.ownership().released(&self.partition, self.tag);
     }
 
     /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for
@@ -289,9 +295,10 @@ impl Worker {
     fn report(&self, failure: Failure) -> Event {
         match failure {
             Failure::Trouble { dependency, reason } => {
+                let down = DependencyState::Down { reason: reason.clone() };
                 match dependency {
-                    Dependency::Postgres => self.shared.health.database_down(&reason),
-                    Dependency::Kafka => self.shared.health.kafka_down(&reason),
+                    Dependency::Postgres => self.shared.health.set_dependency(health::Dependency::Database, down),
+                    Dependency::Kafka => self.shared.health.set_dependency(health::Dependency::Kafka, down),
                     Dependency::Plugins => {}
                 }
                 tracing::warn!(?dependency, reason, "the step is repeated after a pause; nothing is lost");
@@ -311,19 +318,19 @@ impl Worker {
             reason = halt.code(),
             "the partition stops: {halt}. All others go on. `taskhost plugin list` and /api/health/detailed show the host's state"
         );
-        self.shared.metrics.partition_halted(&self.partition.topic, self.partition.partition, true);
+        self.shared.metrics.set_halted(&self.partition.topic, self.partition.partition, true);
     }
 
     fn show(&self, action: &Action) {
         let state = match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
-            Action::Halt(halt) => PartitionState::Halted { code: halt.code(), reason: halt.to_string() },
+            Action::Halt(halt) => PartitionState::Halted { reason: format!("{}: {halt}", halt.code()) },
             Action::Release | Action::Stop => PartitionState::Draining,
             Action::Wait { .. } => return,
             _ => PartitionState::Recovering,
         };
-        self.shared.health.set_partition(&self.partition, state);
+        self.shared.health.set_partition(&self.partition.topic, self.partition.partition, state);
     }
 }
 
@@ -335,15 +342,20 @@ fn now() -> i64 {
 
 impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
-        use crate::store::Disposition;
+        use crate::store::{Disposition, Error};
         match error.disposition() {
-            Disposition::Trouble | Disposition::CreationRaced => {
+            Disposition::Trouble | Disposition::Raced => {
                 Self::Trouble { dependency: Dependency::Postgres, reason: error.to_string() }
             }
             Disposition::Lost => Self::Uncertain(error.to_string()),
             Disposition::Message | Disposition::Halt => {
                 tracing::error!(%error, "Postgres refused a write");
-                Self::Halt(Halt::Refused)
+                Self::Halt(match error {
+                    Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
+                        Halt::FrameUnreadable { batch }
+                    }
+                    _ => Halt::Refused,
+                })
             }
         }
     }

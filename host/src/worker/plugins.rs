@@ -8,7 +8,7 @@ use taskhost_core::cause::Route;
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
 
-use crate::plugin::{Active, Catalog, DecideError, Work};
+use crate::plugin::{Active, Catalog, Failure, Work};
 
 /// What each route is decided with, by the route's number.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ impl Plugins {
         topics: &Arc<BTreeMap<String, String>>,
     ) -> Option<Self> {
         let mut list = Vec::with_capacity(routes.len());
-        for route in routes {
+        for (number, route) in routes.iter().enumerate() {
             list.push(match route.topic == topic {
                 false => None,
                 true => {
-                    let active = catalog.current(&route.name)?;
+                    let active = catalog.current(number)?;
                     let decider = Decider {
                         route: route.name.as_str().into(),
                         plugin: active.version.clone(),
@@ -50,10 +50,9 @@ impl Plugins {
         self.list.get(route).and_then(Option::as_ref).map_or(&self.nobody, |(_, decider)| decider)
     }
 
-    /// The activation that a route is decided under, by the route's name.
-    pub(super) fn activation(&self, route: usize) -> Option<(String, i64)> {
-        let (active, decider) = self.list.get(route)?.as_ref()?;
-        Some((decider.route.to_string(), active.number))
+    /// The number of the activation that a route is decided under.
+    pub(super) fn activation(&self, route: usize) -> Option<i64> {
+        self.list.get(route)?.as_ref().map(|(active, _)| active.number)
     }
 
     /// Asks a route's plugin. Blocks.
@@ -62,9 +61,9 @@ impl Plugins {
         route: usize,
         works: &[Work<'_>],
         partition: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, DecideError> {
+    ) -> Result<Vec<Vec<Decision>>, Failure> {
         match self.list.get(route).and_then(Option::as_ref) {
-            Some((active, _)) => active.component.decide(&active.config, works, partition),
+            Some((active, _)) => active.decide(works, partition),
             None => Ok(Vec::new()),
         }
     }

@@ -9,9 +9,10 @@ use taskhost_core::partition::Event;
 use taskhost_core::record::Offset;
 use taskhost_core::recovery::{Halt, Log, Watermark};
 
-use super::{Failure, Worker};
+use super::{Dependency, Failure, Worker};
 use crate::failpoint;
 use crate::kafka::{self, Committed, Unpublished};
+use crate::telemetry::health::{self, DependencyState};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.
@@ -20,6 +21,9 @@ const WATERMARK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a partition that is given back waits for its last frames. The revoke handler waits 1 s at most.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(900);
 
+/// How long the coordinator may take to abort what a dead owner left open.
+const FENCE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Frames that recovery reads and publishes at a time: bounded memory, however long Kafka was away.
 const FRAMES_AT_ONCE: i64 = 64;
 
@@ -27,7 +31,7 @@ impl Worker {
     pub(super) async fn claim(&mut self) -> Result<Event, Failure> {
         self.forget();
         let claim = self.shared.store.claim(&self.key, &self.shared.transactional_ids).await?;
-        self.shared.health.database_up();
+        self.shared.health.set_dependency(health::Dependency::Database, DependencyState::Up);
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
@@ -51,7 +55,7 @@ impl Worker {
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
         for owner in owners {
             let settings = self.shared.kafka.clone();
-            blocking(move || kafka::fence(&settings, &owner)).await?;
+            blocking(move || kafka::fence(&settings, &owner, FENCE_PATIENCE)).await?;
         }
         failpoint::hit("recovery-after-fence");
         Ok(Event::Done)
@@ -59,15 +63,18 @@ impl Worker {
 
     pub(super) async fn inspect(&mut self) -> Result<Event, Failure> {
         let (consumer, partition) = (self.shared.consumer.clone(), self.partition.clone());
-        let topic_known = self.shared.store.topic_known(&self.key).await?;
+        let topic_known = self.shared.store.topic_known(&self.key.group, &self.partition.topic).await?;
+        let described = self.shared.admin.describe(&[&*self.partition.topic]).await?;
+        let topic_id = described.get(&*self.partition.topic).map(|topic| topic.id).ok_or_else(|| {
+            Failure::Trouble { dependency: Dependency::Kafka, reason: "the topic is not there".to_owned() }
+        })?;
         let (log, committed) = blocking(move || {
-            let topic_id = consumer.topic_id(&partition.topic)?;
-            let (low, high) = consumer.log_bounds(&partition)?;
+            let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
             let committed = consumer.committed(&partition, WATERMARK_PATIENCE)?;
             Ok((Log { topic_id, low, high }, committed))
         })
         .await?;
-        self.shared.health.kafka_up();
+        self.shared.health.set_dependency(health::Dependency::Kafka, DependencyState::Up);
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         let watermark = match committed {
@@ -89,7 +96,7 @@ impl Worker {
             events_topic: rules.events_topic.clone(),
             dead_letter_topic: dead_letter_topic.into(),
             deferral: rules.deferral,
-            record_bytes_max: self.shared.limits.all(),
+            record_bytes_max: Arc::new(self.shared.limits.all()),
         })
     }
 
@@ -113,9 +120,11 @@ impl Worker {
         if batch > 0 {
             tracing::warn!(batch, offset, "the group's offset had expired; it is committed again");
         }
+        let watermark = (batch > 0).then_some(batch - 1);
+        self.shared.publisher.begin(&self.partition, self.tag, watermark);
         let answer = self.shared.publisher.recommit(&self.partition, self.tag, batch, offset).await;
         self.published = batch;
-        answer.map_err(|error| unpublished(error, batch)).map(|()| Event::Done)
+        answer.unwrap_or(Err(Unpublished::Stopped)).map_err(|error| unpublished(error, batch)).map(|()| Event::Done)
     }
 
     pub(super) async fn mark_published(&mut self, batch: BatchNumber) -> Result<Event, Failure> {
@@ -131,7 +140,7 @@ impl Worker {
         last: BatchNumber,
     ) -> Result<Event, Failure> {
         tracing::info!(first, last, "publishing what an earlier owner committed");
-        self.shared.publisher.begin(&self.partition, self.tag, first - 1);
+        self.shared.publisher.begin(&self.partition, self.tag, Some(first - 1));
         let mut from = first;
         while from <= last {
             let to = last.min(from + FRAMES_AT_ONCE - 1);
@@ -164,20 +173,21 @@ impl Worker {
         offset: Offset,
         batch: BatchNumber,
     ) -> Result<Event, Failure> {
-        self.shared.publisher.begin(&self.partition, self.tag, batch);
+        self.shared.publisher.begin(&self.partition, self.tag, Some(batch));
         self.next_offset = offset;
         self.batch = batch;
         self.published = batch;
         if !self.shared.consumer.add(&self.partition, offset, self.tag)? {
             return Ok(Event::NotOwner);
         }
-        self.shared.metrics.partition_halted(&self.partition.topic, self.partition.partition, false);
+        self.shared.metrics.set_halted(&self.partition.topic, self.partition.partition, false);
+        self.shared.places.set(&self.partition, offset);
         tracing::info!(offset, batch, epoch = self.epoch, "the partition is ready");
         Ok(Event::Done)
     }
 
     pub(super) async fn unassign(&mut self) -> Result<Event, Failure> {
-        self.shared.consumer.remove(&self.partition, self.tag)?;
+        self.shared.consumer.remove(&self.partition, self.tag).await?;
         Ok(Event::Done)
     }
 
@@ -193,7 +203,7 @@ impl Worker {
                 store.release(&self.key, self.epoch, &self.shared.transactional_ids).await
             };
             match tokio::time::timeout(RELEASE_PATIENCE, farewell).await {
-                Ok(Ok(())) => tracing::info!(batch = self.batch, "the partition is given back"),
+                Ok(Ok(true)) => tracing::info!(batch = self.batch, "the partition is given back"),
                 _ => tracing::info!("the partition is given back without a farewell; its next owner recovers"),
             }
         }
@@ -217,8 +227,7 @@ impl Worker {
 pub(super) fn unpublished(error: Unpublished, batch: BatchNumber) -> Failure {
     match error {
         Unpublished::NotOwner => Failure::NotOwner,
-        Unpublished::Uncertain => Failure::Uncertain("the outcome of a publish is unknown".to_owned()),
-        Unpublished::Poison { topic, reason } => {
+        Unpublished::Poison { topic, reason, .. } => {
             tracing::error!(output = topic, reason, batch, "Kafka refuses a message for good");
             Failure::Halt(Halt::Unpublishable { batch })
         }

@@ -12,7 +12,7 @@ use taskhost_core::record::TopicPartition;
 use taskhost_core::task::{Task, TaskId};
 use tokio::sync::{Notify, mpsc};
 
-use crate::store::{self, Store};
+use crate::store::{self, Key, Store};
 
 /// How long changes are collected before the rows are touched: an imperceptible delay that makes one
 /// statement of hundreds.
@@ -36,17 +36,17 @@ pub struct Waker {
 enum Hint {
     /// They changed.
     Changed(TaskId),
-    /// A cause waits for it, which saw this version of it.
-    Deferred(TaskId, Option<i64>),
+    /// A cause waits for it, which saw this version of it; 0 if there was no task.
+    Deferred(TaskId, i64),
 }
 
 impl Waker {
     /// Makes a waker and the future that serves it, which ends with its last handle.
-    pub fn new(store: Store, group: Arc<str>) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(store: Store) -> (Self, impl Future<Output = ()> + Send) {
         let (hints, received) = mpsc::channel(QUEUE_MAX);
         let partitions = Arc::default();
         let waker = Self { hints, partitions: Arc::clone(&partitions) };
-        (waker, serve(store, group, received, partitions))
+        (waker, serve(store, received, partitions))
     }
 
     /// A partition's own bell.
@@ -77,7 +77,7 @@ impl Waker {
     }
 
     /// Tasks that a committed batch's causes wait for, with the version that they saw.
-    pub fn deferred(&self, tasks: Vec<(TaskId, Option<i64>)>) {
+    pub fn deferred(&self, tasks: Vec<(TaskId, i64)>) {
         for (task, seen) in tasks {
             let _ = self.hints.try_send(Hint::Deferred(task, seen));
         }
@@ -86,7 +86,6 @@ impl Waker {
 
 async fn serve(
     store: Store,
-    group: Arc<str>,
     mut hints: mpsc::Receiver<Hint>,
     partitions: Arc<Mutex<HashMap<TopicPartition, Arc<Notify>>>>,
 ) {
@@ -98,32 +97,27 @@ async fn serve(
         {
             taken.push(hint);
         }
-        match wake(&store, &group, &taken).await {
-            Ok(woken) => woken.iter().for_each(|partition| poke(&partitions, partition)),
+        match wake(&store, &taken).await {
+            Ok(woken) => woken.iter().for_each(|key| poke(&partitions, &key.partition)),
             Err(error) => tracing::debug!(%error, "waiting messages are not woken early"),
         }
         taken.clear();
     }
 }
 
-async fn wake(store: &Store, group: &str, hints: &[Hint]) -> Result<Vec<TopicPartition>, store::Error> {
-    let waited_for: Vec<TaskId> = hints
-        .iter()
-        .filter_map(|hint| match hint {
-            Hint::Deferred(task, _) => Some(task.clone()),
-            Hint::Changed(_) => None,
-        })
-        .collect();
-    let versions = store.task_versions(&waited_for).await?;
-    let ids: HashSet<TaskId> = hints
-        .iter()
-        .filter_map(|hint| match hint {
-            Hint::Changed(task) => Some(task),
-            Hint::Deferred(task, seen) => (versions.get(task) != seen.as_ref()).then_some(task),
-        })
-        .cloned()
-        .collect();
-    store.wake_tasks(group, &ids.into_iter().collect::<Vec<_>>()).await
+async fn wake(store: &Store, hints: &[Hint]) -> Result<Vec<Key>, store::Error> {
+    let (mut changed, mut waited_for) = (HashSet::new(), Vec::new());
+    for hint in hints {
+        match hint {
+            Hint::Changed(task) => drop(changed.insert(task.clone())),
+            Hint::Deferred(task, seen) => waited_for.push((task.clone(), *seen)),
+        }
+    }
+    changed.extend(store.changed(&waited_for).await?);
+    let tasks: Vec<TaskId> = changed.into_iter().collect();
+    let woken = store.wake_tasks(&tasks, super::now()).await?;
+    store.notify(&woken).await?;
+    Ok(woken)
 }
 
 fn poke(partitions: &Mutex<HashMap<TopicPartition, Arc<Notify>>>, partition: &TopicPartition) {

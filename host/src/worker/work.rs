@@ -16,7 +16,7 @@ use crate::kafka::{Answer, Fed, Unpublished};
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// Wakeups that are taken at a time.
-const WAKEUPS_MAX: i64 = 500;
+const WAKEUPS_MAX: u32 = 500;
 
 impl Worker {
     /// Works until something happens that core must know.
@@ -71,15 +71,7 @@ impl Worker {
                 self.advance(end).await?;
                 Ok(true)
             }
-            Some(end) => {
-                self.shared.metrics.set_lag(
-                    &self.partition.topic,
-                    self.partition.partition,
-                    u64::from(end < self.next_offset),
-                );
-                Ok(false)
-            }
-            None => Ok(false),
+            _ => Ok(false),
         }
     }
 

@@ -40,7 +40,8 @@ fn what_is_told_is_what_is_read() {
     metrics.dead_lettered("task-status", 1);
     metrics.set_lag("task-status", 0, 10);
     metrics.set_lag("task-status", 1, 5);
-    metrics.sent("task-events", 3, Duration::from_millis(250));
+    metrics.sent("task-events", 3);
+    metrics.send_took("task-events", Duration::from_millis(250));
     metrics.send_failed("task-events", 2);
     expect![[r#"
         kafka_consumer_lag{partition="0",topic="task-status"} 10

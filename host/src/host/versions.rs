@@ -1,0 +1,55 @@
+//! The catalog's view of the store: what runs is decided in Postgres.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+
+use crate::plugin::{Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError};
+use crate::store::{self, Store};
+
+impl Versions for Store {
+    fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>> {
+        async move {
+            Ok(Self::current(self, route).await.map_err(error)?.map(activation))
+        }
+        .boxed()
+    }
+
+    fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool> {
+        async move { Self::is_superseded(self, route, digest, config).await.map_err(error) }.boxed()
+    }
+
+    fn save(&self, version: SavedVersion) -> Answer<'_, ()> {
+        async move {
+            let SavedVersion { digest, name, version, bytes } = version;
+            Self::save(self, &digest, &name, &version, &bytes).await.map_err(error)
+        }
+        .boxed()
+    }
+
+    fn bytes<'a>(&'a self, digest: &'a str) -> Answer<'a, Option<Arc<[u8]>>> {
+        async move { Ok(Self::bytes(self, digest).await.map_err(error)?.map(Arc::from)) }.boxed()
+    }
+
+    fn activate(&self, new: NewActivation) -> Answer<'_, Activated> {
+        async move {
+            let NewActivation { route, seen, digest, config, by, reason } = new;
+            let activated =
+                Self::activate(self, &route, seen, &digest, &config, &by, &reason).await.map_err(error)?;
+            Ok(match activated {
+                store::Activated::Activation(done) => Activated::Done(activation(done)),
+                store::Activated::Lost(current) => Activated::Lost(current.map(activation)),
+            })
+        }
+        .boxed()
+    }
+}
+
+fn error(error: store::Error) -> VersionsError {
+    VersionsError { reason: error.to_string() }
+}
+
+fn activation(stored: store::Activation) -> Activation {
+    let store::Activation { route, number, digest, config, since, by, reason } = stored;
+    Activation { route, number, digest, config: config.into(), since, by, reason }
+}
