@@ -1,0 +1,377 @@
+//! Which version decides for each route, now: a pointer that the next batch reads.
+//!
+//! The truth is the activation in [`Versions`]; the pointer follows it. A worker compares the two inside the
+//! transaction of its batch, so a pointer that lags costs a second try, never a wrong decision. If the
+//! active version can't be loaded here, the pointer keeps the one before and the worker can't commit:
+//! the partition waits.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use taskhost_core::cause::Route;
+use taskhost_core::decision::Decision;
+use taskhost_core::descriptor::Descriptor;
+use taskhost_core::record::TopicPartition;
+use taskhost_core::task::PluginVersion;
+use taskhost_core::timestamp;
+use time::OffsetDateTime;
+
+use super::component::{Component, Question, Work};
+use super::diagnosis::Failure;
+use super::library::Library;
+use super::observer::PluginObserver;
+use super::refused::Refused;
+use super::versions::{Activation, Versions, VersionsError};
+
+/// Refusals that are remembered for each route.
+const REFUSALS_MAX: usize = 20;
+
+/// A route, the plugin file that it names, and the plugin's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginRoute {
+    /// The route.
+    pub route: Route,
+    /// The plugin's file without directory and `.wasm`.
+    pub plugin: String,
+    /// The plugin's configuration: JSON text, `{}` if there is none.
+    pub config: Arc<str>,
+}
+
+/// The version that decides for a route.
+#[derive(Debug)]
+pub struct Active {
+    /// The activation's number.
+    pub number: i64,
+    /// Name, version and digest, as each task event records them.
+    pub version: Arc<PluginVersion>,
+    /// What it says of itself under its configuration.
+    pub descriptor: Arc<Descriptor>,
+    /// The compiled plugin.
+    pub component: Arc<Component>,
+    /// Its configuration: JSON text.
+    pub config: Arc<str>,
+    /// When it was activated, in milliseconds since 1970.
+    pub since: i64,
+    logical_topic: Arc<str>,
+}
+
+impl Active {
+    /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.
+    ///
+    /// # Errors
+    /// The plugin's fault, or the machine's trouble.
+    pub fn decide(&self, works: &[Work<'_>], at: &TopicPartition) -> Result<Vec<Vec<Decision>>, Failure> {
+        let (config, logical_topic) = (&*self.config, &*self.logical_topic);
+        self.component.decide(&Question { config, logical_topic, at, works })
+    }
+}
+
+/// Something that was refused for a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The file, or where else it came from.
+    pub file: String,
+    /// SHA-256 of its bytes, if they could be read.
+    pub digest: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When it was refused last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// What a route has, for people: `GET /api/plugins`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteSnapshot {
+    /// The route's name.
+    pub route: String,
+    /// The topic's name on the broker.
+    pub topic: String,
+    /// The plugin file that the route names.
+    pub plugin: String,
+    /// What runs; none if nothing was ever activated.
+    #[serde(flatten)]
+    pub active: Option<ActiveSnapshot>,
+    /// What was refused, latest last.
+    pub refused: Vec<Refusal>,
+}
+
+/// The version that decides for a route, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveSnapshot {
+    /// The plugin's name.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// SHA-256 of its bytes.
+    pub digest: String,
+    /// The activation's number.
+    pub activation: i64,
+    /// When it was activated (RFC 3339).
+    pub since: String,
+    /// SHA-256 of its configuration, which can hold what not everybody should read.
+    pub config_digest: String,
+}
+
+/// Why the catalog can't do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// The version can't decide for this route on this host.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Infrastructure: worth trying again.
+    #[error(transparent)]
+    Versions(#[from] VersionsError),
+    /// No such version is known.
+    #[error("no version with the digest {digest} is known")]
+    Unknown {
+        /// The version's digest.
+        digest: String,
+    },
+}
+
+/// The routes and what decides for them.
+pub struct Catalog {
+    pub(super) library: Arc<Library>,
+    pub(super) versions: Arc<dyn Versions>,
+    pub(super) slots: Vec<Slot>,
+    topics: HashSet<String>,
+}
+
+/// One route.
+pub(super) struct Slot {
+    pub(super) settings: PluginRoute,
+    pub(super) active: ArcSwapOption<Active>,
+    /// Held while the activation is read and the pointer follows it, so that an older one never replaces a
+    /// newer one.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    refusals: Mutex<VecDeque<Refusal>>,
+}
+
+impl Catalog {
+    /// A catalog in which nothing runs yet. `topics` are the logical topics that the host can send to.
+    pub fn new(
+        library: Library,
+        versions: Arc<dyn Versions>,
+        routes: Vec<PluginRoute>,
+        topics: HashSet<String>,
+    ) -> Self {
+        let slot = |settings| Slot {
+            settings,
+            active: ArcSwapOption::empty(),
+            turn: tokio::sync::Mutex::default(),
+            refusals: Mutex::default(),
+        };
+        Self { library: Arc::new(library), versions, slots: routes.into_iter().map(slot).collect(), topics }
+    }
+
+    /// The number of a route by its name.
+    pub fn number_of(&self, name: &str) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.settings.route.name == name)
+    }
+
+    /// The routes, in the order of their numbers.
+    pub fn routes(&self) -> impl ExactSizeIterator<Item = &PluginRoute> {
+        self.slots.iter().map(|slot| &slot.settings)
+    }
+
+    /// Compiled components.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// What decides for a route, by the route's number.
+    pub fn current(&self, route: usize) -> Option<Arc<Active>> {
+        self.slots.get(route)?.active.load_full()
+    }
+
+    /// Reads a route's activation and makes its version the one that decides here.
+    ///
+    /// # Errors
+    /// If it can't be read, or the version can't run here. What ran before still does.
+    pub async fn refresh(&self, route: usize) -> Result<Option<Arc<Active>>, CatalogError> {
+        let Some(slot) = self.slots.get(route) else { return Ok(None) };
+        let _turn = slot.turn.lock().await;
+        let Some(activation) = self.versions.current(&slot.settings.route.name).await? else {
+            return Ok(None);
+        };
+        let current = slot.active.load_full();
+        if current.as_ref().is_some_and(|active| active.is(&activation)) {
+            return Ok(current);
+        }
+        let component = self.load(&activation.digest).await?;
+        let descriptor = self.describe(route, component.clone(), activation.config.clone()).await?;
+        Ok(Some(self.swap(slot, &activation, component, descriptor)))
+    }
+
+    /// Reads every route's activation. Problems are logged; the route keeps what it has.
+    pub async fn refresh_all(&self) {
+        for (number, slot) in self.slots.iter().enumerate() {
+            if let Err(error) = self.refresh(number).await {
+                let route = &slot.settings.route.name;
+                tracing::error!(route, %error, "the active plugin version can't be loaded");
+            }
+        }
+    }
+
+    /// The component of a digest: in use, compiled before, or from the stored bytes.
+    ///
+    /// # Errors
+    /// If no such version is stored, or it can't run here.
+    pub async fn load(&self, digest: &str) -> Result<Arc<Component>, CatalogError> {
+        let unknown = || CatalogError::Unknown { digest: digest.to_owned() };
+        let (library, wanted) = (self.library.clone(), digest.to_owned());
+        if let Some(component) = blocking(move || Ok(library.find(&wanted))).await? {
+            return Ok(component);
+        }
+        let bytes = self.versions.bytes(digest).await?.ok_or_else(unknown)?;
+        let library = self.library.clone();
+        let component = blocking(move || library.open(&bytes)).await?;
+        if component.digest() == digest { Ok(component) } else { Err(unknown()) }
+    }
+
+    /// Configures a component for a route and checks that it fits.
+    pub(super) async fn describe(
+        &self,
+        route: usize,
+        component: Arc<Component>,
+        config: Arc<str>,
+    ) -> Result<Descriptor, Refused> {
+        let descriptor = blocking(move || component.describe(&config)).await?;
+        let logical = &self.slots[route].settings.route.logical_topic;
+        if !descriptor.consumes.contains(logical) {
+            let consumed = descriptor.consumes.join("`, `");
+            let reason = format!("the route's topic is `{logical}`, and it consumes `{consumed}`");
+            return Err(Refused::Route { reason });
+        }
+        let unmapped: Vec<_> =
+            descriptor.produces.iter().filter(|topic| !self.topics.contains(*topic)).map(String::as_str).collect();
+        if !unmapped.is_empty() {
+            let reason = format!("it produces to `{}`, which the configuration maps to no topic", unmapped.join("`, `"));
+            return Err(Refused::Route { reason });
+        }
+        Ok(descriptor)
+    }
+
+    /// Makes a version the one that decides from the next batch on. The slot's turn is held.
+    pub(super) fn swap(
+        &self,
+        slot: &Slot,
+        activation: &Activation,
+        component: Arc<Component>,
+        descriptor: Descriptor,
+    ) -> Arc<Active> {
+        let version = PluginVersion {
+            name: descriptor.name.clone(),
+            version: descriptor.version.clone(),
+            digest: activation.digest.clone(),
+        };
+        let route = &slot.settings.route;
+        tracing::info!(
+            route = route.name, plugin = version.name, version = version.version, digest = version.digest,
+            activation = activation.number, by = activation.by, reason = activation.reason,
+            "a plugin version decides from now on"
+        );
+        self.observer().swapped(&route.name, &version, activation.number);
+        let active = Arc::new(Active {
+            number: activation.number,
+            version: Arc::new(version),
+            descriptor: Arc::new(descriptor),
+            component,
+            config: activation.config.clone(),
+            since: activation.since,
+            logical_topic: route.logical_topic.as_str().into(),
+        });
+        slot.active.store(Some(active.clone()));
+        active
+    }
+
+    /// Remembers, logs and reports that something was refused for a route.
+    pub fn record_refusal(&self, route: usize, file: &str, digest: Option<String>, refused: &Refused) {
+        let Some(slot) = self.slots.get(route) else { return };
+        let reason = taskhost_core::decision::clean(&refused.to_string());
+        let refusal = Refusal { file: file.to_owned(), digest, reason, at: OffsetDateTime::now_utc() };
+        let name = &slot.settings.route.name;
+        tracing::warn!(
+            route = name, file, digest = refusal.digest.as_deref().unwrap_or(""), reason = refusal.reason,
+            "a plugin is refused; what ran before still does"
+        );
+        self.observer().refused(name, &refusal);
+        let mut refusals = slot.refusals();
+        refusals.retain(|one| (&one.file, &one.digest, &one.reason) != (&refusal.file, &refusal.digest, &refusal.reason));
+        if refusals.len() == REFUSALS_MAX {
+            refusals.pop_front();
+        }
+        refusals.push_back(refusal);
+    }
+
+    /// What was refused for a route, latest last.
+    pub fn refusals(&self, route: usize) -> Vec<Refusal> {
+        self.slots.get(route).map(|slot| slot.refusals().iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What every route has, for people.
+    pub fn snapshot(&self) -> Vec<RouteSnapshot> {
+        self.slots.iter().map(Slot::snapshot).collect()
+    }
+
+    fn observer(&self) -> &dyn PluginObserver {
+        self.library.engine().observer()
+    }
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("routes", &self.snapshot()).finish_non_exhaustive()
+    }
+}
+
+impl Active {
+    /// Whether it is what an activation says.
+    pub(super) fn is(&self, activation: &Activation) -> bool {
+        self.number == activation.number && self.version.digest == activation.digest && self.config == activation.config
+    }
+
+    fn snapshot(&self) -> ActiveSnapshot {
+        let PluginVersion { name, version, digest } = (*self.version).clone();
+        ActiveSnapshot {
+            name,
+            version,
+            digest,
+            activation: self.number,
+            since: timestamp::to_rfc3339(self.since),
+            config_digest: hex::encode(Sha256::digest(self.config.as_bytes())),
+        }
+    }
+}
+
+impl Slot {
+    fn refusals(&self) -> MutexGuard<'_, VecDeque<Refusal>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> RouteSnapshot {
+        RouteSnapshot {
+            route: self.settings.route.name.clone(),
+            topic: self.settings.route.topic.clone(),
+            plugin: self.settings.plugin.clone(),
+            active: self.active.load().as_deref().map(Active::snapshot),
+            refused: self.refusals().iter().cloned().collect(),
+        }
+    }
+}
+
+/// Runs what compiles or runs guests on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Refused::Machine { reason: format!("its thread ended: {error}") }))
+}

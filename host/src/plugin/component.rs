@@ -1,0 +1,202 @@
+//! A compiled plugin: what it says of itself, and what it decides.
+//!
+//! Every call makes a fresh instance and drops it, so nothing outlives a batch. Guests run on stacks of
+//! their own and are polled exactly once: one that waits gives control back, and since nothing it could
+//! wait for ever comes, that ends it. So no call blocks for longer than its deadline, and none needs an
+//! asynchronous runtime.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use sha2::{Digest, Sha256};
+use taskhost_core::cause::Cause;
+use taskhost_core::decision::Decision;
+use taskhost_core::descriptor::Descriptor;
+use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::record::TopicPartition;
+use taskhost_core::task::{Task, TaskId};
+
+use super::bindings::taskhost::plugin::types as wit;
+use super::bindings::PluginPre;
+use super::convert;
+use super::diagnosis::{diagnose, waiting, Failure, Stage};
+use super::engine::Engine;
+use super::journal;
+use super::refused::Refused;
+use super::sandbox::{self, State};
+use super::world;
+
+/// One task and the causes to decide on it.
+#[derive(Debug, Clone)]
+pub struct Work<'a> {
+    /// The task's id.
+    pub task_id: &'a TaskId,
+    /// The task as stored; none if there is none yet.
+    pub task: Option<&'a Task>,
+    /// What happened, in order.
+    pub causes: Vec<&'a Cause>,
+    /// The number of each cause in the batch, by which the plugin names it in a log line.
+    pub numbers: Vec<u32>,
+}
+
+/// What one call of `decide` is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The route's configuration: JSON.
+    pub config: &'a str,
+    /// The name that the plugin knows the topic by.
+    pub logical_topic: &'a str,
+    /// The partition whose batch it is, for log lines.
+    pub at: &'a TopicPartition,
+    /// The works.
+    pub works: &'a [Work<'a>],
+}
+
+/// A compiled component of the plugin world.
+pub struct Component {
+    engine: Arc<Engine>,
+    digest: String,
+    pre: PluginPre<State>,
+}
+
+/// SHA-256 of a component's bytes as 64 hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+impl Component {
+    /// Compiles a component and checks its world. Takes a second for a large one: not for an async thread.
+    ///
+    /// # Errors
+    /// Why it can't be a plugin.
+    pub fn compile(engine: &Arc<Engine>, bytes: &[u8]) -> Result<Self, Refused> {
+        let compiled = world::compile(engine, bytes)?;
+        Self::new(engine, digest(bytes), &compiled)
+    }
+
+    /// Takes what was compiled before.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        digest: String,
+        compiled: &wasmtime::component::Component,
+    ) -> Result<Self, Refused> {
+        let pre = world::link(engine, compiled)?;
+        Ok(Self { engine: engine.clone(), digest, pre })
+    }
+
+    /// SHA-256 of its bytes.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Configures an instance and checks what it says of itself. Blocks for as long as the plugin may.
+    ///
+    /// # Errors
+    /// Why it can't decide under this configuration.
+    pub fn describe(&self, config: &str) -> Result<Descriptor, Refused> {
+        let machine = |reason: String| Refused::Machine { reason };
+        let _turn = self.engine.turn().ok_or_else(|| machine(NO_ROOM.to_owned()))?;
+        let mut store = sandbox::store(&self.engine);
+        let answer = poll_once(async {
+            let plugin = self.pre.instantiate_async(&mut store).await.map_err(|error| (Stage::Instantiate, error))?;
+            plugin.call_configure(&mut store, config).await.map_err(|error| (Stage::Call, error))
+        });
+        let lines = store.data().lines();
+        let answer = match answer {
+            Some(Ok(answer)) => Ok(answer),
+            // An export of another type shows when the instance is looked through.
+            Some(Err((Stage::Instantiate, error))) if world::is_type_mismatch(&error) => {
+                return Err(Refused::OtherWorld { reason: format!("{error:#}") });
+            }
+            Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
+            None => Err(waiting()),
+        };
+        journal::write(lines.take(), &self.engine, &self.digest, None);
+        match answer {
+            Ok(Ok(said)) => checked(convert::descriptor(said)),
+            Ok(Err(reason)) => Err(Refused::Configuration { reason: taskhost_core::decision::clean(&reason) }),
+            Err(Failure::Fault(fault)) => Err(Refused::Faulty { fault }),
+            Err(Failure::Machine { reason }) => Err(machine(reason)),
+        }
+    }
+
+    /// Decides every cause of every work in a fresh instance. Blocks for as long as the plugin may.
+    /// Whether the decisions are allowed is the caller's to check.
+    ///
+    /// # Errors
+    /// The plugin's fault, which any of the causes can have brought about, or the machine's trouble.
+    pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
+        let no_room = || Failure::Machine { reason: NO_ROOM.to_owned() };
+        let works = convert::works(question.works, question.logical_topic);
+        let causes = works.iter().map(|work| work.causes.len()).sum();
+        let _turn = self.engine.turn().ok_or_else(no_room)?;
+        let mut store = sandbox::store(&self.engine);
+        let limits = self.engine.limits();
+        let answer = poll_once(async {
+            let plugin = self.pre.instantiate_async(&mut store).await.map_err(|error| (Stage::Instantiate, error))?;
+            let configured = plugin.call_configure(&mut store, question.config).await;
+            if let Err(reason) = configured.map_err(|error| (Stage::Call, error))? {
+                return Ok(Err(reason));
+            }
+            sandbox::allow(&mut store, limits.deadline_for(causes), limits.answer_bytes_max);
+            plugin.call_decide(&mut store, &works).await.map(Ok).map_err(|error| (Stage::Call, error))
+        });
+        let lines = store.data().lines();
+        let answer = match answer {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
+            None => Err(waiting()),
+        };
+        journal::write(lines.take(), &self.engine, &self.digest, Some(question));
+        match answer? {
+            Ok(answer) => counted(answer, &works).map(convert::decisions),
+            Err(reason) => {
+                let reason = format!("it refuses the configuration that it was activated with: {reason}");
+                Err(malformed(taskhost_core::decision::clean(&reason)))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+const NO_ROOM: &str = "no instance became free in time";
+
+/// Runs a guest for as long as it doesn't wait; none if it does.
+fn poll_once<T>(guest: impl Future<Output = T>) -> Option<T> {
+    match pin!(guest).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn checked(descriptor: Descriptor) -> Result<Descriptor, Refused> {
+    match descriptor.validate() {
+        Ok(()) => Ok(descriptor),
+        Err(problems) => Err(Refused::Description { problems }),
+    }
+}
+
+/// The answer, if it has a decision for each cause.
+fn counted(answer: Vec<Vec<wit::Decision>>, works: &[wit::Work]) -> Result<Vec<Vec<wit::Decision>>, Failure> {
+    if answer.len() != works.len() {
+        return Err(malformed(format!("it answers {} works, asked were {}", answer.len(), works.len())));
+    }
+    for (work, decisions) in works.iter().zip(&answer) {
+        if decisions.len() != work.causes.len() {
+            let (given, asked) = (decisions.len(), work.causes.len());
+            return Err(malformed(format!("it gives {given} decisions for {asked} causes of a task")));
+        }
+    }
+    Ok(answer)
+}
+
+fn malformed(reason: String) -> Failure {
+    Failure::Fault(Fault::new(Kind::MalformedAnswer, reason))
+}

@@ -1,0 +1,93 @@
+//! What the engine's error says about a guest: which fault it is, or that it is none of the guest's.
+
+use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::limits::{cut, DEAD_LETTER_BACKTRACE_BYTES_MAX};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limiter::Exhausted;
+use super::lines::Lines;
+
+/// Bytes of what a guest said last, within a fault's reason.
+const LAST_WORDS_BYTES_MAX: usize = 512;
+
+/// Where a call had got to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The instance was being made.
+    Instantiate,
+    /// An export was running, or its answer was being copied out.
+    Call,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The plugin's own fault.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The machine had no room or no time for it: no fault of the plugin and no attempt of the message.
+    #[error("the host could not run the plugin: {reason}")]
+    Machine {
+        /// What was missing.
+        reason: String,
+    },
+}
+
+/// What an error of the engine means.
+pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> Failure {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Failure::Machine { reason: format!("{error:#}") };
+    }
+    let (kind, reason) = match cause(error) {
+        Some(found) => found,
+        // An instance that can't be made for no reason of the guest's is the machine's trouble.
+        None if stage == Stage::Instantiate => return Failure::Machine { reason: format!("{error:#}") },
+        // The guest has returned, and what it returned can't be read.
+        None => (Kind::MalformedAnswer, format!("its answer can't be read: {}", error.root_cause())),
+    };
+    let reason = match lines.last_words() {
+        Some(words) if kind == Kind::Trap => format!("{reason}; {}", cut(&words, LAST_WORDS_BYTES_MAX)),
+        _ => reason,
+    };
+    Failure::Fault(Fault { kind, reason, backtrace: backtrace(error) })
+}
+
+fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
+    if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
+        return Some((Kind::Memory, exhausted.to_string()));
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return Some((Kind::Trap, format!("it ended itself with exit code {}", exit.0)));
+    }
+    if is_too_much_data(error) {
+        return Some((Kind::AnswerTooLarge, "it hands over more data than it may".to_owned()));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Some((Kind::Deadline, "it did not answer in time".to_owned())),
+        Some(Trap::StackOverflow) => Some((Kind::Stack, "it used up its stack".to_owned())),
+        Some(trap) => Some((Kind::Trap, format!("it trapped: {trap}"))),
+        None if error.downcast_ref::<WasmBacktrace>().is_some() => {
+            Some((Kind::Trap, format!("it called the host in a wrong way: {}", error.root_cause())))
+        }
+        None => None,
+    }
+}
+
+/// The engine's error for it is private, so its text is all there is to know it by; a test holds it fast.
+fn is_too_much_data(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+fn backtrace(error: &wasmtime::Error) -> Option<String> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+    let text = backtrace.to_string();
+    (!backtrace.frames().is_empty()).then(|| cut(&text, DEAD_LETTER_BACKTRACE_BYTES_MAX).to_owned())
+}
+
+/// The failure of a guest that waits: with a clock that stands still and nothing else to wait for, it
+/// would wait for ever.
+pub(super) fn waiting() -> Failure {
+    let reason = "it waits for a clock or another event, and for a plugin none ever comes";
+    Failure::Fault(Fault::new(Kind::Trap, reason))
+}

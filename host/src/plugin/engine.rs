@@ -1,0 +1,176 @@
+//! The one engine of the process: how guests are compiled, where their memory comes from, and what makes
+//! time pass for them.
+//!
+//! Invariants: every guest computes the same on every machine (canonical NaNs, no threads, no relaxed
+//! SIMD); every guest can be interrupted, because a thread of its own raises the epoch whatever the rest of
+//! the host does; no more instances live at once than the pooling allocator has room for.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::limits::Limits;
+use super::observer::PluginObserver;
+use super::sandbox::{self, State};
+
+/// How often the epoch is raised, and so how exact a deadline is.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// Stack that host functions get beyond the guest's own: wasmtime's default leaves 1.5 MiB.
+const HOST_STACK_BYTES: usize = 512 << 10;
+
+/// Core instances, memories and tables that a component may be composed of, each. What
+/// `wasm32-wasip2` makes has three, one and two; composed components have a few times that.
+const PARTS_MAX: u32 = 16;
+
+/// Memories of a component: almost always one.
+const MEMORIES_MAX: u32 = 4;
+
+/// Bytes of an instance's memory that are zeroed by hand rather than given back to the kernel when the
+/// instance ends: most batches touch less, and faulting pages in again costs more than zeroing them.
+const RESIDENT_BYTES: usize = 1 << 20;
+
+/// How long a call waits for another's instance to end. Each ends by its own deadline, so this is only
+/// reached by a machine that stands still.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Compiles and runs plugins. One for the process.
+pub struct Engine {
+    inner: wasmtime::Engine,
+    linker: Linker<State>,
+    limits: Limits,
+    gate: Arc<Gate>,
+    observer: Arc<dyn PluginObserver>,
+}
+
+/// Why this machine can't run plugins.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine can't be set up with these limits: {reason}")]
+pub struct EngineError {
+    /// What the engine says.
+    pub reason: String,
+}
+
+impl Engine {
+    /// Sets up the engine and the thread that makes time pass.
+    ///
+    /// # Errors
+    /// If the machine can't reserve the address space that the limits ask for, or has no thread to give.
+    pub fn new(limits: Limits, observer: Arc<dyn PluginObserver>) -> Result<Arc<Self>, EngineError> {
+        let failed = |reason: String| EngineError { reason };
+        let inner = wasmtime::Engine::new(&config(&limits)).map_err(|error| failed(format!("{error:#}")))?;
+        let linker = sandbox::linker(&inner).map_err(|error| failed(format!("{error:#}")))?;
+        tick(&inner).map_err(|error| failed(format!("no thread for the deadlines: {error}")))?;
+        let gate = Arc::new(Gate { free: Mutex::new(limits.instances_max), freed: Condvar::new() });
+        Ok(Arc::new(Self { inner, linker, limits, gate, observer }))
+    }
+
+    /// The bounds on every plugin.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn inner(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+
+    pub(super) fn linker(&self) -> &Linker<State> {
+        &self.linker
+    }
+
+    pub(super) fn observer(&self) -> &dyn PluginObserver {
+        &*self.observer
+    }
+
+    /// Waits for room for one instance; none if there was none for half a minute.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let free = self.gate.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut free, waited) = self
+            .gate
+            .freed
+            .wait_timeout_while(free, TURN_WAIT_MAX, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && *free == 0 {
+            return None;
+        }
+        *free -= 1;
+        Some(Turn { gate: self.gate.clone() })
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Counts the instances that may still be made.
+struct Gate {
+    free: Mutex<u32>,
+    freed: Condvar,
+}
+
+/// Room for one instance, given back when it is dropped.
+pub(super) struct Turn {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.gate.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.gate.freed.notify_one();
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let mut config = Config::new();
+    // The same answer everywhere. Threads, garbage collection and async components are not even built in.
+    config.cranelift_nan_canonicalization(true);
+    config.wasm_relaxed_simd(false);
+    config.wasm_memory64(false);
+    // Every limit that is the engine's.
+    config.epoch_interruption(true);
+    config.max_wasm_stack(limits.stack_bytes_max);
+    config.async_stack_size(limits.stack_bytes_max + HOST_STACK_BYTES);
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(32));
+    // A fresh instance is a mapping of the component's image, not a copy of it.
+    config.memory_init_cow(true);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    config
+}
+
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    let instances = limits.instances_max;
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(PARTS_MAX))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(PARTS_MAX))
+        .total_stacks(instances)
+        .max_core_instances_per_component(PARTS_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(PARTS_MAX)
+        .max_memory_size(limits.memory_bytes_max)
+        .table_elements(limits.table_elements_max)
+        .max_unused_warm_slots(8)
+        .linear_memory_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10);
+    pool
+}
+
+/// Raises the epoch until the engine is gone.
+fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("plugin-epoch".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Plugins: compiling, limiting, asking and swapping them. The only place that names wasmtime or the
+//! interface's types.
+//!
+//! ```text
+//!   file, command ──► activation ──► versions (compare-and-set, bytes)
+//!                        │ compile, configure, check            │
+//!                        ▼                                      ▼ another host's activation
+//!   worker ──► catalog: route ──► Active ──► component ──► sandbox: a fresh instance per batch
+//! ```
+//!
+//! - [`Engine`] is the process's one engine, [`Limits`] what a plugin may use;
+//! - [`Component`] is a compiled plugin: it describes itself and decides;
+//! - [`Catalog`] knows which version decides for each route, and swaps it by one pointer;
+//! - [`Versions`] is where that is decided for all hosts;
+//! - [`Watcher`] offers the files of a directory.
+//!
+//! Invariants: what runs was compiled by this host, fits the world, describes itself without
+//! contradiction and fits its route; a refused version never replaces one that runs; nothing of a guest
+//! outlives the batch that it decided.
+
+mod activation;
+mod bindings;
+mod catalog;
+mod compiled;
+mod component;
+mod convert;
+mod diagnosis;
+mod engine;
+mod in_memory;
+mod journal;
+mod library;
+mod limiter;
+mod limits;
+mod lines;
+mod observer;
+mod refused;
+mod sandbox;
+mod versions;
+mod wasi;
+mod world;
+
+pub use activation::{Offer, Offered};
+pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
+pub use component::{Component, Question, Work, digest};
+pub use diagnosis::Failure;
+pub use engine::{Engine, EngineError};
+pub use in_memory::InMemory;
+pub use library::Library;
+pub use limits::Limits;
+pub use observer::PluginObserver;
+pub use refused::Refused;
+pub use versions::{Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError};

@@ -1,0 +1,93 @@
+//! Why a component doesn't become the one that decides, each a sentence for whoever wrote or copied it.
+
+use taskhost_core::fault::Fault;
+
+/// Why a component is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The file is larger than any component may be.
+    #[error("the file has {bytes} bytes, at most {bytes_max} are allowed")]
+    TooLarge {
+        /// Its size, or what was read of it.
+        bytes: u64,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// The bytes are something else than a component.
+    #[error("it is no WebAssembly component but {found}")]
+    NotAComponent {
+        /// What they are.
+        found: String,
+    },
+    /// The component is damaged, or uses what this host doesn't run.
+    #[error("it does not compile: {reason}")]
+    DoesNotCompile {
+        /// What the compiler says.
+        reason: String,
+    },
+    /// It is a component of another world.
+    #[error("it is no plugin for this host: {reason}")]
+    OtherWorld {
+        /// Which import or export is wrong.
+        reason: String,
+    },
+    /// It needs more than a plugin may have before it is even asked.
+    #[error("it needs more than a plugin may have: {reason}")]
+    OverLimit {
+        /// Which limit.
+        reason: String,
+    },
+    /// `configure` refused the route's configuration.
+    #[error("it refuses the route's configuration: {reason}")]
+    Configuration {
+        /// What the plugin says.
+        reason: String,
+    },
+    /// `configure` failed.
+    #[error("it fails when it is configured: {}", fault.reason)]
+    Faulty {
+        /// How.
+        fault: Fault,
+    },
+    /// Its description contradicts itself.
+    #[error("its description is wrong: {}", problems.join("; "))]
+    Description {
+        /// Every problem found.
+        problems: Vec<String>,
+    },
+    /// It doesn't fit the route.
+    #[error("it does not fit the route: {reason}")]
+    Route {
+        /// Which topic is missing where.
+        reason: String,
+    },
+    /// It decided for this route before and was replaced.
+    #[error(
+        "this version has been replaced on this route, and a file does not bring it back; \
+         `taskhost plugin activate {route} {digest}` does"
+    )]
+    Superseded {
+        /// The route's name.
+        route: String,
+        /// The version's digest.
+        digest: String,
+    },
+    /// The machine, not the component: worth trying again.
+    #[error("the host could not try it: {reason}")]
+    Machine {
+        /// What was missing.
+        reason: String,
+    },
+}
+
+impl Refused {
+    /// Whether the same bytes are refused again for sure.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Machine { .. })
+    }
+
+    /// Whether a file that is still being written looks like this.
+    pub fn looks_half_written(&self) -> bool {
+        matches!(self, Self::NotAComponent { .. } | Self::DoesNotCompile { .. })
+    }
+}

@@ -1,0 +1,94 @@
+//! Where it is decided what runs: the activations and the bytes of every version.
+//!
+//! The store implements [`Versions`] on Postgres, [`InMemory`](super::in_memory::InMemory) in memory.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+/// The act that made one version the current one of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// The route's name.
+    pub route: String,
+    /// Its number within the route, from 1 without gaps.
+    pub number: i64,
+    /// SHA-256 of the component's bytes, 64 hexadecimal digits.
+    pub digest: String,
+    /// The configuration that goes with it: JSON text.
+    pub config: Arc<str>,
+    /// When it was committed, in milliseconds since 1970.
+    pub since: i64,
+    /// Who did it: a host, or a person through a command.
+    pub by: String,
+    /// What for.
+    pub reason: String,
+}
+
+/// What to activate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewActivation {
+    /// The route's name.
+    pub route: String,
+    /// The number of the activation that was current when this was decided on; 0 if there was none.
+    pub seen: i64,
+    /// SHA-256 of the component's bytes.
+    pub digest: String,
+    /// The configuration that goes with it: JSON text.
+    pub config: Arc<str>,
+    /// Who does it.
+    pub by: String,
+    /// What for.
+    pub reason: String,
+}
+
+/// How a compare-and-set on the activations ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activated {
+    /// It is the current one now.
+    Done(Activation),
+    /// Another was first; this is the current one. None if the route has none, though one was seen.
+    Lost(Option<Activation>),
+}
+
+/// A version's bytes and what it calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedVersion {
+    /// SHA-256 of the bytes.
+    pub digest: String,
+    /// Its name, from its descriptor.
+    pub name: String,
+    /// Its semantic version, from its descriptor.
+    pub version: String,
+    /// The component.
+    pub bytes: Arc<[u8]>,
+}
+
+/// The versions can't be asked at the moment: infrastructure, worth trying again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the plugin versions can't be read or written: {reason}")]
+pub struct VersionsError {
+    /// What their store says.
+    pub reason: String,
+}
+
+/// The answer to a question about versions.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, VersionsError>>;
+
+/// Activations and versions, shared by all hosts of a group.
+pub trait Versions: Send + Sync {
+    /// The current activation of a route.
+    fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>>;
+
+    /// Whether this pair of version and configuration was once current on the route, and is not now.
+    fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool>;
+
+    /// Keeps a version. One that is there already stays as it is.
+    fn save(&self, version: SavedVersion) -> Answer<'_, ()>;
+
+    /// The bytes of a version.
+    fn bytes<'a>(&'a self, digest: &'a str) -> Answer<'a, Option<Arc<[u8]>>>;
+
+    /// Makes a version the current one of a route, if the activation that was seen still is.
+    fn activate(&self, new: NewActivation) -> Answer<'_, Activated>;
+}
