@@ -102,6 +102,15 @@ pub(crate) struct Delivered {
 }
 
 impl Deliveries {
+    pub(crate) fn any_failed(&self) -> bool {
+        !self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed
+            .is_empty()
+    }
+
     pub(crate) fn take(&self) -> Delivered {
         std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
