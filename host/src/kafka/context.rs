@@ -46,15 +46,18 @@ fn log_error(error: &KafkaError, reason: &str) {
     tracing::warn!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
 }
 
+/// What librdkafka reported: a code, where it has one, and its text.
+pub(crate) type Report = (Option<RDKafkaErrorCode>, String);
+
 /// Context that keeps what librdkafka reports, for whoever asked.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Collecting {
-    reports: Arc<Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>>,
+    reports: Arc<Mutex<Vec<Report>>>,
 }
 
 impl Collecting {
     /// What was reported since the last call.
-    pub(crate) fn take(&self) -> Vec<(Option<RDKafkaErrorCode>, String)> {
+    pub(crate) fn take(&self) -> Vec<Report> {
         std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -99,6 +102,15 @@ pub(crate) struct Delivered {
 }
 
 impl Deliveries {
+    pub(crate) fn any_failed(&self) -> bool {
+        !self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed
+            .is_empty()
+    }
+
     pub(crate) fn take(&self) -> Delivered {
         std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }

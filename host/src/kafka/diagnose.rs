@@ -47,7 +47,8 @@ impl Cause {
                  certificate is valid for the host's name"
             }
             Self::Authentication => {
-                "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, and that the user exists"
+                "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, that the \
+                 user exists, and that this port is one for SASL"
             }
             Self::NoAnswer => {
                 "check that no firewall drops the connection, and whether the port wants TLS \

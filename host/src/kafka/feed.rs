@@ -28,7 +28,7 @@ pub enum Fed {
     /// The next record.
     Message(Message),
     /// Everything readable before this offset has been fed: the end of the partition, behind the commit
-    /// markers, for now.
+    /// markers, for now. The same end may be told again, after a rebalance for one.
     End {
         /// The next offset that will be written to.
         offset: Offset,

@@ -153,10 +153,12 @@ const CONSUMER_FORCED: &[(&str, &str)] = &[
 ];
 
 /// A paused partition's prefetched messages are thrown away and fetched again, so there should be few;
-/// librdkafka's own defaults are 100,000 messages and 64 MiB.
+/// librdkafka's own defaults are 100,000 messages and 64 MiB. With fewer, its queue is full more often,
+/// and it then looks again only after a second, which is its default.
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "10000"),
     ("queued.max.messages.kbytes", "16384"),
+    ("fetch.queue.backoff.ms", "10"),
 ];
 
 /// `murmur2_random` is what Java's producer does, so that keys meet in the same partition whoever sends.

@@ -85,6 +85,7 @@ impl Ownership {
     /// A new tag for a partition that was just assigned, and the token that says when to finish.
     pub(crate) fn assign(&self, partition: &TopicPartition) -> (Tag, CancellationToken) {
         let mut held = self.lock();
+        held.drop_tag(partition);
         held.last += 1;
         let (tag, draining) = (Tag(held.last), CancellationToken::new());
         held.partitions.insert(

@@ -4,7 +4,7 @@
     reason = "librdkafka's C interface, for calls that the crate hides or delays"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -27,7 +27,10 @@ const POLL_STEP: Duration = Duration::from_millis(1);
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long an abort may wait for delivery reports before they are served again.
-const ABORT_STEP_MS: i32 = 100;
+const ABORT_STEP_MS: i32 = 20;
+
+/// How long messages on their way are waited for once another has failed.
+const FAILED_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The time that is left of the transaction, or without end.
 const NO_TIMEOUT_MS: i32 = -1;
@@ -93,10 +96,20 @@ impl TransactionalProducer {
         }
     }
 
-    /// Waits until every record has its delivery report, and takes the reports.
+    /// Waits until every record has its delivery report, and takes the reports. After a failure librdkafka
+    /// sends nothing more, and what is still queued would only run into its timeout: then it waits for
+    /// what is on its way, and not for long, because an abort while a first message is on its way can
+    /// make the producer unusable (librdkafka#4849).
     pub(crate) fn drain(&self) -> Delivered {
+        let mut failed_at: Option<Instant> = None;
         while self.base.in_flight_count() > 0 {
             self.base.poll(POLL_STEP);
+            if self.deliveries.any_failed() {
+                let failed_at = *failed_at.get_or_insert_with(Instant::now);
+                if failed_at.elapsed() >= FAILED_PATIENCE {
+                    break;
+                }
+            }
         }
         self.deliveries.take()
     }
