@@ -43,7 +43,7 @@ async fn carry(mut client: TcpStream, server: SocketAddr, cut: Cut) -> std::io::
                 server.write_all(bytes).await?;
                 if commits {
                     // Until the server has answered, and nobody hears it.
-                    server.read(&mut down).await?;
+                    let _unheard = server.read(&mut down).await?;
                     return Ok(());
                 }
                 if bytes.is_empty() {
