@@ -45,7 +45,8 @@ impl Store {
                 .execute(&mut connection)
                 .await?;
         }
-        let done = MIGRATOR.run(&mut connection).await;
+        // What `run` calls, which itself can't be awaited in a spawned task: its future is not `Send` enough.
+        let done = MIGRATOR.run_direct(None, &mut connection, false).await;
         let closed = connection.close().await;
         done?;
         closed?;

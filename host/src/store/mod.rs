@@ -43,7 +43,7 @@ pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
 pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
-pub use versions::{Activated, Activation};
+pub use versions::{Activated, Activation, NewActivation};
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,5 +1,6 @@
 //! Plugin versions, and which of them decides on a route: one current activation, taken by compare-and-set.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -20,11 +21,28 @@ pub struct Activation {
     pub number: i64,
     /// SHA-256 of the plugin's bytes, 64 hexadecimal digits.
     pub digest: String,
-    /// The configuration it is given.
-    pub config: String,
+    /// The configuration that goes with it: JSON text.
+    pub config: Arc<str>,
     /// When, in milliseconds since 1970, by the database's clock.
     pub since: i64,
     /// Who or what activated it.
+    pub by: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What to activate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewActivation {
+    /// The route's name.
+    pub route: String,
+    /// The number of the activation that was current when this was decided on; 0 if there was none.
+    pub seen: i64,
+    /// SHA-256 of the plugin's bytes, which are stored already.
+    pub digest: String,
+    /// The configuration that goes with it: JSON text.
+    pub config: Arc<str>,
+    /// Who does it.
     pub by: String,
     /// Why, for people.
     pub reason: String,
@@ -34,7 +52,7 @@ pub struct Activation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activated {
     /// It is the current one.
-    Activation(Activation),
+    Done(Activation),
     /// Somebody else was first: this is current, and another one than was seen.
     Lost(Option<Activation>),
 }
@@ -160,12 +178,13 @@ impl Store {
     ///
     /// # Errors
     /// Trouble only.
-    pub async fn bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn bytes(&self, digest: &str) -> Result<Option<Arc<[u8]>>, Error> {
         let sql = "SELECT bytes FROM plugin_versions WHERE digest = $1";
         let mut session = Session::begin(self).await?;
         let row = session.row(sqlx::query(sql).bind(digest)).await?;
         session.rollback().await;
-        Ok(row.map(|row| row.try_get("bytes")).transpose()?)
+        let bytes = |row: PgRow| row.try_get::<&[u8], _>("bytes").map(Arc::from);
+        Ok(row.map(bytes).transpose()?)
     }
 
     /// Makes a stored version the current one of a route, on top of the activation that was seen (0 for none). Once
@@ -174,32 +193,24 @@ impl Store {
     ///
     /// # Errors
     /// Trouble, after which it may have been activated or not: look at [`Store::current`].
-    pub async fn activate(
-        &self,
-        route: &str,
-        seen: i64,
-        digest: &str,
-        config: &str,
-        by: &str,
-        reason: &str,
-    ) -> Result<Activated, Error> {
-        let mut session = self.lock_route(route).await?;
+    pub async fn activate(&self, new: &NewActivation) -> Result<Activated, Error> {
+        let mut session = self.lock_route(&new.route).await?;
         // A statement of its own: one with the lock would read what was there before it waited.
         let statement = sqlx::query(ACTIVATE)
-            .bind(route)
-            .bind(seen)
-            .bind(digest)
-            .bind(config)
-            .bind(by)
-            .bind(reason);
+            .bind(&new.route)
+            .bind(new.seen)
+            .bind(&new.digest)
+            .bind(&*new.config)
+            .bind(&new.by)
+            .bind(&new.reason);
         match session.row(statement).await? {
             Some(row) => {
                 session.commit_or_repeat().await?;
-                activation(&row).map(Activated::Activation)
+                activation(&row).map(Activated::Done)
             }
             None => {
                 session.rollback().await;
-                self.current(route).await.map(Activated::Lost)
+                self.current(&new.route).await.map(Activated::Lost)
             }
         }
     }
@@ -225,11 +236,12 @@ impl Store {
 
 fn activation(row: &PgRow) -> Result<Activation, Error> {
     let since: Millis = row.try_get("since")?;
+    let config: &str = row.try_get("config")?;
     Ok(Activation {
         route: row.try_get("route")?,
         number: row.try_get("number")?,
         digest: row.try_get("digest")?,
-        config: row.try_get("config")?,
+        config: config.into(),
         since: since.0,
         by: row.try_get("by")?,
         reason: row.try_get("reason")?,

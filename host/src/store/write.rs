@@ -123,6 +123,10 @@ async fn create(batch: &mut Batch, tasks: &[Task]) -> Result<(), Error> {
     if tasks.is_empty() {
         return Ok(());
     }
+    debug_assert!(
+        tasks.is_sorted_by(|a, b| a.id < b.id),
+        "creations in no order deadlock"
+    );
     let statement = sqlx::query(CREATE)
         .bind(column(tasks, |task| task.id.as_str()))
         .bind(column(tasks, |task| &*task.kind))
