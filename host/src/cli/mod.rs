@@ -12,10 +12,12 @@ mod migrate;
 mod plugin;
 mod publish_new_task;
 mod run;
+mod serve;
 mod task;
 mod test_kafka;
 mod test_task_updates;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -115,11 +117,21 @@ impl Global {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        self.load_with(&[])
+    }
+
+    /// [`Global::load`] with variables that win over the environment's.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_with(&self, more: &[(&str, String)]) -> Result<Loaded, ConfigErrors> {
         // A variable that is no Unicode can't be one of ours; `vars` would panic on it.
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Config::load(self.config_file().as_deref(), env)
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let merged: BTreeMap<String, String> = env.chain(more).collect();
+        Config::load(self.config_file().as_deref(), merged.into_iter())
     }
 }
 

@@ -105,7 +105,8 @@ pub fn store_settings(config: &Config) -> Result<store::Settings, ConfigErrors> 
     })
 }
 
-/// Runs the host until `shutdown`. `ready` is told the HTTP address once it is bound.
+/// Runs the host until `shutdown`. `ready` is told the HTTP address once everything is there and the group
+/// is being joined; the API answers before, and says what is missing.
 ///
 /// # Errors
 /// Why it can't start, or had to end.
@@ -120,7 +121,8 @@ pub async fn run(
     let address = config.http.addr;
     let listen = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
-    ready(listener.local_addr().map_err(listen)?);
+    let address = listener.local_addr().map_err(listen)?;
+    tracing::info!(%address, "the HTTP API answers");
     let stop = CancellationToken::new();
     let router = admin::router(admin::State { status: status.clone(), metrics: metrics.clone() });
     let http = tokio::spawn(admin::serve(listener, router, stop.clone().cancelled_owned()));
@@ -134,6 +136,7 @@ pub async fn run(
     let result = match started {
         None => Ok(()),
         Some(mut running) => {
+            ready(address);
             let result = running.serve(&mut shutdown).await;
             status.set_stopping();
             running.end().await;

@@ -9,10 +9,7 @@ use crate::store::{self, Store};
 
 impl Versions for Store {
     fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>> {
-        async move {
-            Ok(Self::current(self, route).await.map_err(error)?.map(activation))
-        }
-        .boxed()
+        async move { Self::current(self, route).await.map_err(error) }.boxed()
     }
 
     fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool> {
@@ -32,24 +29,10 @@ impl Versions for Store {
     }
 
     fn activate(&self, new: NewActivation) -> Answer<'_, Activated> {
-        async move {
-            let NewActivation { route, seen, digest, config, by, reason } = new;
-            let activated =
-                Self::activate(self, &route, seen, &digest, &config, &by, &reason).await.map_err(error)?;
-            Ok(match activated {
-                store::Activated::Activation(done) => Activated::Done(activation(done)),
-                store::Activated::Lost(current) => Activated::Lost(current.map(activation)),
-            })
-        }
-        .boxed()
+        async move { Self::activate(self, &new).await.map_err(error) }.boxed()
     }
 }
 
 fn error(error: store::Error) -> VersionsError {
     VersionsError { reason: error.to_string() }
-}
-
-fn activation(stored: store::Activation) -> Activation {
-    let store::Activation { route, number, digest, config, since, by, reason } = stored;
-    Activation { route, number, digest, config: config.into(), since, by, reason }
 }

@@ -12,50 +12,7 @@ use super::millis::Millis;
 use super::pool::Store;
 use super::session::Session;
 
-/// A plugin version that was made the one to decide on a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Activation {
-    /// The route's name.
-    pub route: String,
-    /// From 1 without gaps; the highest is current.
-    pub number: i64,
-    /// SHA-256 of the plugin's bytes, 64 hexadecimal digits.
-    pub digest: String,
-    /// The configuration that goes with it: JSON text.
-    pub config: Arc<str>,
-    /// When, in milliseconds since 1970, by the database's clock.
-    pub since: i64,
-    /// Who or what activated it.
-    pub by: String,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// What to activate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewActivation {
-    /// The route's name.
-    pub route: String,
-    /// The number of the activation that was current when this was decided on; 0 if there was none.
-    pub seen: i64,
-    /// SHA-256 of the plugin's bytes, which are stored already.
-    pub digest: String,
-    /// The configuration that goes with it: JSON text.
-    pub config: Arc<str>,
-    /// Who does it.
-    pub by: String,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// How an attempt to activate ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Activated {
-    /// It is the current one.
-    Done(Activation),
-    /// Somebody else was first: this is current, and another one than was seen.
-    Lost(Option<Activation>),
-}
+pub use crate::plugin::{Activated, Activation, NewActivation};
 
 /// How long an activator waits for the batches of a route to end. While it waits, no new batch gets past it.
 const ACTIVATE_LOCK_TIMEOUT: &str = "200ms";
