@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         loaded.origins.is_set("plugins.cache_dir"),
         loaded.origins.is_set("http.addr"),
     );
-    let lease = Lease::take(Path::new(env_file::DIR)).map_err(failed)?;
+    let dir = std::path::absolute(env_file::DIR).map_err(|error| Failure::Failed(error.to_string()))?;
+    let lease = Lease::take(&dir).map_err(failed)?;
     let mut services = Services { broker: None, postgres: None };
     let mut env: Vec<(&str, String)> = Vec::new();
     if own_broker {
