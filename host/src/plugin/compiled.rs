@@ -1,10 +1,11 @@
 //! The directory of compiled components: what was compiled once is not compiled again by the next start.
 //!
 //! Loading compiled code runs it, so a file is only trusted if this user owns it and its directory, nobody
-//! else can write or read either, and its checksum holds. A file's name has the component's digest and a hash of everything that the engine's
-//! version and settings mean for compiled code; another engine looks for another name. A file that can't be
-//! used is as good as none: the component is compiled again.
+//! else can write or read either, and its checksum holds. A file's name has the component's digest and a
+//! hash of everything that the engine's version and settings mean for compiled code; another engine looks
+//! for another name. A file that can't be used is as good as none: the component is compiled again.
 
+use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -123,7 +124,7 @@ impl CompiledDir {
             .filter(|entry| entry.file_name().to_string_lossy().ends_with(SUFFIX))
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
-        files.sort_by(|one, other| other.0.cmp(&one.0));
+        files.sort_by_key(|(modified, _)| Reverse(*modified));
         for (_, path) in files.into_iter().skip(FILES_MAX) {
             let _ = fs::remove_file(path);
         }

@@ -113,7 +113,7 @@ impl Component {
             Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
             None => Err(waiting()),
         };
-        journal::write(lines.take(), &self.engine, &self.digest, None);
+        journal::write(&lines.take(), &self.engine, &self.digest, None);
         match answer {
             Ok(Ok(said)) => checked(convert::descriptor(said)),
             Ok(Err(reason)) => Err(Refused::Configuration { reason: taskhost_core::decision::clean(&reason) }),
@@ -149,7 +149,7 @@ impl Component {
             Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
             None => Err(waiting()),
         };
-        journal::write(lines.take(), &self.engine, &self.digest, Some(question));
+        journal::write(&lines.take(), &self.engine, &self.digest, Some(question));
         match answer? {
             Ok(answer) => counted(answer, &works).map(convert::decisions),
             Err(reason) => {

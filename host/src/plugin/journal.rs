@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::lines::{Gathered, Line, Origin};
 
 /// Writes the lines of one call. Without a question they belong to `configure` outside of any batch.
-pub(super) fn write(gathered: Gathered, engine: &Engine, digest: &str, question: Option<&Question<'_>>) {
+pub(super) fn write(gathered: &Gathered, engine: &Engine, digest: &str, question: Option<&Question<'_>>) {
     for line in &gathered.lines {
         let cause = match (line.origin, question) {
             (Origin::Import(_, Some(number)), Some(question)) => find(question, number),
