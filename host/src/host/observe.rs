@@ -51,7 +51,8 @@ impl PluginObserver for Plugins {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
-        self.metrics.set_plugin(route, &version.name, &version.version, &version.digest);
+        self.metrics
+            .set_plugin(route, &version.name, &version.version, &version.digest);
         self.status.set_plugin(RunningPlugin {
             route: route.to_owned(),
             name: version.name.clone(),
@@ -63,6 +64,10 @@ impl PluginObserver for Plugins {
     }
 
     fn log_dropped(&self, digest: &str, lines: u64) {
-        tracing::warn!(digest, lines, "a plugin wrote more lines than a batch may have; the rest is dropped");
+        tracing::warn!(
+            digest,
+            lines,
+            "a plugin wrote more lines than a batch may have; the rest is dropped"
+        );
     }
 }
