@@ -159,7 +159,7 @@ pub(crate) fn swap(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     std::fs::copy(stage.plugin("guest_swap_v2.wasm"), &next)?;
     let count = 10_000;
     let target = subject.plugins.join("swap.wasm");
-    let name = topic.clone();
+    let name = topic;
     let sender = std::thread::spawn(move || -> anyhow::Result<Instant> {
         let (began, mut swapped) = (Instant::now(), Instant::now());
         for number in 0..count {

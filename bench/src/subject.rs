@@ -136,7 +136,6 @@ impl Stage {
             std::thread::sleep(Duration::from_millis(5));
         }
         let ready_after = began.elapsed();
-        let brokers = self.brokers();
         Ok(Subject {
             child,
             plugins,

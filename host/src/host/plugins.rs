@@ -12,7 +12,6 @@ use crate::plugin::{
     Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
 };
 use crate::store::Store;
-use crate::telemetry::{Metrics, Status};
 
 /// How often the activations are read, for those of other hosts. A batch finds out by itself anyway.
 const POLL: Duration = Duration::from_secs(1);
@@ -59,14 +58,9 @@ pub fn catalog(
 pub(super) async fn start(
     config: &Config,
     store: &Store,
-    status: &Status,
-    metrics: &Arc<Metrics>,
+    observer: observe::Plugins,
     stop: &CancellationToken,
 ) -> Result<Arc<Catalog>, Error> {
-    let observer = observe::Plugins {
-        status: status.clone(),
-        metrics: metrics.clone(),
-    };
     let catalog = Arc::new(catalog(
         config,
         Arc::new(store.clone()),
@@ -122,8 +116,12 @@ fn why_none(config: &Config, catalog: &Catalog, number: usize) -> String {
 
 /// Who activates what this host finds in its directory.
 fn by() -> String {
-    let name = nix::unistd::gethostname()
-        .ok()
-        .and_then(|name| name.into_string().ok());
-    format!("host {}", name.as_deref().unwrap_or("without a name"))
+    format!("host {}", host_name())
+}
+
+/// This machine's name.
+pub(super) fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "without a name".to_owned())
 }
