@@ -51,5 +51,7 @@ pub use library::Library;
 pub use limits::Limits;
 pub use observer::PluginObserver;
 pub use refused::Refused;
-pub use versions::{Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError};
+pub use versions::{
+    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+};
 pub use watcher::{Timing, Watcher};

@@ -95,7 +95,13 @@ struct Unsettled {
 
 impl Settling {
     /// Takes note of how the file is now. `age` is how long ago it was touched.
-    pub(super) fn look(&mut self, stamp: Option<Stamp>, age: Duration, now: Instant, timing: &Timing) -> Look {
+    pub(super) fn look(
+        &mut self,
+        stamp: Option<Stamp>,
+        age: Duration,
+        now: Instant,
+        timing: &Timing,
+    ) -> Look {
         let Some(stamp) = stamp else {
             self.unsettled = None;
             let known = self.handled.take().is_some();
@@ -110,10 +116,18 @@ impl Settling {
         }
         let unsettled = match self.unsettled {
             Some(unsettled) if unsettled.stamp == stamp => unsettled,
-            _ => Unsettled { stamp, since: now, not_before: now + timing.settle.saturating_sub(age) },
+            _ => Unsettled {
+                stamp,
+                since: now,
+                not_before: now + timing.settle.saturating_sub(age),
+            },
         };
         self.unsettled = Some(unsettled);
-        if now >= unsettled.not_before { Look::Offer(stamp) } else { Look::Wait(unsettled.not_before) }
+        if now >= unsettled.not_before {
+            Look::Offer(stamp)
+        } else {
+            Look::Wait(unsettled.not_before)
+        }
     }
 
     /// The file was offered and that is settled, whatever came of it.
@@ -143,7 +157,13 @@ mod tests {
     const FRESH: Duration = Duration::ZERO;
 
     fn stamp(inode: u64) -> Stamp {
-        Stamp { device: 1, inode, bytes: 10, written: (1, 0), changed: (1, 0) }
+        Stamp {
+            device: 1,
+            inode,
+            bytes: 10,
+            written: (1, 0),
+            changed: (1, 0),
+        }
     }
 
     fn after(start: Instant, millis: u64) -> Instant {
@@ -159,9 +179,15 @@ mod tests {
         // Written again: the wait begins anew.
         let wait = file.look(Some(stamp(2)), FRESH, after(start, 150), &timing);
         assert_eq!(wait, Look::Wait(after(start, 350)));
-        assert_eq!(file.look(Some(stamp(2)), FRESH, after(start, 350), &timing), Look::Offer(stamp(2)));
+        assert_eq!(
+            file.look(Some(stamp(2)), FRESH, after(start, 350), &timing),
+            Look::Offer(stamp(2))
+        );
         file.handled(stamp(2));
-        assert_eq!(file.look(Some(stamp(2)), FRESH, after(start, 9_999), &timing), Look::Rest);
+        assert_eq!(
+            file.look(Some(stamp(2)), FRESH, after(start, 9_999), &timing),
+            Look::Rest
+        );
     }
 
     #[test]
@@ -176,10 +202,18 @@ mod tests {
         let (timing, start) = (Timing::default(), Instant::now());
         let mut file = Settling::default();
         file.look(Some(stamp(1)), FRESH, start, &timing);
-        let later = file.broken_not_before(after(start, 200), &timing).expect("it is too young to be broken");
+        let later = file
+            .broken_not_before(after(start, 200), &timing)
+            .expect("it is too young to be broken");
         file.later(later);
-        assert_eq!(file.look(Some(stamp(1)), FRESH, after(start, 400), &timing), Look::Wait(after(start, 2_000)));
-        assert_eq!(file.look(Some(stamp(1)), FRESH, after(start, 2_000), &timing), Look::Offer(stamp(1)));
+        assert_eq!(
+            file.look(Some(stamp(1)), FRESH, after(start, 400), &timing),
+            Look::Wait(after(start, 2_000))
+        );
+        assert_eq!(
+            file.look(Some(stamp(1)), FRESH, after(start, 2_000), &timing),
+            Look::Offer(stamp(1))
+        );
         assert_eq!(file.broken_not_before(after(start, 2_000), &timing), None);
     }
 

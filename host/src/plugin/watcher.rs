@@ -45,18 +45,36 @@ struct Watched {
 
 impl Watcher {
     /// A watcher that has seen nothing yet. `by` names this host in the activations it brings about.
-    pub fn new(catalog: Arc<Catalog>, directory: impl Into<PathBuf>, by: impl Into<String>, timing: Timing) -> Self {
+    pub fn new(
+        catalog: Arc<Catalog>,
+        directory: impl Into<PathBuf>,
+        by: impl Into<String>,
+        timing: Timing,
+    ) -> Self {
         let mut files: BTreeMap<String, Watched> = BTreeMap::new();
         for (number, route) in catalog.routes().enumerate() {
-            files.entry(format!("{}.wasm", route.plugin)).or_default().routes.push(number);
+            files
+                .entry(format!("{}.wasm", route.plugin))
+                .or_default()
+                .routes
+                .push(number);
         }
-        Self { catalog, directory: directory.into(), by: by.into(), timing, files }
+        Self {
+            catalog,
+            directory: directory.into(),
+            by: by.into(),
+            timing,
+            files,
+        }
     }
 
     /// Offers every file as it is, without waiting for it to settle: the host's start. A file that can't be
     /// offered now is offered by [`run`](Self::run).
     pub async fn offer_all(&mut self) {
-        let timing = Timing { settle: std::time::Duration::ZERO, ..self.timing.clone() };
+        let timing = Timing {
+            settle: std::time::Duration::ZERO,
+            ..self.timing.clone()
+        };
         self.look_at_all(&timing).await;
     }
 
@@ -70,7 +88,10 @@ impl Watcher {
         }
         let timing = self.timing.clone();
         loop {
-            let next = self.look_at_all(&timing).await.min(Instant::now() + timing.rescan);
+            let next = self
+                .look_at_all(&timing)
+                .await
+                .min(Instant::now() + timing.rescan);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -80,12 +101,18 @@ impl Watcher {
         }
     }
 
-    fn listen(&self, hint: mpsc::Sender<()>) -> notify::Result<Debouncer<RecommendedWatcher, RecommendedCache>> {
+    fn listen(
+        &self,
+        hint: mpsc::Sender<()>,
+    ) -> notify::Result<Debouncer<RecommendedWatcher, RecommendedCache>> {
         let names: Vec<String> = self.files.keys().cloned().collect();
         let heard = move |result: DebounceEventResult| {
             // A failure of the notifications is a reason to look, too.
             let matters = result.map_or(true, |events| {
-                events.iter().flat_map(|event| &event.paths).any(|path| matters(path, &names))
+                events
+                    .iter()
+                    .flat_map(|event| &event.paths)
+                    .any(|path| matters(path, &names))
             });
             if matters {
                 // If a hint is waiting already, one look serves both.
@@ -103,8 +130,13 @@ impl Watcher {
         for (name, watched) in &mut self.files {
             let path = self.directory.join(name);
             // Follows symbolic links: what counts is the content that they lead to.
-            let stamp = fs::metadata(&path).ok().filter(fs::Metadata::is_file).map(|found| Stamp::of(&found));
-            let age = stamp.map(|stamp| stamp.age(SystemTime::now())).unwrap_or_default();
+            let stamp = fs::metadata(&path)
+                .ok()
+                .filter(fs::Metadata::is_file)
+                .map(|found| Stamp::of(&found));
+            let age = stamp
+                .map(|stamp| stamp.age(SystemTime::now()))
+                .unwrap_or_default();
             match watched.settling.look(stamp, age, Instant::now(), timing) {
                 Look::Rest => {}
                 Look::Wait(until) => next = next.min(until),
@@ -113,8 +145,16 @@ impl Watcher {
                     tracing::warn!(%file, "a plugin file is gone; its last version goes on deciding");
                 }
                 Look::Offer(stamp) => {
-                    let offering = Offering { catalog: &self.catalog, path: &path, name, by: &self.by };
-                    match offering.offer(&watched.routes, stamp, &watched.settling, timing).await {
+                    let offering = Offering {
+                        catalog: &self.catalog,
+                        path: &path,
+                        name,
+                        by: &self.by,
+                    };
+                    match offering
+                        .offer(&watched.routes, stamp, &watched.settling, timing)
+                        .await
+                    {
                         None => watched.settling.handled(stamp),
                         Some(later) => {
                             watched.settling.later(later);
@@ -138,15 +178,29 @@ struct Offering<'a> {
 
 impl Offering<'_> {
     /// Reads the file and offers it to its routes. Answers when to try again, if that is worth it.
-    async fn offer(&self, routes: &[usize], stamp: Stamp, settling: &Settling, timing: &Timing) -> Option<Instant> {
+    async fn offer(
+        &self,
+        routes: &[usize],
+        stamp: Stamp,
+        settling: &Settling,
+        timing: &Timing,
+    ) -> Option<Instant> {
         let bytes_max = self.catalog.library().engine().limits().component_bytes_max;
         if stamp.bytes > bytes_max as u64 {
-            let refused = Refused::TooLarge { bytes: stamp.bytes, bytes_max };
-            routes.iter().for_each(|route| self.catalog.record_refusal(*route, self.name, None, &refused));
+            let refused = Refused::TooLarge {
+                bytes: stamp.bytes,
+                bytes_max,
+            };
+            routes.iter().for_each(|route| {
+                self.catalog
+                    .record_refusal(*route, self.name, None, &refused)
+            });
             return None;
         }
         let path = self.path.to_owned();
-        let read = tokio::task::spawn_blocking(move || read(&path, bytes_max)).await.ok()?;
+        let read = tokio::task::spawn_blocking(move || read(&path, bytes_max))
+            .await
+            .ok()?;
         let soon = || Some(Instant::now() + timing.settle);
         let (bytes, stamp_after) = match read {
             Ok(read) => read,
@@ -166,12 +220,26 @@ impl Offering<'_> {
         again
     }
 
-    async fn offer_to(&self, route: usize, bytes: Arc<[u8]>, settling: &Settling, timing: &Timing) -> Option<Instant> {
+    async fn offer_to(
+        &self,
+        route: usize,
+        bytes: Arc<[u8]>,
+        settling: &Settling,
+        timing: &Timing,
+    ) -> Option<Instant> {
         let found = digest(&bytes);
         let config = self.catalog.routes().nth(route)?.config.clone();
         let (file, by) = (self.name.to_owned(), self.by.to_owned());
         let reason = format!("the file {} changed", self.name);
-        let offer = Offer { route, bytes, config, file, by, reason, force: false };
+        let offer = Offer {
+            route,
+            bytes,
+            config,
+            file,
+            by,
+            reason,
+            force: false,
+        };
         match self.catalog.try_offer(offer).await {
             // Something else was activated in between: this file's turn is after it.
             Ok(Offered::Lost(Some(current))) if current.digest != found => Some(Instant::now()),
@@ -182,7 +250,8 @@ impl Offering<'_> {
                 {
                     return Some(later);
                 }
-                self.catalog.record_refusal(route, self.name, Some(found), &refused);
+                self.catalog
+                    .record_refusal(route, self.name, Some(found), &refused);
                 (!refused.is_final()).then(|| Instant::now() + timing.rescan)
             }
             Err(error) => {
@@ -197,13 +266,17 @@ impl Offering<'_> {
 fn read(path: &Path, bytes_max: usize) -> io::Result<(Arc<[u8]>, Stamp)> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
-    file.by_ref().take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    file.by_ref()
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)?;
     let stamp = Stamp::of(&file.metadata()?);
     Ok((bytes.into(), stamp))
 }
 
 /// Whether an event can be about one of the files: itself, or the hidden link `..data` that Kubernetes swaps.
 fn matters(path: &Path, names: &[String]) -> bool {
-    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return true };
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else {
+        return true;
+    };
     name.starts_with("..") || names.iter().any(|watched| watched == name)
 }

@@ -56,6 +56,10 @@ fn a_fault_leaves_nothing_behind() {
     let component = misbehaving(quick());
     for behaviour in ["trap", "allocate", "recurse", "sleep"] {
         ask(&component, &["keep-state", behaviour]).expect_err("it fails");
-        assert_eq!(seen(&component, "keep-state"), json!(1), "after {behaviour}");
+        assert_eq!(
+            seen(&component, "keep-state"),
+            json!(1),
+            "after {behaviour}"
+        );
     }
 }

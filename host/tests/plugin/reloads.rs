@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use taskhost::plugin::{
-    Activated, Activation, Answer, Catalog, InMemory, Library, NewActivation, Offer, Offered, PluginRoute, SavedVersion,
-    Versions,
+    Activated, Activation, Answer, Catalog, InMemory, Library, NewActivation, Offer, Offered,
+    PluginRoute, SavedVersion, Versions,
 };
 use taskhost_core::record::TopicPartition;
 use tempfile::TempDir;
@@ -20,16 +20,31 @@ use crate::support::{causes, engine, guest, quick, route, variant, works};
 /// Resident memory of this process in bytes.
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this is Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it says so");
-    let kilobytes = line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok());
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("it says so");
+    let kilobytes = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<u64>().ok());
     kilobytes.expect("it is a number") * 1024
 }
 
 #[tokio::test]
 async fn five_hundred_reloads_leave_memory_flat() {
-    let routes = vec![PluginRoute { route: route("misbehave"), plugin: "it".to_owned(), config: "{}".into() }];
+    let routes = vec![PluginRoute {
+        route: route("misbehave"),
+        plugin: "it".to_owned(),
+        config: "{}".into(),
+    }];
     let versions = Arc::new(WithoutBytes(InMemory::new()));
-    let catalog = Catalog::new(Library::new(engine(quick())), versions, routes, HashSet::new());
+    let catalog = Catalog::new(
+        Library::new(engine(quick())),
+        versions,
+        routes,
+        HashSet::new(),
+    );
     let guest = guest("guest_bad_descriptor");
     let at = TopicPartition::new("misbehave", 0);
     let mut before = 0;
@@ -47,16 +62,30 @@ async fn five_hundred_reloads_leave_memory_flat() {
             reason: "again".to_owned(),
             force: false,
         };
-        assert!(matches!(catalog.offer(offer).await, Ok(Offered::Activated(_))));
+        assert!(matches!(
+            catalog.offer(offer).await,
+            Ok(Offered::Activated(_))
+        ));
         let active = catalog.current(0).expect("something is active");
         let causes = causes("misbehave", &active.descriptor, &[json!({"id": "a"})]);
         active.decide(&works(&causes), &at).expect("it answers");
     }
-    assert_eq!(catalog.library().used_count(), 1, "replaced components are dropped");
+    assert_eq!(
+        catalog.library().used_count(),
+        1,
+        "replaced components are dropped"
+    );
     let after = resident_bytes();
-    println!("500 reloads: {} KiB resident before, {} KiB after", before / 1024, after / 1024);
+    println!(
+        "500 reloads: {} KiB resident before, {} KiB after",
+        before / 1024,
+        after / 1024
+    );
     // One compiled version of this guest has about 1 MiB, so a leak of one in ten would show.
-    assert!(after < before + (48 << 20), "500 reloads grew the process from {before} to {after} bytes");
+    assert!(
+        after < before + (48 << 20),
+        "500 reloads grew the process from {before} to {after} bytes"
+    );
 }
 
 /// Keeps no bytes, as a host's own memory doesn't.
@@ -67,12 +96,20 @@ impl Versions for WithoutBytes {
         self.0.current(route)
     }
 
-    fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool> {
+    fn is_superseded<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, bool> {
         self.0.is_superseded(route, digest, config)
     }
 
     fn save(&self, version: SavedVersion) -> Answer<'_, ()> {
-        self.0.save(SavedVersion { bytes: [].into(), ..version })
+        self.0.save(SavedVersion {
+            bytes: [].into(),
+            ..version
+        })
     }
 
     fn bytes<'a>(&'a self, digest: &'a str) -> Answer<'a, Option<Arc<[u8]>>> {
@@ -85,7 +122,9 @@ impl Versions for WithoutBytes {
 }
 
 fn only_file(directory: &Path) -> std::path::PathBuf {
-    let mut files = fs::read_dir(directory).expect("it can be listed").map(|entry| entry.expect("it is there").path());
+    let mut files = fs::read_dir(directory)
+        .expect("it can be listed")
+        .map(|entry| entry.expect("it is there").path());
     let file = files.next().expect("there is a file");
     assert_eq!(files.next(), None);
     file
@@ -98,16 +137,29 @@ fn compiled_code_is_kept_and_only_trusted_when_it_is_this_hosts_own() {
     let open = || Library::with_directory(engine(quick()), &path).expect("it can be made");
     let bytes = guest("guest_swap_v1");
     let started = Instant::now();
-    let digest = open().open(&bytes).expect("it is a plugin").digest().to_owned();
+    let digest = open()
+        .open(&bytes)
+        .expect("it is a plugin")
+        .digest()
+        .to_owned();
     let compiled_in = started.elapsed();
     let file = only_file(&path);
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let mode = |path: &Path| {
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!((mode(&path), mode(&file)), (0o700, 0o600));
 
     // Another process finds it without the component's bytes.
     let started = Instant::now();
     let found = open().find(&digest).expect("it was compiled before");
-    println!("compiled in {compiled_in:?}, loaded in {:?}", started.elapsed());
+    println!(
+        "compiled in {compiled_in:?}, loaded in {:?}",
+        started.elapsed()
+    );
     assert!(found.describe("{}").is_ok());
 
     // Somebody else could have written it.
@@ -141,5 +193,8 @@ fn one_component_is_compiled_once_however_often_it_is_opened() {
     let second = library.open(&bytes).expect("it is a plugin");
     assert!(Arc::ptr_eq(&first, &second));
     drop((first, second));
-    assert!(library.find(&taskhost::plugin::digest(&bytes)).is_none(), "nobody uses it");
+    assert!(
+        library.find(&taskhost::plugin::digest(&bytes)).is_none(),
+        "nobody uses it"
+    );
 }

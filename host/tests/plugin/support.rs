@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use taskhost::plugin::{
-    Catalog, Component, Engine, Failure, InMemory, Library, Limits, PluginObserver, PluginRoute, Question, Refusal,
-    Work,
+    Catalog, Component, Engine, Failure, InMemory, Library, Limits, PluginObserver, PluginRoute,
+    Question, Refusal, Work,
 };
 use taskhost_core::cause::{Cause, Route, of_message};
 use taskhost_core::decision::Decision;
@@ -20,12 +20,19 @@ use uuid::Uuid;
 
 /// The bytes of a guest.
 pub(crate) fn guest(name: &str) -> Arc<[u8]> {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/target/wasm32-wasip2/release");
-    let directory = std::env::var_os("TASKHOST_TEST_PLUGINS").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    let built = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../plugins/target/wasm32-wasip2/release"
+    );
+    let directory = std::env::var_os("TASKHOST_TEST_PLUGINS")
+        .map_or_else(|| PathBuf::from(built), PathBuf::from);
     let path = directory.join(format!("{name}.wasm"));
     match std::fs::read(&path) {
         Ok(bytes) => bytes.into(),
-        Err(error) => panic!("the guest {} can't be read ({error}): run `make plugins` first", path.display()),
+        Err(error) => panic!(
+            "the guest {} can't be read ({error}): run `make plugins` first",
+            path.display()
+        ),
     }
 }
 
@@ -88,7 +95,14 @@ pub(crate) fn causes(topic: &str, descriptor: &Descriptor, bodies: &[Value]) -> 
             tracestate: None,
             foreign: None,
         };
-        of_message(&message, &routes, Uuid::nil(), |_| descriptor.clone(), trace).expect("it decodes")
+        of_message(
+            &message,
+            &routes,
+            Uuid::nil(),
+            |_| descriptor.clone(),
+            trace,
+        )
+        .expect("it decodes")
     };
     (0..).zip(bodies).map(cause).collect()
 }
@@ -97,18 +111,31 @@ pub(crate) fn causes(topic: &str, descriptor: &Descriptor, bodies: &[Value]) -> 
 pub(crate) fn works(causes: &[Cause]) -> Vec<Work<'_>> {
     (0..)
         .zip(causes)
-        .map(|(number, cause)| Work { task_id: &cause.task_id, task: None, causes: vec![cause], numbers: vec![number] })
+        .map(|(number, cause)| Work {
+            task_id: &cause.task_id,
+            task: None,
+            causes: vec![cause],
+            numbers: vec![number],
+        })
         .collect()
 }
 
 /// Asks the misbehaving guest, one message for each behaviour.
-pub(crate) fn ask(component: &Component, behaviours: &[&str]) -> Result<Vec<Vec<Decision>>, Failure> {
+pub(crate) fn ask(
+    component: &Component,
+    behaviours: &[&str],
+) -> Result<Vec<Vec<Decision>>, Failure> {
     let descriptor = component.describe("{}").expect("it describes itself");
     let body = |(number, behaviour): (usize, &&str)| json!({"id": format!("t{number}"), "misbehave": behaviour});
     let bodies: Vec<Value> = behaviours.iter().enumerate().map(body).collect();
     let causes = causes("misbehave", &descriptor, &bodies);
     let at = TopicPartition::new("misbehave", 0);
-    let question = Question { config: "{}", logical_topic: "misbehave", at: &at, works: &works(&causes) };
+    let question = Question {
+        config: "{}",
+        logical_topic: "misbehave",
+        at: &at,
+        works: &works(&causes),
+    };
     component.decide(&question)
 }
 
@@ -134,9 +161,22 @@ pub(crate) fn catalog(topic: &str, plugin: &str, config: &str) -> Setting {
     let versions = Arc::new(InMemory::new());
     let heard = Arc::new(Heard::default());
     let engine = Engine::new(quick(), heard.clone()).expect("the machine has room for an engine");
-    let routes = vec![PluginRoute { route: route(topic), plugin: plugin.to_owned(), config: config.into() }];
-    let catalog = Catalog::new(Library::new(engine), versions.clone(), routes, HashSet::from(["elsewhere".to_owned()]));
-    Setting { catalog: Arc::new(catalog), versions, heard }
+    let routes = vec![PluginRoute {
+        route: route(topic),
+        plugin: plugin.to_owned(),
+        config: config.into(),
+    }];
+    let catalog = Catalog::new(
+        Library::new(engine),
+        versions.clone(),
+        routes,
+        HashSet::from(["elsewhere".to_owned()]),
+    );
+    Setting {
+        catalog: Arc::new(catalog),
+        versions,
+        heard,
+    }
 }
 
 /// Remembers what an observer is told.
@@ -147,11 +187,17 @@ pub(crate) struct Heard {
 
 impl Heard {
     pub(crate) fn all(&self) -> Vec<String> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn note(&self, what: String) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(what);
     }
 }
 
@@ -161,7 +207,10 @@ impl PluginObserver for Heard {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
-        self.note(format!("{route} swapped: {} {} as {number}", version.name, version.version));
+        self.note(format!(
+            "{route} swapped: {} {} as {number}",
+            version.name, version.version
+        ));
     }
 
     fn log_dropped(&self, _: &str, lines: u64) {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use taskhost::plugin::{
-    Activated, Catalog, CatalogError, InMemory, Library, NewActivation, Offer, Offered, PluginRoute, Refused, Versions,
-    digest,
+    Activated, Catalog, CatalogError, InMemory, Library, NewActivation, Offer, Offered,
+    PluginRoute, Refused, Versions, digest,
 };
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
@@ -27,34 +27,75 @@ fn offer(bytes: Arc<[u8]>, force: bool) -> Offer {
 
 #[tokio::test]
 async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back() {
-    let Setting { catalog, versions, heard } = catalog("swap", "swap", "{}");
+    let Setting {
+        catalog,
+        versions,
+        heard,
+    } = catalog("swap", "swap", "{}");
     let (first, second) = (guest("guest_swap_v1"), guest("guest_swap_v2"));
-    assert!(matches!(catalog.offer(offer(first.clone(), false)).await, Ok(Offered::Activated(it)) if it.number == 1));
-    assert!(matches!(catalog.offer(offer(first.clone(), false)).await, Ok(Offered::Unchanged(it)) if it.number == 1));
-    assert!(matches!(catalog.offer(offer(second, false)).await, Ok(Offered::Activated(it)) if it.number == 2));
+    assert!(
+        matches!(catalog.offer(offer(first.clone(), false)).await, Ok(Offered::Activated(it)) if it.number == 1)
+    );
+    assert!(
+        matches!(catalog.offer(offer(first.clone(), false)).await, Ok(Offered::Unchanged(it)) if it.number == 1)
+    );
+    assert!(
+        matches!(catalog.offer(offer(second, false)).await, Ok(Offered::Activated(it)) if it.number == 2)
+    );
 
-    let error = catalog.offer(offer(first.clone(), false)).await.expect_err("it was replaced");
-    assert!(matches!(error, CatalogError::Refused(Refused::Superseded { .. })), "{error}");
-    assert!(error.to_string().contains(&format!("`taskhost plugin activate swap {}`", digest(&first))), "{error}");
+    let error = catalog
+        .offer(offer(first.clone(), false))
+        .await
+        .expect_err("it was replaced");
+    assert!(
+        matches!(error, CatalogError::Refused(Refused::Superseded { .. })),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(&format!(
+            "`taskhost plugin activate swap {}`",
+            digest(&first)
+        )),
+        "{error}"
+    );
     assert_eq!(catalog.current(0).map(|active| active.number), Some(2));
 
-    let back = catalog.activate_known(0, &digest(&first), "{}".into(), "somebody", "rollback").await;
+    let back = catalog
+        .activate_known(0, &digest(&first), "{}".into(), "somebody", "rollback")
+        .await;
     assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3 && it.by == "somebody"));
-    assert_eq!(catalog.current(0).map(|active| active.version.version.clone()).as_deref(), Some("1.0.0"));
+    assert_eq!(
+        catalog
+            .current(0)
+            .map(|active| active.version.version.clone())
+            .as_deref(),
+        Some("1.0.0")
+    );
     assert_eq!(versions.history("swap").len(), 3);
-    let swaps = heard.all().into_iter().filter(|told| told.contains("swapped")).count();
+    let swaps = heard
+        .all()
+        .into_iter()
+        .filter(|told| told.contains("swapped"))
+        .count();
     assert_eq!(swaps, 3);
 }
 
 #[tokio::test]
 async fn an_offer_that_comes_second_loses_and_the_first_one_decides() {
-    let Setting { catalog, versions, .. } = catalog("swap", "swap", "{}");
+    let Setting {
+        catalog, versions, ..
+    } = catalog("swap", "swap", "{}");
     let second = guest("guest_swap_v2");
-    catalog.offer(offer(second.clone(), false)).await.expect("it is good");
+    catalog
+        .offer(offer(second.clone(), false))
+        .await
+        .expect("it is good");
     // Another host activates something this one has never seen, and stores its bytes.
     let first = guest("guest_swap_v1");
     let other = catalog_on(versions.clone());
-    assert!(matches!(other.offer(offer(first, false)).await, Ok(Offered::Activated(it)) if it.number == 2));
+    assert!(
+        matches!(other.offer(offer(first, false)).await, Ok(Offered::Activated(it)) if it.number == 2)
+    );
     let stale = NewActivation {
         route: "swap".to_owned(),
         seen: 1,
@@ -63,25 +104,46 @@ async fn an_offer_that_comes_second_loses_and_the_first_one_decides() {
         by: "late".to_owned(),
         reason: "late".to_owned(),
     };
-    assert!(matches!(versions.activate(stale).await, Ok(Activated::Lost(Some(it))) if it.number == 2));
+    assert!(
+        matches!(versions.activate(stale).await, Ok(Activated::Lost(Some(it))) if it.number == 2)
+    );
 
     // This host takes it from the stored bytes.
     assert_eq!(catalog.current(0).map(|active| active.number), Some(1));
-    let active = catalog.refresh(0).await.expect("it can be read").expect("something is active");
-    assert_eq!((active.number, active.version.version.as_str()), (2, "1.0.0"));
+    let active = catalog
+        .refresh(0)
+        .await
+        .expect("it can be read")
+        .expect("something is active");
+    assert_eq!(
+        (active.number, active.version.version.as_str()),
+        (2, "1.0.0")
+    );
 }
 
 fn catalog_on(versions: Arc<InMemory>) -> Catalog {
-    let routes = vec![PluginRoute { route: route("swap"), plugin: "swap".to_owned(), config: "{}".into() }];
+    let routes = vec![PluginRoute {
+        route: route("swap"),
+        plugin: "swap".to_owned(),
+        config: "{}".into(),
+    }];
     Catalog::new(Library::new(engine(quick())), versions, routes, [].into())
 }
 
 #[tokio::test]
 async fn while_the_versions_are_away_what_runs_goes_on() {
-    let Setting { catalog, versions, .. } = catalog("swap", "swap", "{}");
-    catalog.offer(offer(guest("guest_swap_v1"), false)).await.expect("it is good");
+    let Setting {
+        catalog, versions, ..
+    } = catalog("swap", "swap", "{}");
+    catalog
+        .offer(offer(guest("guest_swap_v1"), false))
+        .await
+        .expect("it is good");
     versions.set_unavailable(true);
-    let error = catalog.offer(offer(guest("guest_swap_v2"), false)).await.expect_err("they are away");
+    let error = catalog
+        .offer(offer(guest("guest_swap_v2"), false))
+        .await
+        .expect_err("they are away");
     assert!(matches!(error, CatalogError::Versions(_)), "{error}");
     assert!(catalog.refresh(0).await.is_err());
     assert_eq!(catalog.current(0).map(|active| active.number), Some(1));
@@ -92,7 +154,10 @@ async fn while_the_versions_are_away_what_runs_goes_on() {
 async fn batches_are_decided_by_one_version_each_while_it_is_swapped() {
     let Setting { catalog, .. } = catalog("swap", "swap", "{}");
     let (first, second) = (guest("guest_swap_v1"), guest("guest_swap_v2"));
-    catalog.offer(offer(first.clone(), false)).await.expect("it is good");
+    catalog
+        .offer(offer(first.clone(), false))
+        .await
+        .expect("it is good");
     let stop = Arc::new(AtomicBool::new(false));
     let deciding = tokio::task::spawn_blocking({
         let (catalog, stop) = (catalog.clone(), stop.clone());
@@ -111,7 +176,10 @@ async fn batches_are_decided_by_one_version_each_while_it_is_swapped() {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    catalog.offer(offer(second, true)).await.expect("it is good");
+    catalog
+        .offer(offer(second, true))
+        .await
+        .expect("it is good");
     let batches = deciding.await.expect("no batch fails");
     assert!(!batches.contains(&0), "{batches:?}");
 }
@@ -119,9 +187,13 @@ async fn batches_are_decided_by_one_version_each_while_it_is_swapped() {
 /// Decides a batch by whatever is current and answers which rule it was; all of it must be the same.
 fn decide_one_batch(catalog: &Catalog) -> u64 {
     let active = catalog.current(0).expect("something is active");
-    let bodies: Vec<_> = (0..20).map(|number| json!({"id": format!("t{number}")})).collect();
+    let bodies: Vec<_> = (0..20)
+        .map(|number| json!({"id": format!("t{number}")}))
+        .collect();
     let causes = causes("swap", &active.descriptor, &bodies);
-    let answer = active.decide(&works(&causes), &TopicPartition::new("swap", 0)).expect("it answers");
+    let answer = active
+        .decide(&works(&causes), &TopicPartition::new("swap", 0))
+        .expect("it answers");
     let mut rules = answer.iter().flatten().map(|decision| match decision {
         Decision::Apply(it) => {
             let data: serde_json::Value = serde_json::from_str(&it.data).expect("the data is JSON");

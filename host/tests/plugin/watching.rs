@@ -23,8 +23,17 @@ impl Watched {
     fn start(timing: Timing) -> Self {
         let setting = catalog("swap", "swap", "{}");
         let directory = TempDir::new().expect("there is room for a directory");
-        let watched = Self { setting, directory, stop: CancellationToken::new() };
-        let watcher = Watcher::new(watched.setting.catalog.clone(), watched.path(), "a test", timing);
+        let watched = Self {
+            setting,
+            directory,
+            stop: CancellationToken::new(),
+        };
+        let watcher = Watcher::new(
+            watched.setting.catalog.clone(),
+            watched.path(),
+            "a test",
+            timing,
+        );
         tokio::spawn(watcher.run(watched.stop.clone()));
         watched
     }
@@ -34,7 +43,10 @@ impl Watched {
     }
 
     fn version(&self) -> Option<String> {
-        self.setting.catalog.current(0).map(|active| active.version.version.clone())
+        self.setting
+            .catalog
+            .current(0)
+            .map(|active| active.version.version.clone())
     }
 
     fn activations(&self) -> usize {
@@ -42,7 +54,10 @@ impl Watched {
     }
 
     async fn until_version(&self, version: &str) {
-        until(&format!("version {version} decides"), || self.version().as_deref() == Some(version)).await;
+        until(&format!("version {version} decides"), || {
+            self.version().as_deref() == Some(version)
+        })
+        .await;
     }
 
     fn rename_into_place(&self, name: &str) {
@@ -60,7 +75,10 @@ impl Drop for Watched {
 
 /// Only notifications: the rescan would come too late for any test.
 fn by_notification() -> Timing {
-    Timing { rescan: Duration::from_secs(3_600), ..Timing::default() }
+    Timing {
+        rescan: Duration::from_secs(3_600),
+        ..Timing::default()
+    }
 }
 
 #[tokio::test]
@@ -77,7 +95,10 @@ async fn a_rename_into_place_swaps_without_waiting_for_a_rescan() {
 
 #[tokio::test]
 async fn a_burst_of_writes_is_one_offer_of_the_whole_file() {
-    let watched = Watched::start(Timing { rescan: Duration::from_millis(300), ..Timing::default() });
+    let watched = Watched::start(Timing {
+        rescan: Duration::from_millis(300),
+        ..Timing::default()
+    });
     let bytes = guest("guest_swap_v1");
     let mut file = fs::File::create(watched.path().join("swap.wasm")).expect("it can be made");
     // Some pauses are longer than it takes to settle, so halves are looked at, too.
@@ -89,13 +110,27 @@ async fn a_burst_of_writes_is_one_offer_of_the_whole_file() {
     }
     watched.until_version("1.0.0").await;
     assert_eq!(watched.activations(), 1);
-    assert_eq!(watched.setting.catalog.refusals(0), [], "a half-written file is not refused");
+    assert_eq!(
+        watched.setting.catalog.refusals(0),
+        [],
+        "a half-written file is not refused"
+    );
 }
 
 #[tokio::test]
 async fn temporary_and_foreign_files_are_never_looked_at() {
-    let watched = Watched::start(Timing { rescan: Duration::from_millis(50), ..Timing::default() });
-    for name in ["swap.wasm~", ".swap.wasm.swp", "4913", "swap.wasm.tmp", "other.wasm", "swap.txt"] {
+    let watched = Watched::start(Timing {
+        rescan: Duration::from_millis(50),
+        ..Timing::default()
+    });
+    for name in [
+        "swap.wasm~",
+        ".swap.wasm.swp",
+        "4913",
+        "swap.wasm.tmp",
+        "other.wasm",
+        "swap.txt",
+    ] {
         fs::write(watched.path().join(name), b"not a component").expect("it can be written");
     }
     watched.rename_into_place("guest_swap_v1");
@@ -113,17 +148,29 @@ async fn a_broken_file_is_refused_once_and_its_repair_is_taken() {
     watched.rename_into_place("guest_swap_v1");
     watched.until_version("1.0.0").await;
     fs::write(watched.path().join("swap.wasm"), b"broken").expect("it can be written");
-    until("the file is refused", || !watched.setting.catalog.refusals(0).is_empty()).await;
+    until("the file is refused", || {
+        !watched.setting.catalog.refusals(0).is_empty()
+    })
+    .await;
     assert_eq!(watched.version().as_deref(), Some("1.0.0"));
     watched.rename_into_place("guest_swap_v2");
     watched.until_version("2.0.0").await;
-    let refused = watched.setting.heard.all().iter().filter(|told| told.contains("refused")).count();
+    let refused = watched
+        .setting
+        .heard
+        .all()
+        .iter()
+        .filter(|told| told.contains("refused"))
+        .count();
     assert_eq!(refused, 1);
 }
 
 #[tokio::test]
 async fn a_removed_file_changes_nothing_and_its_return_neither() {
-    let watched = Watched::start(Timing { rescan: Duration::from_millis(50), ..Timing::default() });
+    let watched = Watched::start(Timing {
+        rescan: Duration::from_millis(50),
+        ..Timing::default()
+    });
     watched.rename_into_place("guest_swap_v1");
     watched.until_version("1.0.0").await;
     fs::remove_file(watched.path().join("swap.wasm")).expect("it can be removed");
@@ -131,7 +178,10 @@ async fn a_removed_file_changes_nothing_and_its_return_neither() {
     assert_eq!(watched.version().as_deref(), Some("1.0.0"));
     watched.rename_into_place("guest_swap_v1");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!((watched.version().as_deref(), watched.activations()), (Some("1.0.0"), 1));
+    assert_eq!(
+        (watched.version().as_deref(), watched.activations()),
+        (Some("1.0.0"), 1)
+    );
 }
 
 #[tokio::test]
@@ -140,13 +190,18 @@ async fn a_swapped_symbolic_link_is_a_change_of_the_files_behind_it() {
     // As Kubernetes lays a ConfigMap out: file -> ..data/file, ..data -> a directory of one revision.
     for (revision, name) in [("..1", "guest_swap_v1"), ("..2", "guest_swap_v2")] {
         fs::create_dir(watched.path().join(revision)).expect("it can be made");
-        fs::write(watched.path().join(revision).join("swap.wasm"), guest(name)).expect("it can be written");
+        fs::write(watched.path().join(revision).join("swap.wasm"), guest(name))
+            .expect("it can be written");
     }
     symlink("..1", watched.path().join("..data")).expect("it can be linked");
     symlink("..data/swap.wasm", watched.path().join("swap.wasm")).expect("it can be linked");
     watched.until_version("1.0.0").await;
     symlink("..2", watched.path().join("..data_tmp")).expect("it can be linked");
-    fs::rename(watched.path().join("..data_tmp"), watched.path().join("..data")).expect("it can be renamed");
+    fs::rename(
+        watched.path().join("..data_tmp"),
+        watched.path().join("..data"),
+    )
+    .expect("it can be renamed");
     watched.until_version("2.0.0").await;
 }
 
@@ -155,10 +210,15 @@ async fn a_lost_notification_costs_a_rescan() {
     let setting = catalog("swap", "swap", "{}");
     let parent = TempDir::new().expect("there is room for a directory");
     let directory = parent.path().join("later");
-    let timing = Timing { rescan: Duration::from_millis(100), ..Timing::default() };
+    let timing = Timing {
+        rescan: Duration::from_millis(100),
+        ..Timing::default()
+    };
     let stop = CancellationToken::new();
     // The directory does not even exist yet, so nothing can be heard of it.
-    tokio::spawn(Watcher::new(setting.catalog.clone(), &directory, "a test", timing).run(stop.clone()));
+    tokio::spawn(
+        Watcher::new(setting.catalog.clone(), &directory, "a test", timing).run(stop.clone()),
+    );
     tokio::time::sleep(Duration::from_millis(150)).await;
     fs::create_dir(&directory).expect("it can be made");
     fs::write(directory.join("swap.wasm"), guest("guest_swap_v1")).expect("it can be written");
@@ -168,7 +228,10 @@ async fn a_lost_notification_costs_a_rescan() {
 
 #[tokio::test]
 async fn a_file_is_offered_again_when_the_versions_are_back() {
-    let watched = Watched::start(Timing { rescan: Duration::from_millis(100), ..Timing::default() });
+    let watched = Watched::start(Timing {
+        rescan: Duration::from_millis(100),
+        ..Timing::default()
+    });
     watched.setting.versions.set_unavailable(true);
     watched.rename_into_place("guest_swap_v1");
     tokio::time::sleep(Duration::from_millis(600)).await;
@@ -181,8 +244,14 @@ async fn a_file_is_offered_again_when_the_versions_are_back() {
 async fn at_the_start_every_file_is_offered_at_once() {
     let setting = catalog("swap", "swap", "{}");
     let directory = TempDir::new().expect("there is room for a directory");
-    fs::write(directory.path().join("swap.wasm"), guest("guest_swap_v1")).expect("it can be written");
-    let mut watcher = Watcher::new(setting.catalog.clone(), directory.path(), "a test", Timing::default());
+    fs::write(directory.path().join("swap.wasm"), guest("guest_swap_v1"))
+        .expect("it can be written");
+    let mut watcher = Watcher::new(
+        setting.catalog.clone(),
+        directory.path(),
+        "a test",
+        Timing::default(),
+    );
     watcher.offer_all().await;
     assert!(setting.catalog.current(0).is_some());
 }
