@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::descriptor::{Descriptor, TaskIdSource};
-use crate::envelope::{self, utf8_header, Envelope, Undecodable};
+use crate::envelope::{self, Envelope, Undecodable, utf8_header};
 use crate::record::{Message, Position};
 use crate::task::{InvalidTaskId, TaskId};
 use crate::trace::{Trace, TraceHint};
@@ -22,8 +22,8 @@ pub struct Route {
     pub topic: String,
     /// Only messages of this type, if given.
     pub task_type: Option<String>,
-    /// The type of messages that name none.
-    pub default_task_type: String,
+    /// The type of messages that name none, if they may.
+    pub default_task_type: Option<String>,
 }
 
 /// A task's cause, ready to be decided.
@@ -147,11 +147,20 @@ impl Cause {
 /// # Errors
 /// If its type has no route on this topic.
 pub fn route_of(routes: &[Route], topic: &str, envelope: &Envelope) -> Result<usize, Undecodable> {
-    let named = envelope.meta.task_type.as_deref().or(envelope.meta.request_type.as_deref());
-    let here = || routes.iter().enumerate().filter(|(_, route)| route.topic == topic);
+    let named = envelope
+        .meta
+        .task_type
+        .as_deref()
+        .or(envelope.meta.request_type.as_deref());
+    let here = || {
+        routes
+            .iter()
+            .enumerate()
+            .filter(|(_, route)| route.topic == topic)
+    };
     let typed = here().find(|(_, route)| match (&route.task_type, named) {
         (Some(wanted), Some(named)) => wanted == named,
-        (Some(wanted), None) => *wanted == route.default_task_type,
+        (Some(wanted), None) => Some(wanted) == route.default_task_type.as_ref(),
         (None, _) => false,
     });
     let found = typed.or_else(|| here().find(|(_, route)| route.task_type.is_none()));
@@ -184,9 +193,17 @@ pub fn of_message(
     let task_id = task_id(message, &envelope, &descriptor(route).task_id, seed)?;
     let meta = &envelope.meta;
     let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());
-    let task_type = task_type.unwrap_or(&routes[route].default_task_type);
+    let task_type = task_type
+        .or(routes[route].default_task_type.as_deref())
+        .ok_or_else(|| {
+            let reason = "the message names no task type and its route has no default";
+            Undecodable::new("task-type-missing", reason)
+        })?;
     if !crate::descriptor::is_name(task_type) {
-        return Err(Undecodable::new("invalid-task-type", "the task type is empty or longer than 64 characters"));
+        return Err(Undecodable::new(
+            "invalid-task-type",
+            "the task type is empty or longer than 64 characters",
+        ));
     }
     Ok(Cause {
         task_id,
@@ -196,7 +213,10 @@ pub fn of_message(
         seed,
         trace: trace(&envelope.trace),
         waited: None,
-        source: Source::Message { message: message.clone(), envelope: Box::new(envelope) },
+        source: Source::Message {
+            message: message.clone(),
+            envelope: Box::new(envelope),
+        },
     })
 }
 
@@ -229,5 +249,8 @@ fn task_id(
             return TaskId::new(text).map_err(invalid);
         }
     }
-    Err(Undecodable::new("task-id-missing", "the message names no task, in none of the places its plugin looks"))
+    Err(Undecodable::new(
+        "task-id-missing",
+        "the message names no task, in none of the places its plugin looks",
+    ))
 }

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use crate::descriptor::{is_name, Descriptor};
+use crate::descriptor::{Descriptor, is_name};
 use crate::fault::{Fault, Kind};
 use crate::json;
-use crate::limits::{cut, ANSWER_JSON_BYTES_MAX, CODE_BYTES_MAX, REASON_BYTES_MAX, TRANSITION_PARTS_MAX};
+use crate::limits::{
+    ANSWER_JSON_BYTES_MAX, CODE_BYTES_MAX, REASON_BYTES_MAX, TRANSITION_PARTS_MAX, cut,
+};
 use crate::task::Task;
 use crate::timestamp;
 
@@ -98,66 +100,114 @@ pub enum TimerOrder {
 ///
 /// # Errors
 /// The plugin's fault, if the answer is not one that its descriptor and the task's state allow.
-pub fn check(decision: Decision, task: Option<&Task>, descriptor: &Descriptor) -> Result<Decision, Fault> {
+pub fn check(
+    decision: Decision,
+    task: Option<&Task>,
+    descriptor: &Descriptor,
+) -> Result<Decision, Fault> {
     match decision {
         Decision::Apply(transition) => {
             check_status(&transition, task, descriptor)?;
             check_parts(&transition, descriptor)?;
             Ok(Decision::Apply(transition))
         }
-        Decision::Ignore { reason } => Ok(Decision::Ignore { reason: clean(&reason) }),
-        Decision::Defer { reason, delay } => Ok(Decision::Defer { reason: clean(&reason), delay }),
+        Decision::Ignore { reason } => Ok(Decision::Ignore {
+            reason: clean(&reason),
+        }),
+        Decision::Defer { reason, delay } => Ok(Decision::Defer {
+            reason: clean(&reason),
+            delay,
+        }),
         Decision::Reject { code, reason } => {
             let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             if code.is_empty() || code.len() > CODE_BYTES_MAX || !code.chars().all(ok) {
                 let code = cut(&code, CODE_BYTES_MAX).escape_debug().to_string();
-                return malformed(format!("the rejection's code `{code}` is not short, lower case and hyphenated"));
+                return malformed(format!(
+                    "the rejection's code `{code}` is not short, lower case and hyphenated"
+                ));
             }
-            Ok(Decision::Reject { code, reason: clean(&reason) })
+            Ok(Decision::Reject {
+                code,
+                reason: clean(&reason),
+            })
         }
     }
 }
 
-fn check_status(transition: &Transition, task: Option<&Task>, descriptor: &Descriptor) -> Result<(), Fault> {
+fn check_status(
+    transition: &Transition,
+    task: Option<&Task>,
+    descriptor: &Descriptor,
+) -> Result<(), Fault> {
     let to = &transition.status;
     let Some(status) = descriptor.status(to) else {
-        return fault(Kind::UndeclaredStatus, format!("the descriptor has no status `{}`", clean(to)));
+        return fault(
+            Kind::UndeclaredStatus,
+            format!("the descriptor has no status `{}`", clean(to)),
+        );
     };
     match task {
         None if status.initial => Ok(()),
-        None => fault(Kind::UndeclaredTransition, format!("a task can't be created as `{to}`: it is not initial")),
+        None => fault(
+            Kind::UndeclaredTransition,
+            format!("a task can't be created as `{to}`: it is not initial"),
+        ),
         Some(task) if descriptor.allows(&task.status, to) => Ok(()),
-        Some(task) => {
-            fault(Kind::UndeclaredTransition, format!("the descriptor has no transition {} -> {to}", task.status))
-        }
+        Some(task) => fault(
+            Kind::UndeclaredTransition,
+            format!("the descriptor has no transition {} -> {to}", task.status),
+        ),
     }
 }
 
 fn check_parts(transition: &Transition, descriptor: &Descriptor) -> Result<(), Fault> {
-    let Transition { data, events, messages, timers, .. } = transition;
+    let Transition {
+        data,
+        events,
+        messages,
+        timers,
+        ..
+    } = transition;
     if events.is_empty() {
         return malformed("a transition without an event: the history would miss it".to_owned());
     }
-    for (what, count) in [("events", events.len()), ("messages", messages.len()), ("timers", timers.len())] {
+    for (what, count) in [
+        ("events", events.len()),
+        ("messages", messages.len()),
+        ("timers", timers.len()),
+    ] {
         if count > TRANSITION_PARTS_MAX {
-            return fault(Kind::AnswerTooLarge, format!("{count} {what}, at most {TRANSITION_PARTS_MAX} are allowed"));
+            return fault(
+                Kind::AnswerTooLarge,
+                format!("{count} {what}, at most {TRANSITION_PARTS_MAX} are allowed"),
+            );
         }
     }
     check_json("the task's data", data, json_any)?;
     for event in events {
         if !descriptor.events.contains(&event.kind) {
             let kind = clean(&event.kind);
-            return fault(Kind::UndeclaredEvent, format!("the descriptor has no event `{kind}`"));
+            return fault(
+                Kind::UndeclaredEvent,
+                format!("the descriptor has no event `{kind}`"),
+            );
         }
         check_json("an event's data", &event.data, json::check_object)?;
     }
     for message in messages {
         if !descriptor.produces.contains(&message.topic) {
             let topic = clean(&message.topic);
-            return fault(Kind::UndeclaredTopic, format!("the descriptor does not produce to `{topic}`"));
+            return fault(
+                Kind::UndeclaredTopic,
+                format!("the descriptor does not produce to `{topic}`"),
+            );
         }
         check_json("a message's body", &message.body, json::check_object)?;
-        if message.headers.iter().any(|(name, _)| name.is_empty() || name.contains('\0')) {
+        if message
+            .headers
+            .iter()
+            .any(|(name, _)| name.is_empty() || name.contains('\0'))
+        {
             return malformed("a message's header has an empty name or one with NUL".to_owned());
         }
     }
@@ -168,7 +218,9 @@ fn check_parts(transition: &Transition, descriptor: &Descriptor) -> Result<(), F
         }
         if let TimerOrder::Set { due, data, .. } = timer {
             if !timestamp::is_valid(*due) {
-                return malformed(format!("the timer `{name}` is due at {due}, which is no time"));
+                return malformed(format!(
+                    "the timer `{name}` is due at {due}, which is no time"
+                ));
             }
             check_json("a timer's data", data, json_any)?;
         }
@@ -182,7 +234,10 @@ fn json_any(text: &str) -> Result<(), String> {
 
 fn check_json(what: &str, text: &str, check: fn(&str) -> Result<(), String>) -> Result<(), Fault> {
     if text.len() > ANSWER_JSON_BYTES_MAX {
-        let reason = format!("{what} has {} bytes, at most {ANSWER_JSON_BYTES_MAX} are allowed", text.len());
+        let reason = format!(
+            "{what} has {} bytes, at most {ANSWER_JSON_BYTES_MAX} are allowed",
+            text.len()
+        );
         return fault(Kind::AnswerTooLarge, reason);
     }
     check(text).or_else(|problem| malformed(format!("{what}: {problem}")))

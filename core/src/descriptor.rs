@@ -76,16 +76,24 @@ impl Descriptor {
         let mut problems = Vec::new();
         let name_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !is_name(&self.name) || !self.name.chars().all(name_ok) {
-            problems.push(format!("the name `{}` is not 1 to {NAME_CHARS_MAX} of a-z, 0-9 and -", self.name));
+            problems.push(format!(
+                "the name `{}` is not 1 to {NAME_CHARS_MAX} of a-z, 0-9 and -",
+                self.name
+            ));
         }
         if !is_name(&self.version) {
             problems.push("the version is empty or too long".to_owned());
         }
         self.validate_statuses(&mut problems);
-        for (what, names) in
-            [("consumed topic", &self.consumes), ("produced topic", &self.produces), ("event kind", &self.events)]
-        {
-            for name in names.iter().filter(|name| name.is_empty() || name.contains('\0') || name.len() > 249) {
+        for (what, names) in [
+            ("consumed topic", &self.consumes),
+            ("produced topic", &self.produces),
+            ("event kind", &self.events),
+        ] {
+            for name in names
+                .iter()
+                .filter(|name| name.is_empty() || name.contains('\0') || name.len() > 249)
+            {
                 problems.push(format!("the {what} `{name}` is empty or too long"));
             }
         }
@@ -102,10 +110,16 @@ impl Descriptor {
             if let TaskIdSource::Body(pointer) = source
                 && !pointer.starts_with('/')
             {
-                problems.push(format!("the task id's JSON pointer `{pointer}` does not start with /"));
+                problems.push(format!(
+                    "the task id's JSON pointer `{pointer}` does not start with /"
+                ));
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 
     fn validate_statuses(&self, problems: &mut Vec<String>) {
@@ -122,11 +136,18 @@ impl Descriptor {
             problems.push("no status is initial, so no task could ever be created".to_owned());
         }
         for (from, to) in &self.transitions {
-            for name in [from, to].into_iter().filter(|name| self.status(name).is_none()) {
-                problems.push(format!("the transition {from} -> {to} names the unknown status `{name}`"));
+            for name in [from, to]
+                .into_iter()
+                .filter(|name| self.status(name).is_none())
+            {
+                problems.push(format!(
+                    "the transition {from} -> {to} names the unknown status `{name}`"
+                ));
             }
             if from != to && self.status(from).is_some_and(|status| status.terminal) {
-                problems.push(format!("the terminal status `{from}` has a transition to `{to}`"));
+                problems.push(format!(
+                    "the terminal status `{from}` has a transition to `{to}`"
+                ));
             }
         }
         problems.sort();

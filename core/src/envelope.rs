@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::json;
 use crate::record::Message;
@@ -56,7 +56,10 @@ pub struct Undecodable {
 impl Undecodable {
     /// A reason with its code.
     pub fn new(code: &'static str, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -66,13 +69,19 @@ impl Undecodable {
 /// Why it is no message that could be decided.
 pub fn decode(message: &Message) -> Result<Envelope, Undecodable> {
     if !timestamp::is_valid(message.timestamp) {
-        let reason = format!("the record's timestamp {} is not between 1970 and 9999", message.timestamp);
+        let reason = format!(
+            "the record's timestamp {} is not between 1970 and 9999",
+            message.timestamp
+        );
         return Err(Undecodable::new("invalid-timestamp", reason));
     }
     let text = text(message)?;
     json::check(text).map_err(|problem| Undecodable::new(problem.code(), problem.to_string()))?;
     if !text.trim_start().starts_with('{') {
-        return Err(Undecodable::new("not-an-object", "the value is JSON, but not an object"));
+        return Err(Undecodable::new(
+            "not-an-object",
+            "the value is JSON, but not an object",
+        ));
     }
     let top: Top<'_> = read(text)?;
     let (headers, body) = match (object(top.headers), object(top.message)) {
@@ -80,7 +89,11 @@ pub fn decode(message: &Message) -> Result<Envelope, Undecodable> {
         _ => (BTreeMap::new(), text),
     };
     let parsed: Value = read(body)?;
-    let places = Places { message, headers: &headers, body: &parsed };
+    let places = Places {
+        message,
+        headers: &headers,
+        body: &parsed,
+    };
     Ok(Envelope {
         meta: Meta {
             task_id: places.text("taskId", Strictness::Everywhere)?,
@@ -119,9 +132,18 @@ struct Top<'a> {
 fn text(message: &Message) -> Result<&str, Undecodable> {
     match message.value.as_deref() {
         None => Err(Undecodable::new("tombstone", "the record has no value")),
-        Some([]) => Err(Undecodable::new("empty-value", "the record's value is empty")),
+        Some([]) => Err(Undecodable::new(
+            "empty-value",
+            "the record's value is empty",
+        )),
         Some(bytes) => std::str::from_utf8(bytes).map_err(|error| {
-            Undecodable::new("not-utf8", format!("the value is not UTF-8 from byte {} on", error.valid_up_to()))
+            Undecodable::new(
+                "not-utf8",
+                format!(
+                    "the value is not UTF-8 from byte {} on",
+                    error.valid_up_to()
+                ),
+            )
         }),
     }
 }
@@ -132,12 +154,16 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Undecodable> {
 }
 
 fn object(value: Option<&RawValue>) -> Option<&str> {
-    value.map(RawValue::get).filter(|text| text.starts_with('{'))
+    value
+        .map(RawValue::get)
+        .filter(|text| text.starts_with('{'))
 }
 
 /// A record header as text, if it is text.
 pub fn utf8_header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    message.header(name).and_then(|value| std::str::from_utf8(value).ok())
+    message
+        .header(name)
+        .and_then(|value| std::str::from_utf8(value).ok())
 }
 
 /// Where a field of the wrong type is an error. In a bare body, `timestamp` or `traceId` can be a field
@@ -156,9 +182,16 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    fn text(&self, name: &'static str, strictness: Strictness) -> Result<Option<String>, Undecodable> {
+    fn text(
+        &self,
+        name: &'static str,
+        strictness: Strictness,
+    ) -> Result<Option<String>, Undecodable> {
         let wrong = |place: &str| {
-            Undecodable::new("invalid-meta-field", format!("the field `{name}` in {place} is not a text"))
+            Undecodable::new(
+                "invalid-meta-field",
+                format!("the field `{name}` in {place} is not a text"),
+            )
         };
         if let Some(bytes) = self.message.header(name) {
             let text = std::str::from_utf8(bytes).map_err(|_| wrong("the record's headers"))?;
@@ -181,11 +214,20 @@ impl Places<'_> {
     }
 
     fn time(&self) -> Result<Option<i64>, Undecodable> {
-        let Some(text) = self.text("timestamp", Strictness::InHeaders)? else { return Ok(None) };
+        let Some(text) = self.text("timestamp", Strictness::InHeaders)? else {
+            return Ok(None);
+        };
         match timestamp::from_rfc3339(&text) {
             Some(millis) => Ok(Some(millis)),
-            None if self.message.header("timestamp").is_none() && !self.headers.contains_key("timestamp") => Ok(None),
-            None => Err(Undecodable::new("invalid-timestamp", "the field `timestamp` is not an RFC 3339 time")),
+            None if self.message.header("timestamp").is_none()
+                && !self.headers.contains_key("timestamp") =>
+            {
+                Ok(None)
+            }
+            None => Err(Undecodable::new(
+                "invalid-timestamp",
+                "the field `timestamp` is not an RFC 3339 time",
+            )),
         }
     }
 }

@@ -81,6 +81,10 @@ pub struct Fault {
 impl Fault {
     /// A fault without a backtrace.
     pub fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), backtrace: None }
+        Self {
+            kind,
+            reason: reason.into(),
+            backtrace: None,
+        }
     }
 }

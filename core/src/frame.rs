@@ -54,7 +54,9 @@ impl Frame {
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Another format than this host knows.
-    #[error("outbox frame has format {format}, this host reads format {FORMAT}; run the version that wrote it")]
+    #[error(
+        "outbox frame has format {format}, this host reads format {FORMAT}; run the version that wrote it"
+    )]
     Format {
         /// The number found.
         format: u8,
@@ -94,6 +96,9 @@ mod tests {
 
     #[test]
     fn a_frame_of_a_newer_format_is_refused() {
-        assert!(matches!(Frame::decode(&[9, 1, 2]), Err(FrameError::Format { format: 9 })));
+        assert!(matches!(
+            Frame::decode(&[9, 1, 2]),
+            Err(FrameError::Format { format: 9 })
+        ));
     }
 }

@@ -49,7 +49,9 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax { line, column } => write!(f, "no JSON: syntax error at line {line}, column {column}"),
+            Self::Syntax { line, column } => {
+                write!(f, "no JSON: syntax error at line {line}, column {column}")
+            }
             Self::Nul => f.write_str("a string holds a NUL character, which Postgres can't store"),
             Self::DuplicateKey => f.write_str("an object has the same key twice"),
             Self::TooDeep => f.write_str("nested deeper than 127 levels"),
@@ -66,7 +68,9 @@ impl fmt::Display for Problem {
 pub fn check(text: &str) -> Result<(), Problem> {
     let problem = Cell::new(None);
     let mut reader = serde_json::Deserializer::from_str(text);
-    let result = Checker(&problem).deserialize(&mut reader).and_then(|()| reader.end());
+    let result = Checker(&problem)
+        .deserialize(&mut reader)
+        .and_then(|()| reader.end());
     result.map_err(|error| problem.get().unwrap_or_else(|| classify(&error)))
 }
 
@@ -92,7 +96,10 @@ fn classify(error: &serde_json::Error) -> Problem {
     } else if words.contains("surrogate") || words.contains("end of hex escape") {
         Problem::LoneSurrogate
     } else {
-        Problem::Syntax { line: error.line(), column: error.column() }
+        Problem::Syntax {
+            line: error.line(),
+            column: error.column(),
+        }
     }
 }
 
@@ -215,13 +222,22 @@ mod tests {
             (r#"{"a":"\udc00x"}"#, Problem::LoneSurrogate),
         ];
         for (text, problem) in cases {
-            assert_eq!(check(text), Err(problem), "{}", crate::limits::cut(text, 60));
+            assert_eq!(
+                check(text),
+                Err(problem),
+                "{}",
+                crate::limits::cut(text, 60)
+            );
         }
     }
 
     #[test]
     fn ordinary_json_passes() {
-        for text in ["{}", "null", r#" {"a":[1,-2,3.5e10,true,null,"ä😀\n"],"b":{"a":1}} "#] {
+        for text in [
+            "{}",
+            "null",
+            r#" {"a":[1,-2,3.5e10,true,null,"ä😀\n"],"b":{"a":1}} "#,
+        ] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
     }

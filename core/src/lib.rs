@@ -18,7 +18,9 @@
 //! - [`recovery`] compares progress and watermark and says what a crash left to do;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
+pub mod batch;
 pub mod cause;
+pub mod dead_letter;
 pub mod decision;
 pub mod descriptor;
 pub mod envelope;
@@ -27,7 +29,10 @@ pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod outcome;
+pub mod partition;
 pub mod record;
+pub mod recovery;
+pub mod retry;
 pub mod task;
 pub mod timestamp;
 pub mod trace;

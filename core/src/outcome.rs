@@ -15,7 +15,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, for metrics that start at 0.
-    pub const ALL: [Self; 4] = [Self::Applied, Self::Ignored, Self::Deferred, Self::DeadLetter];
+    pub const ALL: [Self; 4] = [
+        Self::Applied,
+        Self::Ignored,
+        Self::Deferred,
+        Self::DeadLetter,
+    ];
 
     /// The metric's label.
     pub fn name(self) -> &'static str {

@@ -21,12 +21,19 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// Names a partition.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
+        Self {
+            topic: topic.into(),
+            partition,
+        }
     }
 
     /// The record at an offset of this partition.
     pub fn at(&self, offset: Offset) -> Position {
-        Position { topic: self.topic.clone(), partition: self.partition, offset }
+        Position {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset,
+        }
     }
 }
 
@@ -53,7 +60,10 @@ impl Position {
     /// `<partition>:<offset>` the name. The same record has the same seed however often it is read, and
     /// a record of a topic that was deleted and made again has another.
     pub fn seed(&self, topic_id: Uuid) -> Uuid {
-        Uuid::new_v5(&topic_id, format!("{}:{}", self.partition, self.offset).as_bytes())
+        Uuid::new_v5(
+            &topic_id,
+            format!("{}:{}", self.partition, self.offset).as_bytes(),
+        )
     }
 }
 
@@ -99,14 +109,21 @@ pub struct Message {
 impl Message {
     /// How many bytes it counts against the bounds on batches: key, value, and headers.
     pub fn size(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+            .sum();
         self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
     }
 
     /// The last header of that name whose value is not null: the one that counts when a name repeats.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rev().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref())
+        self.headers
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .and_then(|(_, value)| value.as_deref())
     }
 }
 
@@ -128,8 +145,11 @@ pub struct Record {
 impl Record {
     /// How many bytes it counts against the bounds on frames and transactions.
     pub fn size(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+            .sum();
         self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
     }
 }

@@ -1,8 +1,8 @@
 //! Times: milliseconds since 1970-01-01T00:00:00Z inside, RFC 3339 outside.
 
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::OffsetDateTime;
 
 /// The last millisecond that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
 pub const MILLIS_MAX: i64 = 253_402_300_799_999;
@@ -26,7 +26,9 @@ pub fn to_rfc3339(millis: i64) -> String {
 /// Reads RFC 3339, cut to milliseconds; none if it is not a time from 1970 on.
 pub fn from_rfc3339(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().filter(|millis| is_valid(*millis))
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000)
+        .ok()
+        .filter(|millis| is_valid(*millis))
 }
 
 #[cfg(test)]
@@ -41,8 +43,17 @@ mod tests {
 
     #[test]
     fn offsets_are_understood_and_nonsense_is_not() {
-        assert_eq!(from_rfc3339("2024-01-01T01:00:00+01:00"), from_rfc3339("2024-01-01T00:00:00Z"));
-        for text in ["", "yesterday", "2024-13-01T00:00:00Z", "99999-01-01T00:00:00Z", "2024-01-01"] {
+        assert_eq!(
+            from_rfc3339("2024-01-01T01:00:00+01:00"),
+            from_rfc3339("2024-01-01T00:00:00Z")
+        );
+        for text in [
+            "",
+            "yesterday",
+            "2024-13-01T00:00:00Z",
+            "99999-01-01T00:00:00Z",
+            "2024-01-01",
+        ] {
             assert_eq!(from_rfc3339(text), None, "{text}");
         }
     }

@@ -1,0 +1,68 @@
+# The commands of this project. Each sets up what it needs by itself (scripts/setup): quick when all is there.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# cargo-nextest may have been built into the checkout; rustup's directory is not on everyone's PATH.
+export PATH := $(CURDIR)/.tools/bin:$(PATH):$(HOME)/.cargo/bin
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+GUESTS := --manifest-path plugins/Cargo.toml
+# Guests are built with a target directory of their own, so that their flags and profiles never rebuild the host.
+GUEST_CARGO := env CARGO_TARGET_DIR=$(CURDIR)/plugins/target cargo
+
+# Further arguments for the test runner: `make test ARGS=a_name`, or for the host: `make dev ARGS="--port 3000"`.
+ARGS ?=
+
+.PHONY: help
+help: ## List these commands
+	@bold='' plain=''; if [[ -t 1 && -z $${NO_COLOR:-} ]]; then bold=$$'\e[1m' plain=$$'\e[0m'; fi; \
+	sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | \
+	while IFS=$$'\t' read -r name text; do printf '  %smake %-10s%s %s\n' "$$bold" "$$name" "$$plain" "$$text"; done
+
+.PHONY: dev
+dev: plugins ## Start a broker, a Postgres and the host on this machine; Ctrl-C ends all three
+	@scripts/setup dev
+	@cargo build --locked --workspace --bin taskhost
+	@exec $(TARGET_DIR)/debug/taskhost dev $(ARGS)
+
+.PHONY: test
+test: plugins ## Run every test, against a real broker and a real Postgres (ARGS: what nextest takes)
+	@scripts/setup test
+	$(GUEST_CARGO) test --locked $(GUESTS) --workspace --quiet
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --doc --quiet
+	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) $(ARGS)
+
+.PHONY: build
+build: plugins ## Build the plugins and the host
+	@scripts/setup build
+	cargo build --locked --workspace
+
+.PHONY: plugins
+plugins: ## Build the plugins, examples and test guests to WebAssembly components
+	@scripts/setup plugins
+	$(GUEST_CARGO) build --locked $(GUESTS) --workspace --release --target wasm32-wasip2
+
+.PHONY: lint
+lint: ## Check formatting, clippy, lock files, shell scripts and the compose file
+	@scripts/setup lint
+	cargo fmt --all --check
+	cargo fmt $(GUESTS) --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(GUEST_CARGO) clippy --locked $(GUESTS) --workspace --all-targets -- -D warnings
+	@scripts/lint-files
+
+.PHONY: fmt
+fmt: ## Format the code
+	@scripts/setup fmt
+	cargo fmt --all
+	cargo fmt $(GUESTS) --all
+
+.PHONY: bench
+bench: plugins ## Measure the host on its own broker and Postgres (ARGS: --messages, --rounds, --seconds)
+	@scripts/setup dev
+	cargo build --locked --workspace --bins
+	$(TARGET_DIR)/debug/taskhost-bench $(ARGS)

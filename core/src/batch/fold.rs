@@ -1,0 +1,482 @@
+//! Carries tasks from cause to cause and collects what has to be written.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::publish;
+use super::{Decider, Postponed, Settings, Wakeup, WakeupKind, WriteSet};
+use crate::cause::{Cause, Source, Timer, Waited};
+use crate::dead_letter::{DeadLetter, Stage};
+use crate::decision::{self, Decision, TimerOrder, Transition};
+use crate::envelope::Undecodable;
+use crate::fault::{Fault, Kind};
+use crate::outcome::Outcome;
+use crate::record::Message;
+use crate::retry;
+use crate::task::{Task, TaskEvent, TaskId, derived_id};
+
+/// What was decided about a cause.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decided {
+    /// The plugin's answer, unchecked.
+    Answer(Decision),
+    /// The plugin's fault, which is this cause's alone.
+    Fault(Fault),
+}
+
+/// A batch on its way from decisions to a write set.
+#[derive(Debug)]
+pub struct Fold {
+    settings: Arc<Settings>,
+    /// Milliseconds since 1970, for dead letters and deferrals only: no decision sees it.
+    now: i64,
+    tasks: HashMap<TaskId, Slot>,
+    /// Tasks behind one of whose causes later ones of this partition wait.
+    blocked: HashSet<TaskId>,
+    out: WriteSet,
+}
+
+/// A task within the batch.
+#[derive(Debug)]
+struct Slot {
+    task: Task,
+    /// Whether it has a row.
+    stored: bool,
+    changed: bool,
+}
+
+impl Fold {
+    /// Begins with the tasks as locked, and those that have causes of this partition waiting.
+    pub fn new(
+        settings: Arc<Settings>,
+        now: i64,
+        tasks: impl IntoIterator<Item = Task>,
+        blocked: HashSet<TaskId>,
+    ) -> Self {
+        let slot = |task: Task| {
+            (
+                task.id.clone(),
+                Slot {
+                    task,
+                    stored: true,
+                    changed: false,
+                },
+            )
+        };
+        Self {
+            settings,
+            now,
+            tasks: tasks.into_iter().map(slot).collect(),
+            blocked,
+            out: WriteSet::default(),
+        }
+    }
+
+    /// A task as the causes so far left it.
+    pub fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.tasks.get(id).map(|slot| &slot.task)
+    }
+
+    /// Whether a cause has to wait behind an earlier one of its task. Such a cause is not decided. A
+    /// cause that itself waited is only blocked by one that was deferred again in this batch.
+    pub fn is_blocked(&self, cause: &Cause) -> bool {
+        self.blocked.contains(&cause.task_id) && matches!(cause.source, Source::Message { .. })
+    }
+
+    /// Takes a record that is no cause: a dead letter.
+    pub fn undecodable(
+        &mut self,
+        message: &Arc<Message>,
+        why: &Undecodable,
+        waited: Option<&Waited>,
+    ) -> Outcome {
+        let letter = DeadLetter {
+            id: derived_id(message.position.seed(self.settings.topic_id), "dead-letter"),
+            message: message.clone(),
+            code: why.code.to_owned(),
+            reason: decision::clean(&why.reason),
+            backtrace: None,
+            stage: Stage::Decode,
+            attempts: 0,
+            task_id: None,
+            route: None,
+            plugin: None,
+            failed_at: self.now,
+        };
+        self.dead_letter(letter);
+        self.out.done.extend(waited.map(|waited| waited.wakeup));
+        self.count("", Outcome::DeadLetter, waited.is_some())
+    }
+
+    /// Takes a cause that waits behind an earlier one of its task.
+    pub fn behind(&mut self, cause: &Cause, decider: &Decider) -> Outcome {
+        if cause.waited.is_none() {
+            let reason = "an earlier message of this task waits";
+            let wakeup = self.waiting(cause, decider, reason, None, 0);
+            self.out.waiting.push(wakeup);
+            return self.count(&decider.route, Outcome::Deferred, false);
+        }
+        Outcome::Deferred
+    }
+
+    /// Takes a cause and what was decided about it.
+    ///
+    /// # Errors
+    /// The plugin's fault, if the answer is not one that its descriptor and the task allow; then nothing of this
+    /// cause was taken.
+    pub fn decided(
+        &mut self,
+        cause: &Cause,
+        decided: Decided,
+        decider: &Decider,
+    ) -> Result<Outcome, Fault> {
+        if let Source::Timer(timer) = &cause.source
+            && self
+                .out
+                .timers
+                .contains_key(&(cause.task_id.clone(), timer.name.clone()))
+        {
+            return Ok(Outcome::Ignored);
+        }
+        let outcome = match decided {
+            Decided::Fault(fault) => self.fault(cause, decider, fault),
+            Decided::Answer(answer) => {
+                match decision::check(answer, self.task(&cause.task_id), &decider.descriptor)? {
+                    Decision::Apply(transition) => self.apply(cause, decider, transition)?,
+                    Decision::Ignore { .. } => Outcome::Ignored,
+                    Decision::Reject { code, reason } => {
+                        self.give_up(cause, decider, code, &reason, None)
+                    }
+                    Decision::Defer { reason, delay } => {
+                        return Ok(self.defer(cause, decider, &reason, delay));
+                    }
+                }
+            }
+        };
+        Ok(self.finish_cause(cause, decider, outcome))
+    }
+
+    /// The write set, tasks in id order.
+    pub fn finish(mut self) -> WriteSet {
+        let mut changed: Vec<Slot> = self
+            .tasks
+            .into_values()
+            .filter(|slot| slot.changed)
+            .collect();
+        changed.sort_by(|a, b| a.task.id.cmp(&b.task.id));
+        for slot in changed {
+            match slot.stored {
+                true => self.out.updated.push(slot.task),
+                false => self.out.created.push(slot.task),
+            }
+        }
+        self.out
+    }
+
+    fn finish_cause(&mut self, cause: &Cause, decider: &Decider, outcome: Outcome) -> Outcome {
+        if let Some(waited) = &cause.waited {
+            self.out.done.push(waited.wakeup);
+        }
+        match cause.is_message() {
+            true => self.count(&decider.route, outcome, cause.waited.is_some()),
+            false => {
+                self.out.counts.timers += 1;
+                outcome
+            }
+        }
+    }
+
+    fn count(&mut self, route: &str, outcome: Outcome, waited: bool) -> Outcome {
+        let by_route = match self.out.counts_by_route.get_mut(route) {
+            Some(counts) => counts,
+            None => self
+                .out
+                .counts_by_route
+                .entry(route.to_owned())
+                .or_default(),
+        };
+        for counts in [by_route, &mut self.out.counts] {
+            counts.add(outcome);
+            counts.left_waiting += u64::from(waited);
+        }
+        outcome
+    }
+
+    fn apply(
+        &mut self,
+        cause: &Cause,
+        decider: &Decider,
+        transition: Transition,
+    ) -> Result<Outcome, Fault> {
+        let before = self.tasks.get(&cause.task_id).map(|slot| &slot.task);
+        let from = before.map(|task| task.status.clone());
+        let after = Task {
+            id: cause.task_id.clone(),
+            kind: before.map_or_else(|| cause.task_type.clone(), |task| task.kind.clone()),
+            status: transition.status.as_str().into(),
+            data: transition.data.as_str().into(),
+            version: before.map_or(0, |task| task.version) + 1,
+            created_at: before.map_or(cause.at, |task| task.created_at),
+            updated_at: cause.at,
+        };
+        let mut records = Vec::with_capacity(transition.events.len() + transition.messages.len());
+        let events = self.events(cause, decider, &transition, from.as_ref(), &after);
+        for event in &events {
+            records.push(publish::task_event(
+                event,
+                &after,
+                &cause.trace,
+                &self.settings.events_topic,
+            ));
+        }
+        for message in &transition.messages {
+            let Some(topic) = decider.topics.get(&message.topic) else {
+                let reason = format!(
+                    "the host's configuration maps no topic to `{}`",
+                    message.topic
+                );
+                return Err(Fault::new(Kind::UndeclaredTopic, reason));
+            };
+            records.push(publish::outgoing(message, topic, cause, &after));
+        }
+        if let Some(record) = records.iter().find(|record| !self.settings.fits(record)) {
+            let reason = format!(
+                "a record of {} bytes is more than the topic `{}` takes",
+                record.size(),
+                record.topic
+            );
+            return Err(Fault::new(Kind::AnswerTooLarge, reason));
+        }
+        for order in transition.timers {
+            self.timer(cause, decider, &after, order);
+        }
+        self.out.events.extend(events);
+        self.out.records.extend(records);
+        match self.tasks.get_mut(&cause.task_id) {
+            Some(slot) => {
+                slot.task = after;
+                slot.changed = true;
+            }
+            None => drop(self.tasks.insert(
+                after.id.clone(),
+                Slot {
+                    task: after,
+                    stored: false,
+                    changed: true,
+                },
+            )),
+        }
+        Ok(Outcome::Applied)
+    }
+
+    fn events(
+        &self,
+        cause: &Cause,
+        decider: &Decider,
+        transition: &Transition,
+        from: Option<&Arc<str>>,
+        after: &Task,
+    ) -> Vec<TaskEvent> {
+        let bytes: Arc<[u8]> = cause.encode().into();
+        (0..)
+            .zip(&transition.events)
+            .map(|(number, event)| TaskEvent {
+                task_id: after.id.clone(),
+                version: after.version,
+                number,
+                kind: event.kind.clone(),
+                from: from.cloned(),
+                to: after.status.clone(),
+                data: event.data.clone(),
+                at: cause.at,
+                cause: cause.position().clone(),
+                cause_bytes: bytes.clone(),
+                plugin: decider.plugin.clone(),
+                trace_id: cause.trace.trace_id.clone(),
+                foreign_trace_id: cause.trace.foreign.clone(),
+            })
+            .collect()
+    }
+
+    fn timer(&mut self, cause: &Cause, decider: &Decider, after: &Task, order: TimerOrder) {
+        let (name, wakeup) = match order {
+            TimerOrder::Cancel { name } => (name, None),
+            TimerOrder::Set { name, due, data } => {
+                let timer = Timer {
+                    name: name.clone(),
+                    due,
+                    data,
+                    set_by: cause.position().clone(),
+                    trace: cause.trace.clone(),
+                };
+                let wakeup = Wakeup {
+                    id: derived_id(cause.seed, &format!("timer:{}:{name}", after.version)),
+                    kind: WakeupKind::Timer,
+                    task_id: after.id.clone(),
+                    name: Some(name.clone()),
+                    route: decider.route.to_string(),
+                    due: Some(due),
+                    sequence: cause.position().offset,
+                    attempt: 0,
+                    since: due,
+                    reason: String::new(),
+                    cause: crate::cause::Stored::Timer(timer).encode(),
+                };
+                (name, Some(wakeup))
+            }
+        };
+        self.out.timers.insert((after.id.clone(), name), wakeup);
+    }
+
+    fn defer(
+        &mut self,
+        cause: &Cause,
+        decider: &Decider,
+        reason: &str,
+        delay: Duration,
+    ) -> Outcome {
+        let limits = self.settings.deferral;
+        let tries = cause.attempt() + 1;
+        let age = cause
+            .waited
+            .as_ref()
+            .map_or(0, |waited| self.now.saturating_sub(waited.since));
+        let too_often = i64::from(tries) > i64::from(limits.attempts_max);
+        if too_often || age > millis(limits.age_max) {
+            let reason = format!("it waited for {age} ms and {tries} decisions: {reason}");
+            let outcome = self.give_up(
+                cause,
+                decider,
+                "deferred-too-long".to_owned(),
+                &reason,
+                None,
+            );
+            return self.finish_cause(cause, decider, outcome);
+        }
+        let delay = retry::doubled(
+            delay,
+            tries.unsigned_abs() - 1,
+            limits.delay_min,
+            limits.delay_max,
+        );
+        let due = self.now.saturating_add(millis(delay));
+        self.blocked.insert(cause.task_id.clone());
+        match &cause.waited {
+            Some(waited) => {
+                let reason = decision::clean(reason);
+                self.out.postponed.push(Postponed {
+                    id: waited.wakeup,
+                    due,
+                    attempt: tries,
+                    reason,
+                });
+                Outcome::Deferred
+            }
+            None => {
+                let wakeup = self.waiting(cause, decider, reason, Some(due), tries);
+                self.out.waiting.push(wakeup);
+                self.count(&decider.route, Outcome::Deferred, false)
+            }
+        }
+    }
+
+    fn waiting(
+        &self,
+        cause: &Cause,
+        decider: &Decider,
+        reason: &str,
+        due: Option<i64>,
+        attempt: i32,
+    ) -> Wakeup {
+        Wakeup {
+            id: derived_id(cause.seed, "deferred"),
+            kind: WakeupKind::Deferred,
+            task_id: cause.task_id.clone(),
+            name: None,
+            route: decider.route.to_string(),
+            due,
+            sequence: cause.position().offset,
+            attempt,
+            since: self.now,
+            reason: decision::clean(reason),
+            cause: cause.encode(),
+        }
+    }
+
+    fn fault(&mut self, cause: &Cause, decider: &Decider, fault: Fault) -> Outcome {
+        self.give_up(
+            cause,
+            decider,
+            fault.kind.code().to_owned(),
+            &fault.reason,
+            fault.backtrace,
+        )
+    }
+
+    fn give_up(
+        &mut self,
+        cause: &Cause,
+        decider: &Decider,
+        code: String,
+        reason: &str,
+        backtrace: Option<String>,
+    ) -> Outcome {
+        let message = match &cause.source {
+            Source::Message { message, .. } => message.clone(),
+            Source::Timer(timer) => Arc::new(timer_as_message(timer, &cause.task_id)),
+        };
+        self.dead_letter(DeadLetter {
+            id: letter_id(cause),
+            message,
+            code,
+            reason: decision::clean(reason),
+            backtrace: backtrace.map(|text| text.replace('\0', "\u{fffd}")),
+            stage: Stage::Decide,
+            attempts: cause.attempt() + 1,
+            task_id: Some(cause.task_id.clone()),
+            route: Some(decider.route.to_string()),
+            plugin: Some(decider.plugin.clone()),
+            failed_at: self.now,
+        });
+        Outcome::DeadLetter
+    }
+
+    fn dead_letter(&mut self, letter: DeadLetter) {
+        let Settings {
+            dead_letter_topic,
+            group,
+            ..
+        } = &*self.settings;
+        let mut record = letter.record(dead_letter_topic, group);
+        if !self.settings.fits(&record) {
+            record = letter.record_without_value(dead_letter_topic, group);
+        }
+        self.out.records.push(record);
+        self.out.dead_letters.push(letter);
+    }
+}
+
+fn letter_id(cause: &Cause) -> Uuid {
+    derived_id(cause.seed, "dead-letter")
+}
+
+/// A timer given up on, in the form of a record: its data, with the task's id as the key.
+fn timer_as_message(timer: &Timer, task_id: &TaskId) -> Message {
+    Message {
+        position: timer.set_by.clone(),
+        timestamp: timer.due,
+        key: Some(task_id.as_str().as_bytes().to_vec()),
+        value: Some(timer.data.clone().into_bytes()),
+        headers: vec![(
+            "timerName".to_owned(),
+            Some(timer.name.clone().into_bytes()),
+        )],
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

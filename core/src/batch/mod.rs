@@ -1,0 +1,175 @@
+//! Tasks and decisions → the write set of one transaction.
+//!
+//! A [`Fold`] takes the causes of a batch in the partition's order, each with what was decided, and
+//! carries every task from cause to cause in memory. So a batch decided at once and a batch decided one
+//! by one end in the same [`WriteSet`] (law 3), and each record in exactly one outcome (law 1).
+
+mod fold;
+mod publish;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::dead_letter::DeadLetter;
+use crate::descriptor::Descriptor;
+use crate::outcome::Counts;
+use crate::record::{Record, TopicPartition};
+use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
+
+pub use fold::{Decided, Fold};
+
+/// What a batch's decisions are carried out with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The consumer group: it stands in dead letters.
+    pub group: Arc<str>,
+    /// The partition that the batch is of.
+    pub partition: TopicPartition,
+    /// Kafka's id of the topic.
+    pub topic_id: Uuid,
+    /// Real name of the topic for task events.
+    pub events_topic: Arc<str>,
+    /// Real name of the partition's dead letter topic.
+    pub dead_letter_topic: Arc<str>,
+    /// How long a cause may wait.
+    pub deferral: Deferral,
+    /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
+    /// that isn't here takes anything.
+    pub record_bytes_max: Arc<BTreeMap<String, usize>>,
+}
+
+impl Settings {
+    /// Whether the record fits its topic. Kafka counts the whole record batch, so its headers and each
+    /// record's own framing are allowed for.
+    pub fn fits(&self, record: &Record) -> bool {
+        const BATCH_OVERHEAD: usize = 512;
+        const HEADER_OVERHEAD: usize = 16;
+        let size = record.size() + BATCH_OVERHEAD + HEADER_OVERHEAD * record.headers.len();
+        self.record_bytes_max
+            .get(&record.topic)
+            .is_none_or(|max| size <= *max)
+    }
+}
+
+/// How long and how often a cause may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deferral {
+    /// Decisions before it becomes a dead letter.
+    pub attempts_max: u32,
+    /// Time since it began to wait before it becomes a dead letter.
+    pub age_max: Duration,
+    /// The shortest wait.
+    pub delay_min: Duration,
+    /// The longest wait.
+    pub delay_max: Duration,
+}
+
+/// A route's plugin, as the batch is decided with it.
+#[derive(Debug, Clone)]
+pub struct Decider {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// Which plugin.
+    pub plugin: Arc<PluginVersion>,
+    /// What it said of itself.
+    pub descriptor: Arc<Descriptor>,
+    /// Real names of the logical topics it produces to.
+    pub topics: Arc<BTreeMap<String, String>>,
+}
+
+/// Everything that one batch writes, beside the progress row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WriteSet {
+    /// Tasks that did not exist, as the batch leaves them, in id order.
+    pub created: Vec<Task>,
+    /// Tasks that existed, as the batch leaves them, in id order.
+    pub updated: Vec<Task>,
+    /// Task events in the order they happened.
+    pub events: Vec<TaskEvent>,
+    /// Causes that begin to wait.
+    pub waiting: Vec<Wakeup>,
+    /// Causes that go on waiting.
+    pub postponed: Vec<Postponed>,
+    /// Wakeups that are done with.
+    pub done: Vec<Uuid>,
+    /// The last order for each timer that was set or cancelled, by task and name. Whoever owns the
+    /// timer's row, it goes; a set one is stored as a new row.
+    pub timers: BTreeMap<(TaskId, String), Option<Wakeup>>,
+    /// Dead letters.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Records to publish, in order.
+    pub records: Vec<Record>,
+    /// How the batch's records ended.
+    pub counts: Counts,
+    /// The same by route; records without one are under the empty name.
+    pub counts_by_route: BTreeMap<String, Counts>,
+}
+
+/// A row for something the partition owes itself later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wakeup {
+    /// Derived, so that deciding again makes the same row, and a replaced timer another.
+    pub id: Uuid,
+    /// What for.
+    pub kind: WakeupKind,
+    /// The task it is for.
+    pub task_id: TaskId,
+    /// A timer's name.
+    pub name: Option<String>,
+    /// The route's name.
+    pub route: String,
+    /// When to try, in milliseconds since 1970; none while it waits behind an earlier cause of its task.
+    pub due: Option<i64>,
+    /// Order among a task's waiting causes: the record's offset.
+    pub sequence: i64,
+    /// How often the cause was decided.
+    pub attempt: i32,
+    /// When it began to wait, in milliseconds since 1970.
+    pub since: i64,
+    /// Why it waits, for people.
+    pub reason: String,
+    /// The cause ([`crate::cause::Stored`]).
+    pub cause: Vec<u8>,
+}
+
+/// What a wakeup is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WakeupKind {
+    /// A message that waits.
+    Deferred,
+    /// A timer of a task.
+    Timer,
+}
+
+impl WakeupKind {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deferred => "deferred",
+            Self::Timer => "timer",
+        }
+    }
+
+    /// From its stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Deferred, Self::Timer]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+/// A waiting cause that was tried and waits on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postponed {
+    /// The row.
+    pub id: Uuid,
+    /// When to try again, in milliseconds since 1970.
+    pub due: i64,
+    /// How often the cause was decided.
+    pub attempt: i32,
+    /// Why it waits, for people.
+    pub reason: String,
+}

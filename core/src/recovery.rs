@@ -1,0 +1,426 @@
+//! Compares progress (Postgres) and watermark (Kafka) when a partition is taken, and says what a crash
+//! left to do. What no crash can explain is never guessed: the partition halts.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::frame::BatchNumber;
+use crate::record::Offset;
+
+/// What Postgres says of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Kafka's id of the topic when the partition was started; none before.
+    pub topic_id: Option<Uuid>,
+    /// The next record to decide; none before the partition was started.
+    pub next_offset: Option<Offset>,
+    /// Number of the last committed batch.
+    pub batch: BatchNumber,
+    /// Highest batch known to be published.
+    pub published: Option<BatchNumber>,
+}
+
+/// What the group's committed offset says: how far the outbox is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watermark {
+    /// Nothing is committed.
+    None,
+    /// An offset that another consumer committed.
+    Foreign(Offset),
+    /// An offset of ours.
+    Ours {
+        /// The offset that was committed with the batch.
+        offset: Offset,
+        /// Every frame up to it is published.
+        batch: BatchNumber,
+    },
+}
+
+/// What Kafka says of a partition's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Kafka's id of the topic.
+    pub topic_id: Uuid,
+    /// The first offset that is there.
+    pub low: Offset,
+    /// The offset that the next record will get.
+    pub high: Offset,
+}
+
+/// Where a group that has never been here starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// At the log's beginning.
+    Earliest,
+    /// At the log's end.
+    Latest,
+}
+
+/// The offset at which a partition starts that was never started before.
+///
+/// `topic_known` says that another partition of the topic was started before: then this one was added to it, and
+/// starts at its beginning, so that nothing written before it was noticed is lost.
+///
+/// # Errors
+/// If the group's offset is ours: then Postgres has lost its data.
+pub fn start(
+    watermark: Watermark,
+    log: Log,
+    topic_known: bool,
+    reset: Reset,
+) -> Result<Offset, Halt> {
+    match watermark {
+        Watermark::Ours { batch, .. } => Err(Halt::ProgressLost { batch }),
+        Watermark::Foreign(offset) if !(log.low..=log.high).contains(&offset) => {
+            Err(Halt::OutsideLog {
+                offset,
+                low: log.low,
+                high: log.high,
+            })
+        }
+        Watermark::Foreign(offset) => Ok(offset),
+        Watermark::None if topic_known => Ok(log.low),
+        Watermark::None => Ok(match reset {
+            Reset::Earliest => log.low,
+            Reset::Latest => log.high,
+        }),
+    }
+}
+
+/// What is left to do before the partition goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Batch 0 was never committed to Kafka: commit it, then record that it is published.
+    CommitBatchZero,
+    /// The group's offset expired and nothing is owed: commit the last batch as the watermark.
+    Recommit {
+        /// The batch to name.
+        batch: BatchNumber,
+    },
+    /// Publish these frames, none if `first > last`.
+    Publish {
+        /// The first that is not published.
+        first: BatchNumber,
+        /// The last committed batch.
+        last: BatchNumber,
+    },
+}
+
+/// The table of the protocol's recovery.
+///
+/// # Errors
+/// If progress, watermark and log disagree in a way that no crash explains.
+pub fn compare(progress: Progress, watermark: Watermark, log: Log) -> Result<Verdict, Halt> {
+    if let Some(was) = progress.topic_id
+        && was != log.topic_id
+    {
+        return Err(Halt::TopicRecreated {
+            was,
+            is: log.topic_id,
+        });
+    }
+    let Some(next) = progress.next_offset else {
+        return Err(Halt::NotStarted);
+    };
+    if !(log.low..=log.high).contains(&next) {
+        return Err(Halt::OutsideLog {
+            offset: next,
+            low: log.low,
+            high: log.high,
+        });
+    }
+    let batch = progress.batch;
+    match (watermark, progress.published) {
+        (Watermark::None | Watermark::Foreign(_), None) if batch == 0 => {
+            Ok(Verdict::CommitBatchZero)
+        }
+        (Watermark::None, Some(published)) if published == batch => Ok(Verdict::Recommit { batch }),
+        (Watermark::Ours { batch: mark, .. }, published)
+            if published.unwrap_or(0) <= mark && mark <= batch =>
+        {
+            Ok(Verdict::Publish {
+                first: mark + 1,
+                last: batch,
+            })
+        }
+        _ => Err(Halt::Disagree {
+            batch,
+            published: progress.published,
+            watermark,
+        }),
+    }
+}
+
+/// Why a partition stops until a person decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The group's offset says that batches were published, and Postgres knows of none.
+    ProgressLost {
+        /// The batch named in the offset's metadata.
+        batch: BatchNumber,
+    },
+    /// The topic was deleted and made again: its offsets mean other records.
+    TopicRecreated {
+        /// The id when the partition was started.
+        was: Uuid,
+        /// The id now.
+        is: Uuid,
+    },
+    /// The next record to decide is not in the log: retention passed it, or the log was cut.
+    OutsideLog {
+        /// The next record to decide.
+        offset: Offset,
+        /// The first offset that is there.
+        low: Offset,
+        /// The end of the log.
+        high: Offset,
+    },
+    /// Progress and watermark can't both be right.
+    Disagree {
+        /// The last committed batch.
+        batch: BatchNumber,
+        /// The highest batch known to be published.
+        published: Option<BatchNumber>,
+        /// What the group's offset says.
+        watermark: Watermark,
+    },
+    /// A frame that has to be published is not in the outbox.
+    FrameMissing {
+        /// Its batch.
+        batch: BatchNumber,
+    },
+    /// A stored frame can't be read.
+    FrameUnreadable {
+        /// Its batch.
+        batch: BatchNumber,
+    },
+    /// An output message that Kafka refuses for good.
+    Unpublishable {
+        /// The batch it belongs to.
+        batch: BatchNumber,
+    },
+    /// Postgres refused a write in a way that blames no message.
+    Refused,
+    /// The partition has no start, though it was asked to go on.
+    NotStarted,
+}
+
+impl Halt {
+    /// The reason's name in metrics and health.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ProgressLost { .. } => "progress-lost",
+            Self::TopicRecreated { .. } => "topic-recreated",
+            Self::OutsideLog { .. } => "offset-outside-log",
+            Self::Disagree { .. } => "watermark-disagrees",
+            Self::FrameMissing { .. } => "frame-missing",
+            Self::FrameUnreadable { .. } => "frame-unreadable",
+            Self::Unpublishable { .. } => "unpublishable-message",
+            Self::Refused => "database-refused",
+            Self::NotStarted => "not-started",
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProgressLost { batch } => write!(
+                f,
+                "the group's offset says that batch {batch} was published, but Postgres has no progress: \
+                 was the database emptied or is DATABASE_URL another one?"
+            ),
+            Self::TopicRecreated { was, is } => {
+                write!(
+                    f,
+                    "the topic was deleted and made again (id {was}, now {is}): its offsets mean other records"
+                )
+            }
+            Self::OutsideLog { offset, low, high } => write!(
+                f,
+                "the next record to decide, {offset}, is not in the log ({low} to {high}): \
+                 retention passed it, or the log was cut"
+            ),
+            Self::Disagree {
+                batch,
+                published,
+                watermark,
+            } => {
+                let published = published.map_or("none".to_owned(), |batch| batch.to_string());
+                let mark = match watermark {
+                    Watermark::None => "nothing".to_owned(),
+                    Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
+                    Watermark::Ours { offset, batch } => {
+                        format!("batch {batch} at offset {offset}")
+                    }
+                };
+                write!(
+                    f,
+                    "Postgres has batch {batch} (published: {published}), the group's offset says {mark}: \
+                     offsets were moved by hand, or the database was restored from a backup"
+                )
+            }
+            Self::FrameMissing { batch } => {
+                write!(
+                    f,
+                    "batch {batch} has to be published and its frame is not in the outbox"
+                )
+            }
+            Self::FrameUnreadable { batch } => {
+                write!(f, "the outbox frame of batch {batch} can't be read")
+            }
+            Self::Unpublishable { batch } => {
+                write!(
+                    f,
+                    "Kafka refuses a message of batch {batch} for good; the log names topic and reason"
+                )
+            }
+            Self::Refused => f.write_str(
+                "Postgres refused a write that blames no message; the log has its answer",
+            ),
+            Self::NotStarted => f.write_str("the partition has no start"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: Uuid = Uuid::from_u128(7);
+    const LOG: Log = Log {
+        topic_id: ID,
+        low: 10,
+        high: 100,
+    };
+
+    fn progress(batch: BatchNumber, published: Option<BatchNumber>) -> Progress {
+        Progress {
+            topic_id: Some(ID),
+            next_offset: Some(50),
+            batch,
+            published,
+        }
+    }
+
+    fn ours(batch: BatchNumber) -> Watermark {
+        Watermark::Ours { offset: 50, batch }
+    }
+
+    #[test]
+    fn the_recovery_table_holds() {
+        let foreign = Watermark::Foreign(3);
+        let cases = [
+            (
+                progress(0, None),
+                Watermark::None,
+                Ok(Verdict::CommitBatchZero),
+            ),
+            (progress(0, None), foreign, Ok(Verdict::CommitBatchZero)),
+            (
+                progress(0, None),
+                ours(0),
+                Ok(Verdict::Publish { first: 1, last: 0 }),
+            ),
+            (
+                progress(5, Some(5)),
+                Watermark::None,
+                Ok(Verdict::Recommit { batch: 5 }),
+            ),
+            (
+                progress(5, Some(3)),
+                ours(3),
+                Ok(Verdict::Publish { first: 4, last: 5 }),
+            ),
+            (
+                progress(5, Some(3)),
+                ours(5),
+                Ok(Verdict::Publish { first: 6, last: 5 }),
+            ),
+            (
+                progress(5, Some(0)),
+                ours(4),
+                Ok(Verdict::Publish { first: 5, last: 5 }),
+            ),
+        ];
+        for (progress, mark, verdict) in cases {
+            assert_eq!(
+                compare(progress, mark, LOG),
+                verdict,
+                "{progress:?} {mark:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_crash_explains_halts() {
+        let cases = [
+            (progress(5, Some(3)), Watermark::None),
+            (progress(5, None), Watermark::None),
+            (progress(5, Some(3)), Watermark::Foreign(50)),
+            (progress(5, Some(5)), Watermark::Foreign(50)),
+            (progress(5, Some(3)), ours(2)),
+            (progress(5, Some(3)), ours(6)),
+        ];
+        for (progress, mark) in cases {
+            assert!(
+                matches!(compare(progress, mark, LOG), Err(Halt::Disagree { .. })),
+                "{progress:?} {mark:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_topic_or_a_log_without_the_next_record_halts() {
+        let recreated = Log {
+            topic_id: Uuid::from_u128(8),
+            ..LOG
+        };
+        assert!(matches!(
+            compare(progress(5, Some(5)), ours(5), recreated),
+            Err(Halt::TopicRecreated { .. })
+        ));
+        for log in [Log { low: 51, ..LOG }, Log { high: 49, ..LOG }] {
+            assert!(matches!(
+                compare(progress(5, Some(5)), ours(5), log),
+                Err(Halt::OutsideLog { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_partition_starts_where_nothing_is_lost_or_repeated() {
+        assert_eq!(start(Watermark::None, LOG, false, Reset::Earliest), Ok(10));
+        assert_eq!(start(Watermark::None, LOG, false, Reset::Latest), Ok(100));
+        assert_eq!(
+            start(Watermark::None, LOG, true, Reset::Latest),
+            Ok(10),
+            "a partition added to a known topic"
+        );
+        assert_eq!(
+            start(Watermark::Foreign(42), LOG, false, Reset::Latest),
+            Ok(42),
+            "cut-over from another consumer"
+        );
+        assert_eq!(
+            start(ours(4), LOG, false, Reset::Earliest),
+            Err(Halt::ProgressLost { batch: 4 })
+        );
+        assert!(matches!(
+            start(Watermark::Foreign(3), LOG, false, Reset::Earliest),
+            Err(Halt::OutsideLog { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn recovery_never_skips_and_never_repeats(batch in 0i64..20, published in proptest::option::of(0i64..20), mark in 0i64..25) {
+            if let Ok(Verdict::Publish { first, last }) = compare(progress(batch, published), ours(mark), LOG) {
+                prop_assert_eq!(first, mark + 1);
+                prop_assert_eq!(last, batch);
+            }
+        }
+    }
+}

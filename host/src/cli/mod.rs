@@ -1,0 +1,141 @@
+//! The command line: what can be asked of `taskhost`, and what it answers to scripts.
+//!
+//! Each subcommand is a file with its arguments and a `run`. Results go to standard output, one JSON object a
+//! line with `--json`; everything else goes to standard error. Exit codes: 0 it went well, 1 it failed, 2 the
+//! command line or the configuration is wrong.
+
+mod config;
+mod dev;
+mod failure;
+mod host_url;
+mod migrate;
+mod plugin;
+mod publish_new_task;
+mod run;
+mod serve;
+mod task;
+mod test_kafka;
+mod test_task_updates;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+pub use host_url::host_url;
+
+use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, DEFAULT_FILE, Loaded};
+
+/// What is said below each help.
+const EXIT_CODES: &str = "Exit codes: 0 it went well, 1 it failed, 2 wrong usage or configuration";
+
+/// A task-event host: Kafka in, WebAssembly rules decide, Postgres and Kafka out.
+#[derive(Debug, Parser)]
+#[command(name = "taskhost", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every subcommand understands.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// The configuration's file; else TASKHOST_CONFIG, else ./taskhost.toml if it is there.
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+/// How a result is written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Output {
+    /// Write one JSON object a line, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Dev(dev::Arguments),
+    Migrate(migrate::Arguments),
+    Config(config::Arguments),
+    TestKafka(test_kafka::Arguments),
+    PublishNewTask(publish_new_task::Arguments),
+    TestTaskUpdates(test_task_updates::Arguments),
+    /// Look at tasks.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Task(task::Command),
+    /// Look at plugins and choose which version runs.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Plugin(plugin::Command),
+}
+
+impl Cli {
+    /// Does what was asked and says how it went; a failure's text is on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Run(arguments) => run::run(&arguments, &self.global),
+            Command::Dev(arguments) => dev::run(&arguments, &self.global),
+            Command::Migrate(arguments) => migrate::run(&arguments, &self.global),
+            Command::Config(arguments) => config::run(&arguments, &self.global),
+            Command::TestKafka(arguments) => test_kafka::run(&arguments, &self.global),
+            Command::PublishNewTask(arguments) => publish_new_task::run(&arguments, &self.global),
+            Command::TestTaskUpdates(arguments) => test_task_updates::run(&arguments, &self.global),
+            Command::Task(command) => task::run(&command, &self.global),
+            Command::Plugin(command) => plugin::run(&command, &self.global),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("taskhost: {failure}");
+                failure.exit_code()
+            }
+        }
+    }
+}
+
+impl Global {
+    /// The file to read: the named one, else `taskhost.toml` if it is in the working directory.
+    #[must_use]
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
+        // An empty variable counts as not set, as everywhere.
+        self.config
+            .clone()
+            .or_else(|| variable().filter(|path| !path.as_os_str().is_empty()))
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()))
+    }
+
+    /// The configuration of this process' environment and file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        self.load_with(&[])
+    }
+
+    /// [`Global::load`] with variables that win over the environment's.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_with(&self, more: &[(&str, String)]) -> Result<Loaded, ConfigErrors> {
+        // A variable that is no Unicode can't be one of ours; `vars` would panic on it.
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let more = more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let merged: BTreeMap<String, String> = env.chain(more).collect();
+        Config::load(self.config_file().as_deref(), merged.into_iter())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! `taskhost plugin list` and `taskhost plugin activate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::{EXIT_CODES, Failure, Global, Output, host_url};
+
+/// What can be done with plugins.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    List(List),
+    Activate(Activate),
+}
+
+/// List which version decides each route's messages since when, and what was refused and why.
+#[derive(Args, Debug)]
+#[command(after_help = format!("Example:\n  taskhost plugin list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
+pub(super) struct List {
+    /// The host's HTTP API; else TASKHOST_URL, that of a running `taskhost dev`, that of the configuration.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Let another version of a plugin decide a route's messages, on all hosts at once.
+#[derive(Args, Debug)]
+#[command(after_help = format!("Example:\n  taskhost plugin activate task-status --file task_status.wasm\n  taskhost plugin activate task-status --previous\n\n{EXIT_CODES}"))]
+#[group(id = "version", required = true, multiple = false, args = ["file", "digest", "previous"])]
+pub(super) struct Activate {
+    /// The route: a logical topic, or topic/task type.
+    pub(super) route: String,
+    /// The version in this file.
+    #[arg(long, value_name = "PATH")]
+    pub(super) file: Option<PathBuf>,
+    /// A version that ran before, by the beginning of its SHA-256.
+    #[arg(long, value_name = "SHA256")]
+    pub(super) digest: Option<String>,
+    /// The version that ran before the present one.
+    #[arg(long)]
+    pub(super) previous: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// How long the host may take to answer; it has the answer ready.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+    match command {
+        Command::List(arguments) => list(arguments, global),
+        Command::Activate(_) => Err(Failure::not_here("plugin activate")),
+    }
+}
+
+fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
+    let url = format!(
+        "{}/api/plugins",
+        host_url(arguments.url.as_deref(), global)?
+    );
+    let answer = get(&url)?;
+    if arguments.output.json {
+        print!("{}", lines(&answer));
+    } else {
+        print!("{}", tables(&answer));
+    }
+    Ok(())
+}
+
+fn get(url: &str) -> Result<Value, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_TIMEOUT))
+        .build()
+        .into();
+    let failed = |error: ureq::Error| {
+        Failure::Failed(format!(
+            "{url} doesn't answer: {error}; is the host running, or is it another --url?"
+        ))
+    };
+    agent
+        .get(url)
+        .call()
+        .map_err(failed)?
+        .body_mut()
+        .read_json()
+        .map_err(failed)
+}
+
+/// One JSON object a line: the routes, then the refusals.
+fn lines(answer: &Value) -> String {
+    let kinds = [("route", "routes"), ("refused", "refused")];
+    kinds
+        .into_iter()
+        .flat_map(|(kind, field)| {
+            let items = answer[field].as_array().cloned().unwrap_or_default();
+            items.into_iter().map(move |mut item| {
+                if let Value::Object(fields) = &mut item {
+                    fields.insert("kind".into(), kind.into());
+                }
+                format!("{item}\n")
+            })
+        })
+        .collect()
+}
+
+fn tables(answer: &Value) -> String {
+    let mut routes = table(["route", "plugin", "version", "digest", "since"]);
+    for route in answer["routes"].as_array().into_iter().flatten() {
+        let active = &route["active"];
+        if active.is_null() {
+            routes.add_row([
+                text(&route["route"]),
+                text(&route["plugin"]),
+                "none is active".into(),
+            ]);
+        } else {
+            routes.add_row([
+                text(&route["route"]),
+                text(&active["name"]),
+                text(&active["version"]),
+                text(&active["digest"]).chars().take(12).collect(),
+                text(&active["since"]),
+            ]);
+        }
+    }
+    let mut refused = table(["refused", "route", "at", "because"]);
+    for each in answer["refused"].as_array().into_iter().flatten() {
+        refused.add_row(["file", "route", "at", "reason"].map(|field| text(&each[field])));
+    }
+    if refused.is_empty() {
+        format!("{routes}\n")
+    } else {
+        format!("{routes}\n\n{refused}\n")
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A table without borders, as wide as the terminal allows.
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer() -> Value {
+        json!({
+            "routes": [
+                { "route": "a", "plugin": "x", "active": null },
+                { "route": "b", "plugin": "y", "active": {
+                    "name": "why", "version": "1.2.0", "digest": "0123456789abcdef", "since": "2026-01-01T00:00:00Z",
+                } },
+            ],
+            "refused": [{ "route": "a", "file": "x.wasm", "reason": "it is no component", "at": "2026-01-01T00:00:00Z" }],
+        })
+    }
+
+    #[test]
+    fn people_see_what_runs_and_what_was_refused() {
+        let text = tables(&answer());
+        for part in [
+            "none is active",
+            "why",
+            "1.2.0",
+            "0123456789ab ",
+            "it is no component",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn scripts_get_an_object_a_line() {
+        let kinds: Vec<Value> = lines(&answer())
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line).expect("an object a line")["kind"].clone()
+            })
+            .collect();
+        assert_eq!(kinds, ["route", "route", "refused"]);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_a_failure_that_names_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let failure = get(&format!("http://{address}/api/plugins")).expect_err("nobody");
+        assert!(
+            failure.to_string().contains(&address.to_string()),
+            "{failure}"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! What `run` and `dev` share: the runtime, the log, the signals.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::config::{Config, Loaded};
+use crate::host;
+use crate::telemetry::logs;
+
+/// What a process that was interrupted twice exits with: 128 and SIGINT's number, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// Sets up the log and tells what the configuration is doubtful about.
+pub(super) fn begin(loaded: Loaded) -> Result<Config, Failure> {
+    logs::init(&loaded.config.log).map_err(|error| Failure::Failed(error.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded.config)
+}
+
+/// An async runtime for commands.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("taskhost")
+        .build()
+        .map_err(|error| Failure::Failed(format!("no threads to be had: {error}")))
+}
+
+/// Runs the host until SIGTERM or SIGINT; a second one ends the process at once, which is safe.
+pub(super) fn serve(config: Config, ready: impl FnOnce(SocketAddr) + Send) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let stop = stop_signal()?;
+        let result = host::run(config, stop.cancelled_owned(), ready).await;
+        result.map_err(|error| match error {
+            host::Error::Config(errors) => Failure::Config(errors),
+            other => Failure::Failed(other.to_string()),
+        })
+    });
+    // A guest or a client library that still runs is nobody's loss.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn stop_signal() -> Result<CancellationToken, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals: {error}")));
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    let stop = CancellationToken::new();
+    let first = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first.is_cancelled() {
+                std::process::exit(INTERRUPTED);
+            }
+            first.cancel();
+        }
+    });
+    Ok(stop)
+}

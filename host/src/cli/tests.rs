@@ -1,0 +1,73 @@
+//! The command line as a whole.
+
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+/// Every command that does something, with the words that name it.
+fn leaves() -> Vec<(String, clap::Command)> {
+    fn walk(name: &str, command: &clap::Command, leaves: &mut Vec<(String, clap::Command)>) {
+        for sub in command.get_subcommands() {
+            let name = format!("{name} {}", sub.get_name());
+            if sub.has_subcommands() {
+                walk(&name, sub, leaves);
+            } else {
+                leaves.push((name, sub.clone()));
+            }
+        }
+    }
+    let mut leaves = Vec::new();
+    walk("taskhost", &Cli::command(), &mut leaves);
+    leaves
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+    let names: Vec<String> = leaves().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "taskhost run",
+            "taskhost dev",
+            "taskhost migrate",
+            "taskhost config",
+            "taskhost test-kafka",
+            "taskhost publish-new-task",
+            "taskhost test-task-updates",
+            "taskhost task list",
+            "taskhost task show",
+            "taskhost plugin list",
+            "taskhost plugin activate",
+        ]
+    );
+}
+
+#[test]
+fn every_help_says_what_it_does_shows_an_example_and_the_exit_codes() {
+    for (name, mut command) in leaves() {
+        let help = command.render_long_help().to_string();
+        assert!(command.get_about().is_some(), "{name}");
+        assert!(
+            help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")),
+            "{name}: {help}"
+        );
+        assert!(
+            help.contains("Example:\n") && help.contains("Exit codes: 0"),
+            "{name}: {help}"
+        );
+    }
+}
+
+#[test]
+fn an_activation_names_exactly_one_version() {
+    let parse = |words: &str| Cli::try_parse_from(words.split(' '));
+    assert!(parse("taskhost plugin activate r --previous").is_ok());
+    for words in [
+        "taskhost plugin activate r",
+        "taskhost plugin activate r --previous --digest aa",
+    ] {
+        let error = parse(words).expect_err("ambiguous");
+        assert_eq!(error.exit_code(), 2, "{words}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Where the HTTP API listens.
+
+use std::net::SocketAddr;
+
+use super::setting::section;
+
+section! {
+    /// The HTTP API: health, metrics, plugins, console.
+    pub struct Http in "http" {
+        /// Address and port to listen on; 0.0.0.0 in a container, port 0 for any free one.
+        addr: SocketAddr = "127.0.0.1:3000", "HTTP_ADDR" => "the listener of the HTTP API";
+    }
+}

@@ -1,0 +1,39 @@
+//! What is logged, and in which form.
+
+use tracing_subscriber::EnvFilter;
+
+use super::input::Input;
+use super::setting::section;
+use super::value::choices;
+
+section! {
+    /// The log on standard error.
+    pub struct Log in "log" {
+        /// Lines for people, or one JSON object a line.
+        format: LogFormat = "human", "TASKHOST_LOG_FORMAT" => "the log's lines";
+        /// The least severe level that is logged, or a list such as `info,taskhost::kafka=debug`.
+        level: String = "info", "TASKHOST_LOG" => "the log's filter";
+    }
+}
+
+choices! {
+    /// The form of the log's lines.
+    pub enum LogFormat {
+        /// For people; coloured on a terminal.
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+impl Log {
+    pub(super) fn check(&self, input: &mut Input) {
+        if let Err(error) = EnvFilter::try_new(&self.level) {
+            input.contradiction(
+                &["log.level"],
+                format!("log.level is {:?}: {error}", self.level),
+                "write error, warn, info, debug or trace, or a list such as info,taskhost::kafka=debug",
+            );
+        }
+    }
+}

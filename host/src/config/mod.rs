@@ -1,0 +1,205 @@
+//! The configuration, read whole and checked before a socket is opened.
+//!
+//! Every setting is an environment variable and a key in `taskhost.toml`; the environment wins. One
+//! declarative table per section says all there is to say of a setting, and the parser, `taskhost config` and
+//! `docs/configuration.md` come from it. Whatever is wrong is reported together: unknown keys, malformed
+//! values, contradictions. What works but is probably not meant is a warning.
+
+mod file;
+mod input;
+mod nearest;
+mod problem;
+
+pub mod batch;
+pub mod database;
+pub mod deferral;
+pub mod docs;
+pub mod http;
+pub mod kafka;
+pub mod log;
+pub mod plugins;
+pub mod routes;
+pub mod setting;
+pub mod topics;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use batch::Batch;
+pub use database::Database;
+pub use deferral::Deferral;
+pub use http::Http;
+pub use input::{Effective, Origins};
+pub use kafka::Kafka;
+pub use log::Log;
+pub use plugins::Plugins;
+pub use problem::{ConfigErrors, Origin, Problem};
+pub use routes::Route;
+pub use setting::Setting;
+pub use topics::{DeadLetters, Topics};
+pub use value::DatabaseUrl;
+
+use input::Input;
+
+/// The environment variable that names the configuration's file.
+pub const CONFIG_VARIABLE: &str = "TASKHOST_CONFIG";
+
+/// The environment variable that says where a running host's HTTP API is.
+pub const URL_VARIABLE: &str = "TASKHOST_URL";
+
+/// The file that is read if it lies in the working directory and none is named.
+pub const DEFAULT_FILE: &str = "taskhost.toml";
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The connection to Kafka.
+    pub kafka: Kafka,
+    /// The topics behind logical names.
+    pub topics: Topics,
+    /// Where messages go that were given up on.
+    pub dead_letters: DeadLetters,
+    /// The connection to Postgres.
+    pub database: Database,
+    /// The HTTP API.
+    pub http: Http,
+    /// The plugins' files and limits.
+    pub plugins: Plugins,
+    /// How much is done at once.
+    pub batch: Batch,
+    /// How long deferred messages wait.
+    pub deferral: Deferral,
+    /// The log.
+    pub log: Log,
+    /// Which plugin decides what; never empty, names are unique.
+    pub routes: Vec<Route>,
+}
+
+/// A configuration, and what is worth knowing of it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values in force.
+    pub config: Config,
+    /// Where each value came from.
+    pub origins: Origins,
+    /// What is probably not meant; to be logged at each start.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file, if there is one, and then the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        match file {
+            None => Self::parse(None, env),
+            Some(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Self::parse(Some((path, &text)), env),
+                Err(error) => Err(ConfigErrors(vec![Problem {
+                    what: format!("{} can't be read: {error}", path.display()),
+                    at: Vec::new(),
+                    fix: format!(
+                        "name another file by --config or {CONFIG_VARIABLE}, or let it be readable"
+                    ),
+                }])),
+            },
+        }
+    }
+
+    /// [`Config::load`] for a file's text that is already there.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(
+        file: Option<(&Path, &str)>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        let table: Vec<&'static Setting> = settings().collect();
+        let mut input = Input::default();
+        let extras = file
+            .map(|(path, text)| file::read(&mut input, &table, path, text))
+            .unwrap_or_default();
+        input::environment(&mut input, &table, env);
+        let kafka = Kafka::read(&mut input);
+        let prefix = kafka.transactional_prefix();
+        input.origins.show("kafka.transactional_id_prefix", prefix);
+        let topics = Topics::read(&mut input, &extras);
+        let config = Self {
+            kafka,
+            dead_letters: DeadLetters::read(&mut input),
+            database: Database::read(&mut input),
+            http: Http::read(&mut input),
+            plugins: Plugins::read(&mut input),
+            batch: Batch::read(&mut input),
+            deferral: Deferral::read(&mut input),
+            log: Log::read(&mut input),
+            routes: routes::read(&mut input, &extras, &topics),
+            topics,
+        };
+        config.check(&mut input);
+        if input.problems.is_empty() {
+            Ok(Loaded {
+                config,
+                origins: input.origins,
+                warnings: input.warnings,
+            })
+        } else {
+            Err(ConfigErrors(input.problems))
+        }
+    }
+
+    /// The database's URL, for commands that can't do without.
+    ///
+    /// # Errors
+    /// A problem that says how to set it, if it isn't.
+    pub fn database_url(&self) -> Result<&DatabaseUrl, ConfigErrors> {
+        self.database.url.as_ref().ok_or_else(|| {
+            ConfigErrors(vec![Problem {
+                what: "database.url is not set".into(),
+                at: Vec::new(),
+                fix: "set DATABASE_URL=postgres://user:password@host:5432/database".into(),
+            }])
+        })
+    }
+
+    /// The real name of the topic for dead letters of the topic with this real name.
+    #[must_use]
+    pub fn dead_letter_topic(&self, real_topic: &str) -> String {
+        self.dead_letters.topic_of(real_topic, &self.kafka.group_id)
+    }
+
+    fn check(&self, input: &mut Input) {
+        self.kafka.check(input);
+        self.topics.check(input);
+        self.dead_letters.check(input);
+        self.database.check(input);
+        self.plugins.check(input);
+        self.batch.check(input, self.kafka.send_queue_bytes_max);
+        self.deferral.check(input);
+        self.log.check(input);
+    }
+}
+
+/// The whole table of settings, in the order of the documentation.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    [
+        Kafka::SETTINGS,
+        topics::Named::SETTINGS,
+        DeadLetters::SETTINGS,
+        Database::SETTINGS,
+        Http::SETTINGS,
+        Plugins::SETTINGS,
+        Batch::SETTINGS,
+        Deferral::SETTINGS,
+        Log::SETTINGS,
+    ]
+    .into_iter()
+    .flatten()
+}

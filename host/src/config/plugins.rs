@@ -1,0 +1,47 @@
+//! Where plugins lie and how much each may use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::input::Input;
+use super::setting::section;
+
+section! {
+    /// The plugins' files and limits.
+    pub struct Plugins in "plugins" {
+        /// Directory of the plugins' files; a route's plugin `x` is `x.wasm` in it.
+        dir: PathBuf = "plugins", "TASKHOST_PLUGINS_DIR" => "the catalog of plugins";
+        /// Directory for compiled plugins; this host alone may write there.
+        cache_dir: PathBuf = ".taskhost/cache", "TASKHOST_PLUGINS_CACHE_DIR" => "the cache of compiled plugins";
+        /// Whether a new or changed file in the directory is activated without being asked.
+        watch: bool = "true", "TASKHOST_PLUGINS_WATCH" => "the watcher of the directory";
+        /// The memory that one batch may use.
+        memory_bytes_max: u64 = "67108864" [1048576..=4294967296 bytes], "TASKHOST_PLUGINS_MEMORY_BYTES_MAX"
+            => "the limit of a plugin's linear memory";
+        /// How long one call of a plugin may take, whether for a batch or for one message.
+        decide_deadline: Duration = "1000" [1..=60000], "TASKHOST_PLUGINS_DECIDE_DEADLINE" => "the epoch deadline";
+        /// The most that a plugin may answer for one batch.
+        answer_bytes_max: u64 = "16777216" [1024..=1073741824 bytes], "TASKHOST_PLUGINS_ANSWER_BYTES_MAX"
+            => "checked before the answer is copied out of the plugin";
+        /// The most lines that a plugin may log in one batch; the rest is counted.
+        log_lines_max: u32 = "100" [0..=1000000], "TASKHOST_PLUGINS_LOG_LINES_MAX" => "a plugin's stdout and stderr";
+    }
+}
+
+impl Plugins {
+    /// The file of the plugin with this name.
+    #[must_use]
+    pub fn file(&self, plugin: &str) -> PathBuf {
+        self.dir.join(format!("{plugin}.wasm"))
+    }
+
+    pub(super) fn check(&self, input: &mut Input) {
+        if self.dir == self.cache_dir {
+            input.contradiction(
+                &["plugins.dir", "plugins.cache_dir"],
+                "plugins.dir and plugins.cache_dir are the same directory",
+                "set TASKHOST_PLUGINS_CACHE_DIR to a directory of its own",
+            );
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Which Kafka topic stands behind each name that routes and plugins use.
+//!
+//! Plugins and routes speak of *logical* topics. Four of them have settings of their own; any other is its own
+//! real name unless `[topics]` says otherwise.
+
+use std::collections::BTreeMap;
+
+use super::file::Extras;
+use super::input::Input;
+use super::problem::Problem;
+use super::setting::section;
+
+section! {
+    /// The topics that have a setting of their own.
+    pub struct Named in "topics" {
+        /// Topic of status messages: read and written.
+        task_status as "task-status": String = "task-status", "TASK_STATUS_TOPIC" => "the logical topic `task-status`";
+        /// Topic of requests for a web crawl: read.
+        requests_web_crawl as "requests-web-crawl": String = "requests-web-crawl", "WEB_CRAWL_REQUEST_TOPIC"
+            => "the logical topic `requests-web-crawl`";
+        /// Topic of the tasks' events: written.
+        task_events as "task-events": String = "task-events", "TASK_EVENTS_TOPIC" => "the logical topic `task-events`";
+        /// Topic of the life cycle of hosts, breakers and plugins: written.
+        taskhost_events as "taskhost-events": String = "taskhost-events", "TASKHOST_EVENTS_TOPIC"
+            => "the logical topic `taskhost-events`";
+    }
+}
+
+section! {
+    /// Where messages go that were given up on.
+    pub struct DeadLetters in "dead_letters" {
+        /// The topic beside each consumed one; `{topic}` is the real name of the topic, `{group}` the group id.
+        topic: String = "{topic}.dlq", "TASKHOST_DLQ_TOPIC" => "the topic of dead letters";
+        /// Whether dead letters also carry Spring Kafka's headers, so that consoles written for those can send them again.
+        spring_headers: bool = "false", "TASKHOST_DLQ_SPRING_HEADERS" => "`kafka_dlt-*` headers of dead letters";
+    }
+}
+
+/// Logical names and the real topics behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topics {
+    /// Those with a setting of their own.
+    pub named: Named,
+    /// The other entries of `[topics]`: logical name to real name.
+    pub others: BTreeMap<String, String>,
+}
+
+impl Topics {
+    /// The real name of a logical topic; a name that nobody mapped is its own.
+    #[must_use]
+    pub fn real<'a>(&'a self, logical: &'a str) -> &'a str {
+        match logical {
+            "task-status" => &self.named.task_status,
+            "requests-web-crawl" => &self.named.requests_web_crawl,
+            "task-events" => &self.named.task_events,
+            "taskhost-events" => &self.named.taskhost_events,
+            _ => self.others.get(logical).map_or(logical, String::as_str),
+        }
+    }
+
+    /// All mapped names: logical and real, the four with settings first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        [
+            "task-status",
+            "requests-web-crawl",
+            "task-events",
+            "taskhost-events",
+        ]
+        .into_iter()
+        .chain(self.others.keys().map(String::as_str))
+        .map(|logical| (logical, self.real(logical)))
+    }
+
+    pub(super) fn read(input: &mut Input, extras: &Extras) -> Self {
+        let named = Named::read(input);
+        let mut others = BTreeMap::new();
+        for (logical, (real, origin)) in &extras.topics {
+            if let Err(reason) = check_name(real) {
+                input.problems.push(Problem {
+                    what: format!("topics.{logical} is {real:?}, {reason}"),
+                    at: vec![origin.clone()],
+                    fix: "write the name of a Kafka topic".into(),
+                });
+            }
+            others.insert(logical.clone(), real.clone());
+        }
+        Self { named, others }
+    }
+
+    pub(super) fn check(&self, input: &mut Input) {
+        for setting in Named::SETTINGS {
+            if let Err(reason) = check_name(self.real(setting.name())) {
+                input.contradiction(
+                    &[setting.key],
+                    format!(
+                        "{} is {:?}, {reason}",
+                        setting.key,
+                        self.real(setting.name())
+                    ),
+                    "write the name of a Kafka topic",
+                );
+            }
+        }
+    }
+}
+
+impl DeadLetters {
+    /// The topic for dead letters of the topic with this real name.
+    #[must_use]
+    pub fn topic_of(&self, real: &str, group: &str) -> String {
+        self.topic
+            .replace("{topic}", real)
+            .replace("{group}", group)
+    }
+
+    pub(super) fn check(&self, input: &mut Input) {
+        let sample = self.topic_of("t", "g");
+        let reason = match check_name(&sample) {
+            Err(reason) => reason,
+            // Without the topic in its name, dead letters of all topics would share one and lose their partitions.
+            Ok(()) if !self.topic.contains("{topic}") => "it doesn't contain {topic}".into(),
+            Ok(()) if sample == "t" => "it is the topic itself, which would be read again".into(),
+            Ok(()) => return,
+        };
+        input.contradiction(
+            &["dead_letters.topic"],
+            format!("dead_letters.topic is {:?}, {reason}", self.topic),
+            "write a name with {topic} in it, such as {topic}.dlq",
+        );
+    }
+}
+
+/// Kafka's rule for names: 1 to 249 of letters, digits, `.`, `_` and `-`, but not `.` or `..`.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 249 {
+        Err("a topic's name has 1 to 249 characters".into())
+    } else if let Some(c) = name.chars().find(|c| !legal(*c)) {
+        Err(format!("a topic's name can't contain {c:?}"))
+    } else if matches!(name, "." | "..") {
+        Err("which no topic can be called".into())
+    } else {
+        Ok(())
+    }
+}

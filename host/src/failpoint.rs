@@ -1,0 +1,90 @@
+//! Named places where a test makes the host die on the spot, as if its machine had lost power.
+//!
+//! Compiled always, so that what is tested is what is shipped; off unless the environment variable
+//! `TASKHOST_FAILPOINT` is set to `name` or `name:n` when the process starts: then the n-th hit (from
+//! 1) of that name kills the process with SIGKILL, which runs no destructor and flushes nothing.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The environment variable that arms one failpoint.
+pub const VARIABLE: &str = "TASKHOST_FAILPOINT";
+
+static ARMED: OnceLock<Option<Failpoint>> = OnceLock::new();
+
+/// Dies here, if this is the armed failpoint and its turn has come.
+pub fn hit(name: &str) {
+    let armed = ARMED.get_or_init(|| {
+        std::env::var(VARIABLE)
+            .ok()
+            .and_then(|text| Failpoint::parse(&text))
+    });
+    if armed
+        .as_ref()
+        .is_some_and(|failpoint| failpoint.counts_down(name))
+    {
+        // Nothing can be done about a signal that can't be sent but to end in the next best way.
+        let _ = kill(Pid::this(), Signal::SIGKILL);
+        std::process::abort();
+    }
+}
+
+struct Failpoint {
+    name: String,
+    /// Hits that are still survived, plus one.
+    left: AtomicU64,
+}
+
+impl Failpoint {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, turn) = match text.rsplit_once(':') {
+            Some((name, turn)) => (name, turn.parse().ok().filter(|turn| *turn > 0)?),
+            None => (text, 1),
+        };
+        (!name.is_empty()).then(|| Self {
+            name: name.to_owned(),
+            left: AtomicU64::new(turn),
+        })
+    }
+
+    fn counts_down(&self, name: &str) -> bool {
+        self.name == name
+            && self
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                == Ok(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failpoint_strikes_at_its_turn_only() {
+        let failpoint = Failpoint::parse("before-commit:3").expect("well-formed");
+        let struck: Vec<bool> = (0..5)
+            .map(|_| failpoint.counts_down("before-commit"))
+            .collect();
+        assert_eq!(struck, [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn another_name_does_not_count() {
+        let failpoint = Failpoint::parse("before-commit").expect("well-formed");
+        assert!(!failpoint.counts_down("after-commit"));
+        assert!(failpoint.counts_down("before-commit"));
+    }
+
+    #[test]
+    fn a_malformed_turn_arms_nothing() {
+        for text in ["", ":1", "name:0", "name:x"] {
+            assert!(Failpoint::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Puts the parts together from the configuration: `run(config, shutdown)`.
+//!
+//! ```text
+//!   HTTP ─ Postgres, migrated ─ topics ─ plugins ─ consumer, publisher ─ a worker for each assigned partition
+//! ```
+//!
+//! The order is that of the start; what is not there yet is waited for and said (log, `/readyz`), what is
+//! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
+//! hand and publish it, the publisher drains, the consumer leaves the group.
+
+mod observe;
+mod plugins;
+mod probe;
+mod topics;
+mod versions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhost_core::batch::Deferral;
+use taskhost_core::cause::Route;
+use taskhost_core::record::TopicPartition;
+use taskhost_core::recovery::Reset;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::config::{Config, ConfigErrors};
+use crate::kafka::{
+    self, Admin, Assignment, Consumer, Limits, Ownership, Publisher, Tag, TransactionalIds,
+};
+use crate::store::{self, Store};
+use crate::telemetry::{Metrics, Status};
+use crate::worker::{self, Places, Rules, Shared, Waker, Worker};
+
+pub use plugins::catalog;
+pub use topics::{consumed, produced};
+
+/// How long the workers may take to finish and publish: with what follows below the 10 s that orchestrators give.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the publisher and the consumer may each take to end.
+const CLIENTS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a question to Kafka's admin interface may take.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the host can't start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// Another process has the address, or it is none of this machine's.
+    #[error("can't listen on {address}: {source}; set HTTP_ADDR to another address")]
+    Listen {
+        /// The configured address.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Postgres refuses for a reason that waiting doesn't mend.
+    #[error("postgres: {0}")]
+    Store(store::Error),
+    /// Kafka refuses for a reason that waiting doesn't mend.
+    #[error("kafka: {0}")]
+    Kafka(#[from] kafka::Error),
+    /// Topics are missing and can't be made.
+    #[error("{0}")]
+    Topics(String),
+    /// Routes have no plugin that could decide.
+    #[error("{0}")]
+    Plugins(String),
+}
+
+/// Kafka's settings, as the clients take them.
+pub fn kafka_settings(config: &Config) -> kafka::Settings {
+    let owned = |list: Vec<(&'static str, String)>| {
+        list.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    };
+    kafka::Settings {
+        client: owned(crate::config::kafka::client_properties(&config.kafka)),
+        consumer: owned(crate::config::kafka::consumer_properties(&config.kafka)),
+        producer: owned(crate::config::kafka::producer_properties(&config.kafka)),
+        group: config.kafka.group_id.clone(),
+        transactional_prefix: config.kafka.transactional_prefix().to_owned(),
+    }
+}
+
+/// Postgres' settings.
+///
+/// # Errors
+/// If no database is configured.
+pub fn store_settings(config: &Config) -> Result<store::Settings, ConfigErrors> {
+    let database = &config.database;
+    Ok(store::Settings {
+        url: config.database_url()?.expose().to_owned(),
+        connections_max: database.pool_max,
+        acquire_timeout: database.acquire_timeout,
+        statement_timeout: database.statement_timeout,
+        lock_timeout: database.lock_timeout,
+        prepared: database.prepared_statements,
+        application_name: format!("taskhost {}", config.kafka.client_id),
+    })
+}
+
+/// Runs the host until `shutdown`. `ready` is told the HTTP address once everything is there and the group
+/// is being joined; the API answers before, and says what is missing.
+///
+/// # Errors
+/// Why it can't start, or had to end.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+    ready: impl FnOnce(std::net::SocketAddr) + Send,
+) -> Result<(), Error> {
+    let status = Status::new(&config.kafka.group_id, &config.routes);
+    let metrics = Arc::new(Metrics::new());
+    topics::declare(&config, &metrics);
+    let address = config.http.addr;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    tracing::info!(%address, "the HTTP API answers");
+    let stop = CancellationToken::new();
+    let router = admin::router(admin::State {
+        status: status.clone(),
+        metrics: metrics.clone(),
+    });
+    let http = tokio::spawn(admin::serve(
+        listener,
+        router,
+        stop.clone().cancelled_owned(),
+    ));
+
+    tokio::pin!(shutdown);
+    let started = tokio::select! {
+        biased;
+        () = &mut shutdown => None,
+        started = start(&config, &status, &metrics, &stop) => Some(started?),
+    };
+    let result = match started {
+        None => Ok(()),
+        Some(mut running) => {
+            ready(address);
+            let result = running.serve(&mut shutdown).await;
+            status.set_stopping();
+            running.end().await;
+            result
+        }
+    };
+    stop.cancel();
+    let _ = tokio::time::timeout(CLIENTS_PATIENCE, http).await;
+    result
+}
+
+/// A host at work.
+struct Running {
+    shared: Arc<Shared>,
+    assignments: mpsc::UnboundedReceiver<Assignment>,
+    workers: HashMap<(TopicPartition, Tag), (CancellationToken, JoinHandle<()>)>,
+}
+
+async fn start(
+    config: &Config,
+    status: &Status,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Result<Running, Error> {
+    let store = probe::postgres(config, status).await?;
+    let settings = kafka_settings(config);
+    let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
+    let limits = Arc::new(Limits::new());
+    topics::ensure(config, &admin, &limits, status).await?;
+    let catalog = plugins::start(config, &store, status, metrics, stop).await?;
+
+    let (assigned, assignments) = mpsc::unbounded_channel();
+    let names = topics::consumed(config);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let consumer = Arc::new(Consumer::start(
+        &settings,
+        &names,
+        Arc::new(Ownership::new()),
+        assigned,
+    )?);
+    let transactional_id = TransactionalIds::new(&settings.transactional_prefix).next();
+    let publisher = Publisher::start(
+        settings.clone(),
+        transactional_id.clone(),
+        consumer.clone(),
+        limits.clone(),
+        Arc::new(observe::Publishing(metrics.clone())),
+    )?;
+    let (waker, waking) = Waker::new(store.clone());
+    let places = Places::default();
+    tokio::spawn(waking);
+    tokio::spawn(probe::listen(
+        store.clone(),
+        waker.clone(),
+        config.kafka.group_id.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(probe::watch(
+        store.clone(),
+        admin.clone(),
+        consumer.clone(),
+        status.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(worker::watch_lag(
+        consumer.clone(),
+        places.clone(),
+        metrics.clone(),
+        stop.clone(),
+    ));
+    let shared = Shared {
+        store,
+        consumer,
+        publisher,
+        admin,
+        catalog,
+        routes: routes(config).into(),
+        topics: Arc::new(real_topics(config)),
+        limits,
+        kafka: settings,
+        transactional_ids: vec![transactional_id],
+        waker,
+        health: status.clone(),
+        metrics: metrics.clone(),
+        places,
+        rules: rules(config),
+    };
+    Ok(Running {
+        shared: Arc::new(shared),
+        assignments,
+        workers: HashMap::new(),
+    })
+}
+
+impl Running {
+    /// Starts and forgets workers as the group assigns and revokes partitions.
+    async fn serve(
+        &mut self,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), Error> {
+        loop {
+            let assignment = tokio::select! {
+                biased;
+                () = &mut *shutdown => return Ok(()),
+                assignment = self.assignments.recv() => assignment,
+            };
+            match assignment {
+                Some(Assignment::Assigned {
+                    partition,
+                    tag,
+                    feed,
+                    draining,
+                }) => {
+                    let worker = Worker::new(
+                        self.shared.clone(),
+                        partition.clone(),
+                        tag,
+                        feed,
+                        draining.clone(),
+                    );
+                    self.workers.retain(|_, (_, worker)| !worker.is_finished());
+                    self.workers
+                        .insert((partition, tag), (draining, tokio::spawn(worker.run())));
+                }
+                Some(Assignment::Revoked {
+                    partition,
+                    tag,
+                    lost,
+                }) => {
+                    tracing::info!(topic = %partition.topic, partition = partition.partition, assignment = tag.number(), lost, "the partition was revoked");
+                }
+                Some(Assignment::Trouble(error)) => {
+                    tracing::warn!(%error, "Kafka meets trouble and is tried again");
+                }
+                Some(Assignment::Failed(error)) => return Err(error.into()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Finishes the batches in hand, publishes them and leaves the group.
+    async fn end(self) {
+        let Self {
+            shared, workers, ..
+        } = self;
+        tracing::info!(
+            partitions = workers.len(),
+            "stopping: batches in hand are finished and published"
+        );
+        for (draining, _) in workers.values() {
+            draining.cancel();
+        }
+        let all = futures::future::join_all(workers.into_values().map(|(_, worker)| worker));
+        if tokio::time::timeout(WORKERS_PATIENCE, all).await.is_err() {
+            tracing::warn!(
+                "not every partition was finished in time; the next owner recovers the rest"
+            );
+        }
+        shared.publisher.stop(CLIENTS_PATIENCE).await;
+        shared.consumer.close(CLIENTS_PATIENCE).await;
+        shared.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// The routes in core's words.
+fn routes(config: &Config) -> Vec<Route> {
+    let route = |route: &crate::config::Route| Route {
+        name: route.name.clone(),
+        logical_topic: route.topic.clone(),
+        topic: route.real_topic.clone(),
+        task_type: route.task_type.clone(),
+        default_task_type: route.default_task_type.clone(),
+    };
+    config.routes.iter().map(route).collect()
+}
+
+/// Real names of every logical topic that can be sent to. A consumed topic can be, too.
+fn real_topics(config: &Config) -> BTreeMap<String, String> {
+    let configured = config
+        .topics
+        .iter()
+        .map(|(logical, real)| (logical.to_owned(), real.to_owned()));
+    let routed = config
+        .routes
+        .iter()
+        .map(|route| (route.topic.clone(), route.real_topic.clone()));
+    configured.chain(routed).collect()
+}
+
+fn rules(config: &Config) -> Rules {
+    use crate::config::kafka::AutoOffsetReset;
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let letters = |topic: &String| (topic.clone(), config.dead_letter_topic(topic));
+    Rules {
+        group: config.kafka.group_id.as_str().into(),
+        events_topic: config.topics.real("task-events").into(),
+        dead_letter_topics: topics::consumed(config).iter().map(letters).collect(),
+        reset: match config.kafka.auto_offset_reset {
+            AutoOffsetReset::Earliest => Reset::Earliest,
+            AutoOffsetReset::Latest => Reset::Latest,
+        },
+        messages_max: count(config.batch.messages_max),
+        bytes_max: size(config.batch.bytes_max),
+        unpublished_max: count(config.batch.frames_unpublished_max),
+        retries_max: config.kafka.max_retry_attempts,
+        backoff: config.kafka.retry_backoff,
+        deferral: Deferral {
+            attempts_max: config.deferral.attempts_max,
+            age_max: config.deferral.age_max,
+            delay_min: config.deferral.delay_min,
+            delay_max: config.deferral.delay_max,
+        },
+    }
+}
+
+/// Connects lazily; nothing is sent before the first question.
+///
+/// # Errors
+/// If the URL is none.
+pub fn connect(config: &Config) -> Result<Store, Error> {
+    Store::connect(&store_settings(config)?).map_err(Error::Store)
+}

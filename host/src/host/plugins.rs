@@ -1,0 +1,129 @@
+//! The plugins at the start: what is active is loaded, and what lies in the directory is offered.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, observe, real_topics, routes};
+use crate::config::Config;
+use crate::plugin::{
+    Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
+};
+use crate::store::Store;
+use crate::telemetry::{Metrics, Status};
+
+/// How often the activations are read, for those of other hosts. A batch finds out by itself anyway.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A catalog of the configured routes in which nothing runs yet.
+///
+/// # Errors
+/// If this machine can't run plugins within the configured limits.
+pub fn catalog(
+    config: &Config,
+    versions: Arc<dyn Versions>,
+    observer: Arc<dyn PluginObserver>,
+) -> Result<Catalog, Error> {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let limits = Limits {
+        memory_bytes_max: size(config.plugins.memory_bytes_max),
+        decide_deadline: config.plugins.decide_deadline,
+        answer_bytes_max: size(config.plugins.answer_bytes_max),
+        log_lines_max: usize::try_from(config.plugins.log_lines_max).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let engine =
+        Engine::new(limits, observer).map_err(|error| Error::Plugins(error.to_string()))?;
+    let cache = &config.plugins.cache_dir;
+    let library = Library::with_directory(engine, cache).map_err(|error| {
+        Error::Plugins(format!(
+            "the cache of compiled plugins, {}, can't be used: {error}; \
+             let this user alone own it, or set TASKHOST_PLUGINS_CACHE_DIR",
+            cache.display()
+        ))
+    })?;
+    let settings = routes(config)
+        .into_iter()
+        .zip(&config.routes)
+        .map(|(route, configured)| PluginRoute {
+            route,
+            plugin: configured.plugin.clone(),
+            config: configured.config.to_string().into(),
+        });
+    let topics: HashSet<String> = real_topics(config).into_keys().collect();
+    Ok(Catalog::new(library, versions, settings.collect(), topics))
+}
+
+pub(super) async fn start(
+    config: &Config,
+    store: &Store,
+    status: &Status,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Result<Arc<Catalog>, Error> {
+    let observer = observe::Plugins {
+        status: status.clone(),
+        metrics: metrics.clone(),
+    };
+    let catalog = Arc::new(catalog(
+        config,
+        Arc::new(store.clone()),
+        Arc::new(observer),
+    )?);
+    catalog.refresh_all().await;
+    let mut watcher = Watcher::new(
+        catalog.clone(),
+        &config.plugins.dir,
+        by(),
+        Timing::default(),
+    );
+    watcher.offer_all().await;
+    let without: Vec<String> = (0..catalog.routes().len())
+        .filter(|number| catalog.current(*number).is_none())
+        .map(|number| why_none(config, &catalog, number))
+        .collect();
+    if !without.is_empty() {
+        return Err(Error::Plugins(format!(
+            "no plugin can decide:\n  {}\nput the file there (`make plugins` builds the shipped ones), \
+             set TASKHOST_PLUGINS_DIR, or name a stored version by `taskhost plugin activate`",
+            without.join("\n  ")
+        )));
+    }
+    if config.plugins.watch {
+        tokio::spawn(watcher.run(stop.clone()));
+    }
+    let (polled, stop) = (catalog.clone(), stop.clone());
+    tokio::spawn(async move {
+        let forever = async {
+            loop {
+                tokio::time::sleep(POLL).await;
+                polled.refresh_all().await;
+            }
+        };
+        stop.run_until_cancelled(forever).await;
+    });
+    Ok(catalog)
+}
+
+/// Why nothing decides for a route.
+fn why_none(config: &Config, catalog: &Catalog, number: usize) -> String {
+    let route = &config.routes[number];
+    let file = config.plugins.file(&route.plugin);
+    match catalog.refusals(number).pop() {
+        Some(refusal) => format!(
+            "route {}: {} is refused: {}",
+            route.name, refusal.file, refusal.reason
+        ),
+        None => format!("route {}: there is no {}", route.name, file.display()),
+    }
+}
+
+/// Who activates what this host finds in its directory.
+fn by() -> String {
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    format!("host {}", name.as_deref().unwrap_or("without a name"))
+}

@@ -1,0 +1,198 @@
+//! Kafka for commands and tests: send some records, read a whole topic.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset as Position, TopicPartitionList};
+use taskhost_core::record::{Message, Record};
+use uuid::Uuid;
+
+use super::Settings;
+use super::context::{Deliveries, Logging};
+use super::error::{Disposition, Error, Result};
+use super::events::Content;
+use super::native::PolledConsumer;
+
+/// Step of polling while delivery reports are waited for.
+const STEP: Duration = Duration::from_millis(1);
+
+/// An idempotent producer without transactions.
+pub struct Sender {
+    base: BaseProducer<Deliveries>,
+    deliveries: Deliveries,
+}
+
+impl Sender {
+    /// A producer; it connects when something is sent.
+    ///
+    /// # Errors
+    /// If a setting is wrong.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let deliveries = Deliveries::default();
+        let mut config = settings.for_producer();
+        config.remove("transaction.timeout.ms");
+        let base = config
+            .create_with_context(deliveries.clone())
+            .map_err(|error| Error::kafka("starting the producer", &error))?;
+        Ok(Self { base, deliveries })
+    }
+
+    /// Sends records in order and waits until the broker has them all. Blocks for up to `patience`.
+    ///
+    /// # Errors
+    /// If one of them is refused or isn't delivered in time; others may have been.
+    pub fn send(&self, records: &[Record], patience: Duration) -> Result<()> {
+        const DOING: &str = "sending records";
+        let deadline = Instant::now() + patience;
+        for record in records {
+            let mut message = prepared(record);
+            while let Err((error, unsent)) = self.base.send(message) {
+                let full = matches!(
+                    error,
+                    KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)
+                );
+                if !full || Instant::now() >= deadline {
+                    return Err(Error::kafka(DOING, &error));
+                }
+                message = unsent;
+                self.base.poll(STEP);
+            }
+        }
+        while self.base.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    DOING,
+                    Disposition::Trouble,
+                    "the broker did not answer in time",
+                ));
+            }
+            self.base.poll(STEP);
+        }
+        match self.deliveries.take().failed.first() {
+            Some((topic, code)) => Err(Error::new(
+                DOING,
+                Error::code(DOING, *code).disposition(),
+                format!("{topic}: {code}"),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+/// A record in librdkafka's form. A timestamp of 0 or less means the time of sending, as it does there.
+pub(crate) fn prepared(record: &Record) -> BaseRecord<'_, [u8], [u8]> {
+    let mut message = BaseRecord::to(&record.topic);
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    message.timestamp = record.timestamp.filter(|timestamp| *timestamp > 0);
+    if !record.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        message.headers = Some(
+            record
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| {
+                    headers.insert(Header {
+                        key,
+                        value: value.as_ref(),
+                    })
+                }),
+        );
+    }
+    message
+}
+
+/// Reads a topic from its beginning to its end, as a `read_committed` reader sees it; each partition's
+/// messages are in order. Blocks for up to `patience`.
+///
+/// # Errors
+/// If the topic doesn't exist or its end isn't reached in time.
+pub fn read_committed(
+    settings: &Settings,
+    topic: &str,
+    patience: Duration,
+) -> Result<Vec<Message>> {
+    const DOING: &str = "reading a topic";
+    let deadline = Instant::now() + patience;
+    let mut config = settings.for_consumer();
+    // librdkafka assigns only in a group; nothing is joined, and nothing committed.
+    config.set("group.id", format!("taskhost-reader-{}", Uuid::new_v4()));
+    let client: BaseConsumer<Logging> = config
+        .create_with_context(Logging)
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    let reader = PolledConsumer::new(client)?;
+    let metadata = reader
+        .client()
+        .fetch_metadata(Some(topic), patience)
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    let mut open = HashSet::new();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
+        list.add_partition_offset(topic, partition.id(), Position::Beginning)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        open.insert(partition.id());
+    }
+    if open.is_empty() {
+        return Err(Error::new(
+            DOING,
+            Disposition::UnknownTopic,
+            format!("{topic} does not exist"),
+        ));
+    }
+    reader
+        .client()
+        .assign(&list)
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    let name: std::sync::Arc<str> = topic.into();
+    let mut messages = Vec::new();
+    while !open.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(
+                DOING,
+                Disposition::Trouble,
+                format!("the end of {topic} is not reached in time"),
+            ));
+        }
+        let Some(event) = reader.poll(left.min(Duration::from_millis(100))) else {
+            continue;
+        };
+        match event.content() {
+            Content::Fetched(fetched) => messages.push(fetched.to_message(name.clone())),
+            Content::Error(report) => match report.partition {
+                Some((partition, _)) if report.code == RDKafkaErrorCode::PartitionEOF => {
+                    open.remove(&partition.partition);
+                }
+                Some(_) => {
+                    return Err(Error::new(
+                        DOING,
+                        Error::code(DOING, report.code).disposition(),
+                        report.reason,
+                    ));
+                }
+                None => tracing::warn!("{}", report.reason),
+            },
+            Content::Log {
+                level,
+                facility,
+                text,
+            } => super::context::log(level, &facility, &text),
+            Content::Rebalance { .. } | Content::Other => {}
+        }
+    }
+    Ok(messages)
+}

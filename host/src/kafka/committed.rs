@@ -1,0 +1,140 @@
+//! The group's committed offset, and in its metadata the number of the batch it belongs to: how far a
+//! partition's frames are published.
+//!
+//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none.
+
+use std::time::Duration;
+
+use rdkafka::Offset as Position;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use taskhost_core::frame::BatchNumber;
+use taskhost_core::record::{Offset, TopicPartition};
+
+use super::context::Logging;
+use super::error::{Error, Result};
+
+const PREFIX: &str = "taskhost/1 ";
+
+/// What the group has committed for a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// Nothing, or nothing any more.
+    None,
+    /// An offset that another kind of consumer committed.
+    Foreign {
+        /// The next record that it would have read.
+        offset: Offset,
+    },
+    /// An offset that a taskhost committed.
+    Ours {
+        /// The next record to decide after that batch.
+        offset: Offset,
+        /// The watermark: the last batch that is published.
+        batch: BatchNumber,
+    },
+}
+
+impl Committed {
+    /// The watermark, if there is one.
+    pub fn watermark(&self) -> Option<BatchNumber> {
+        match self {
+            Self::Ours { batch, .. } => Some(*batch),
+            _ => None,
+        }
+    }
+}
+
+/// The metadata that goes with a batch's offset.
+pub(crate) fn metadata(batch: BatchNumber) -> String {
+    format!("{PREFIX}{batch}")
+}
+
+fn parse(offset: Offset, metadata: &str) -> Committed {
+    match metadata
+        .strip_prefix(PREFIX)
+        .and_then(|text| text.parse().ok())
+        .filter(|batch| *batch >= 0)
+    {
+        Some(batch) => Committed::Ours { offset, batch },
+        None => Committed::Foreign { offset },
+    }
+}
+
+/// Reads it from the group's coordinator. While a transaction is pending that would change it, the
+/// broker has no stable answer, and the call times out.
+pub(crate) fn read(
+    client: &BaseConsumer<Logging>,
+    partition: &TopicPartition,
+    patience: Duration,
+) -> Result<Committed> {
+    const DOING: &str = "reading the committed offset";
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&partition.topic, partition.partition);
+    let list = client.committed_offsets(list, patience).map_err(|error| {
+        match error.rdkafka_error_code() {
+            Some(code) => Error::code(DOING, code),
+            None => Error::kafka(DOING, &error),
+        }
+    })?;
+    let elements = list.elements();
+    let Some(element) = elements.first() else {
+        return Err(Error::code(DOING, RDKafkaErrorCode::NoOffset));
+    };
+    element
+        .error()
+        .map_err(|error: KafkaError| Error::kafka(DOING, &error))?;
+    match element.offset() {
+        Position::Offset(offset) => Ok(parse(offset, &raw_metadata(&list))),
+        _ => Ok(Committed::None),
+    }
+}
+
+/// The first element's metadata; the crate's own reader panics on what isn't UTF-8.
+#[expect(unsafe_code, reason = "librdkafka's C interface")]
+fn raw_metadata(list: &TopicPartitionList) -> String {
+    // SAFETY: the list is alive and has an element, as the caller has seen; its metadata is null or as
+    // long as it says.
+    unsafe {
+        let element = &*(*list.ptr()).elems;
+        if element.metadata.is_null() {
+            return String::new();
+        }
+        let bytes =
+            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size);
+        String::from_utf8_lossy(bytes)
+            .trim_end_matches('\0')
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_comes_back_from_its_metadata() {
+        for batch in [0, 1, BatchNumber::MAX] {
+            assert_eq!(
+                parse(5, &metadata(batch)),
+                Committed::Ours { offset: 5, batch }
+            );
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_others_is_foreign() {
+        for text in [
+            "",
+            "7",
+            "taskhost/2 7",
+            "taskhost/1 ",
+            "taskhost/1 -1",
+            "taskhost/1 7 ",
+            "{\"batch\":7}",
+        ] {
+            assert_eq!(parse(5, text), Committed::Foreign { offset: 5 }, "{text}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The group's consumer: one for the host, served by a thread of its own.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::Offset as Position;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use taskhost_core::record::{Offset, TopicPartition};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::committed::{self, Committed};
+use super::context::Logging;
+use super::error::{Disposition, Error, Result};
+use super::feed::{Feed, Feeder};
+use super::group::Membership;
+use super::native::PolledConsumer;
+use super::ownership::{Ownership, Tag};
+use super::poll::{Command, PollThread, list};
+
+/// What the group's rebalances mean for this host.
+#[derive(Debug)]
+pub enum Assignment {
+    /// The partition is this host's until it is revoked. Nothing is read before it is added.
+    Assigned {
+        /// Which.
+        partition: TopicPartition,
+        /// The number of this assignment.
+        tag: Tag,
+        /// Its messages, once it is added.
+        feed: Feed,
+        /// Cancelled when the partition is about to be taken away: finish what is open and tell
+        /// [`Ownership::released`].
+        draining: CancellationToken,
+    },
+    /// The partition is not this host's any more.
+    Revoked {
+        /// Which.
+        partition: TopicPartition,
+        /// The assignment that ended.
+        tag: Tag,
+        /// Whether it was lost (the session expired, or the consumer failed) rather than given back.
+        lost: bool,
+    },
+    /// Something is wrong that librdkafka goes on trying at: for health.
+    Trouble(Error),
+    /// The consumer is beyond use and has ended.
+    Failed(Error),
+}
+
+/// The consumer.
+#[derive(Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+    /// True when the poll thread has ended.
+    ended: watch::Receiver<bool>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) polled: PolledConsumer,
+    pub(crate) ownership: Arc<Ownership>,
+    feeders: Mutex<HashMap<TopicPartition, (Tag, Feeder)>>,
+    commands: Sender<Command>,
+}
+
+impl Consumer {
+    /// Joins the group. What it is assigned is told through the channel.
+    ///
+    /// # Errors
+    /// If a setting is wrong; nothing is connected yet.
+    pub fn start(
+        settings: &Settings,
+        topics: &[&str],
+        ownership: Arc<Ownership>,
+        assignments: mpsc::UnboundedSender<Assignment>,
+    ) -> Result<Self> {
+        const DOING: &str = "starting the consumer";
+        let client: BaseConsumer<Logging> = settings
+            .for_consumer()
+            .create_with_context(Logging)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        let (commands, received) = channel();
+        let polled = PolledConsumer::new(client)?;
+        polled
+            .client()
+            .subscribe(topics)
+            .map_err(|error| Error::kafka("subscribing", &error))?;
+        let shared = Arc::new(Shared {
+            polled,
+            ownership,
+            feeders: Mutex::default(),
+            commands,
+        });
+        let thread = PollThread {
+            shared: Arc::clone(&shared),
+            commands: received,
+            assignments,
+            latest: None,
+            closing: false,
+        };
+        let (end, ended) = watch::channel(false);
+        std::thread::Builder::new()
+            .name("kafka-poll".into())
+            .spawn(move || {
+                thread.run();
+                end.send_replace(true);
+            })
+            .map_err(|error| Error::new(DOING, Disposition::Fatal, error.to_string()))?;
+        Ok(Self { shared, ended })
+    }
+
+    /// Begins to read a partition at an offset, unless the tag doesn't hold any more: false then.
+    /// A partition that is being read already has to be removed first.
+    ///
+    /// # Errors
+    /// If librdkafka refuses it.
+    pub fn add(&self, partition: &TopicPartition, offset: Offset, tag: Tag) -> Result<bool> {
+        const DOING: &str = "adding a partition";
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &partition.topic,
+            partition.partition,
+            Position::Offset(offset),
+        )
+        .map_err(|error| Error::kafka(DOING, &error))?;
+        let held = self.shared.ownership.lock();
+        if !held.holds(partition, tag) {
+            return Ok(false);
+        }
+        let Some((_, feeder)) = self.shared.feeder(partition) else {
+            return Ok(false);
+        };
+        feeder.start();
+        let client = self.shared.polled.client();
+        client.incremental_assign(&list).map_err(|error| {
+            feeder.stop();
+            Error::kafka(DOING, &error)
+        })?;
+        // One that was revoked while it was paused comes back paused.
+        client
+            .resume(&list)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        Ok(true)
+    }
+
+    /// Stops reading a partition that stays assigned, and drops what is fed but not taken; false if the
+    /// tag doesn't hold any more. It can be added again, at any offset.
+    ///
+    /// # Errors
+    /// If librdkafka refuses it, or the consumer has ended.
+    pub async fn remove(&self, partition: &TopicPartition, tag: Tag) -> Result<bool> {
+        let (reply, answer) = oneshot::channel();
+        self.shared
+            .command(Command::Remove(partition.clone(), tag, reply));
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                "removing a partition",
+                Disposition::Fatal,
+                "the consumer has ended",
+            ))
+        })
+    }
+
+    /// What the group has committed for a partition. Blocks; at most for `patience`.
+    ///
+    /// # Errors
+    /// [`Disposition::Trouble`] also while a transaction is pending that would change it: ask again.
+    pub fn committed(&self, partition: &TopicPartition, patience: Duration) -> Result<Committed> {
+        committed::read(self.shared.polled.client(), partition, patience)
+    }
+
+    /// The first offset in the log, and its stable end: the next one that a `read_committed` reader may
+    /// come to. Blocks.
+    ///
+    /// # Errors
+    /// If the broker doesn't answer in time or the partition doesn't exist.
+    pub fn log_bounds(
+        &self,
+        partition: &TopicPartition,
+        patience: Duration,
+    ) -> Result<(Offset, Offset)> {
+        self.shared
+            .polled
+            .client()
+            .fetch_watermarks(&partition.topic, partition.partition, patience)
+            .map_err(|error| Error::kafka("reading the log's bounds", &error))
+    }
+
+    /// The stable ends of several partitions, with one request for each broker. Blocks. Partitions whose
+    /// leader gave no answer are missing.
+    ///
+    /// # Errors
+    /// If no broker answers in time.
+    pub fn stable_ends(
+        &self,
+        partitions: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<HashMap<TopicPartition, Offset>> {
+        const DOING: &str = "reading the ends of partitions";
+        if partitions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut asked = list(partitions);
+        asked
+            .set_all_offsets(Position::End)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        let client = self.shared.polled.client();
+        let answered = client
+            .offsets_for_times(asked, patience)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        Ok(answered
+            .elements()
+            .iter()
+            .filter(|element| element.error().is_ok())
+            .filter_map(|element| match element.offset() {
+                Position::Offset(offset) => Some((
+                    TopicPartition::new(element.topic(), element.partition()),
+                    offset,
+                )),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Whether this consumer is a member of its group right now.
+    pub fn is_member(&self) -> bool {
+        self.membership().is_some()
+    }
+
+    /// The lock that this consumer's revoke handler takes.
+    pub fn ownership(&self) -> &Arc<Ownership> {
+        &self.shared.ownership
+    }
+
+    /// Leaves the group: every partition is revoked in order. False if that took longer than `deadline`;
+    /// then the session expires by itself, and the process may end all the same.
+    pub async fn close(&self, deadline: Duration) -> bool {
+        self.shared.command(Command::Close);
+        let mut ended = self.ended.clone();
+        tokio::time::timeout(deadline, ended.wait_for(|ended| *ended))
+            .await
+            .is_ok()
+    }
+
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        Membership::of(&self.shared.polled)
+    }
+}
+
+/// A consumer that nobody holds leaves its group.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.shared.command(Command::Close);
+    }
+}
+
+impl Shared {
+    pub(crate) fn feeders(&self) -> MutexGuard<'_, HashMap<TopicPartition, (Tag, Feeder)>> {
+        self.feeders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn feeder(&self, partition: &TopicPartition) -> Option<(TopicPartition, Feeder)> {
+        self.feeders()
+            .get_key_value(partition)
+            .map(|(name, (_, feeder))| (name.clone(), feeder.clone()))
+    }
+
+    /// Asks the poll thread for something. If it has ended, the command is dropped, and with it whatever
+    /// would be answered.
+    pub(crate) fn command(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.polled.wake();
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("ownership", &self.ownership)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! What goes wrong with Kafka, and the one thing to branch on: [`Error::disposition`].
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// The result of everything in this folder.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of Kafka or of its client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{doing}: {reason}")]
+pub struct Error {
+    /// What was being done, as in "reading the committed offset".
+    doing: &'static str,
+    /// librdkafka's or the broker's own words.
+    reason: String,
+    disposition: Disposition,
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// Trouble of the infrastructure: the same again, after a pause.
+    Trouble,
+    /// This client is beyond use; only a new one helps.
+    Fatal,
+    /// The broker refuses: credentials or access rights are wrong.
+    Authorization,
+    /// A topic or partition does not exist.
+    UnknownTopic,
+    /// A setting or an argument is wrong; the same again fails again.
+    Configuration,
+}
+
+impl Error {
+    pub(crate) fn new(
+        doing: &'static str,
+        disposition: Disposition,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            doing,
+            reason: reason.into(),
+            disposition,
+        }
+    }
+
+    pub(crate) fn code(doing: &'static str, code: RDKafkaErrorCode) -> Self {
+        Self::new(doing, disposition(code), code.to_string())
+    }
+
+    pub(crate) fn kafka(doing: &'static str, error: &KafkaError) -> Self {
+        let kind = match error {
+            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {
+                Disposition::Configuration
+            }
+            KafkaError::AdminOp(code) => disposition(*code),
+            KafkaError::Transaction(error) if error.is_fatal() => Disposition::Fatal,
+            other => other
+                .rdkafka_error_code()
+                .map_or(Disposition::Trouble, disposition),
+        };
+        let reason = match error {
+            // The value may be a secret.
+            KafkaError::ClientConfig(_, reason, name, _) => {
+                return Self::new(doing, kind, format!("{name}: {}", without_value(reason)));
+            }
+            KafkaError::Transaction(error) => error.string(),
+            other => other.to_string(),
+        };
+        Self::new(doing, kind, reason)
+    }
+
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        self.disposition
+    }
+}
+
+/// librdkafka quotes the value that it refuses.
+fn without_value(reason: &str) -> &str {
+    reason
+        .split(['"', '\''])
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+}
+
+fn disposition(code: RDKafkaErrorCode) -> Disposition {
+    use RDKafkaErrorCode as C;
+    match code {
+        C::Fatal | C::Fenced | C::ProducerFenced | C::InvalidProducerEpoch | C::BrokerDestroy => {
+            Disposition::Fatal
+        }
+        C::Authentication
+        | C::SaslAuthenticationFailed
+        | C::TopicAuthorizationFailed
+        | C::GroupAuthorizationFailed
+        | C::ClusterAuthorizationFailed
+        | C::TransactionalIdAuthorizationFailed => Disposition::Authorization,
+        C::UnknownTopic | C::UnknownPartition | C::UnknownTopicOrPartition => {
+            Disposition::UnknownTopic
+        }
+        C::InvalidArgument
+        | C::InvalidTopic
+        | C::InvalidConfig
+        | C::InvalidGroupId
+        | C::UnsupportedVersion => Disposition::Configuration,
+        _ => Disposition::Trouble,
+    }
+}

@@ -1,0 +1,198 @@
+//! Which partitions this host owns right now: the lock between the revoke handler and everybody else.
+//!
+//! Every assignment of a partition gets a [`Tag`]. Whatever is done in the partition's name (adding it
+//! to the assignment, publishing its frames) first asks, under this lock, whether the tag still holds.
+//! The revoke handler drops tags under the same lock, after it has asked the workers to finish.
+//! The lock is never held while anybody is waited for.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use taskhost_core::record::TopicPartition;
+use tokio_util::sync::CancellationToken;
+
+/// One assignment of a partition to this host; another assignment of the same one has another tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(u64);
+
+impl Tag {
+    /// The number, for logs.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The partitions that are held, by tag.
+#[derive(Debug, Default)]
+pub struct Ownership {
+    held: Mutex<Held>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    partitions: HashMap<TopicPartition, Hold>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Hold {
+    tag: Tag,
+    draining: CancellationToken,
+    released: bool,
+}
+
+impl Ownership {
+    /// Nothing is held.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the partition is still held under that tag.
+    pub fn holds(&self, partition: &TopicPartition, tag: Tag) -> bool {
+        self.lock().holds(partition, tag)
+    }
+
+    /// Those that aren't held under their tag, all looked at under one lock.
+    pub fn lost<'a>(
+        &self,
+        claims: impl IntoIterator<Item = (&'a TopicPartition, Tag)>,
+    ) -> Vec<&'a TopicPartition> {
+        let held = self.lock();
+        claims
+            .into_iter()
+            .filter(|(partition, tag)| !held.holds(partition, *tag))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// What is held, for health.
+    pub fn held(&self) -> Vec<TopicPartition> {
+        self.lock().partitions.keys().cloned().collect()
+    }
+
+    /// A worker has nothing open any more for a draining partition: the revoke handler need not wait.
+    pub fn released(&self, partition: &TopicPartition, tag: Tag) {
+        if let Some(hold) = self.lock().partitions.get_mut(partition)
+            && hold.tag == tag
+        {
+            hold.released = true;
+            self.released.notify_all();
+        }
+    }
+
+    /// A new tag for a partition that was just assigned, and the token that says when to finish.
+    pub(crate) fn assign(&self, partition: &TopicPartition) -> (Tag, CancellationToken) {
+        let mut held = self.lock();
+        held.drop_tag(partition);
+        held.last += 1;
+        let (tag, draining) = (Tag(held.last), CancellationToken::new());
+        held.partitions.insert(
+            partition.clone(),
+            Hold {
+                tag,
+                draining: draining.clone(),
+                released: false,
+            },
+        );
+        (tag, draining)
+    }
+
+    /// Asks the partitions' workers to finish.
+    pub(crate) fn drain(&self, partitions: &[TopicPartition]) {
+        let held = self.lock();
+        partitions
+            .iter()
+            .filter_map(|name| held.partitions.get(name))
+            .for_each(|hold| hold.draining.cancel());
+    }
+
+    /// Waits until all of the partitions are released, or the time is up. True if they are.
+    pub(crate) fn wait_released(&self, partitions: &[TopicPartition], patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut held = self.lock();
+        while partitions
+            .iter()
+            .any(|name| held.partitions.get(name).is_some_and(|hold| !hold.released))
+        {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            held = self
+                .released
+                .wait_timeout(held, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// The revoke lock. A thread that panicked with it leaves a map that is whole: every change is one step.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    pub(crate) fn holds(&self, partition: &TopicPartition, tag: Tag) -> bool {
+        self.partitions
+            .get(partition)
+            .is_some_and(|hold| hold.tag == tag)
+    }
+
+    /// Drops a partition's tag; from here on nothing more is published or added in its name.
+    pub(crate) fn drop_tag(&mut self, partition: &TopicPartition) -> Option<Tag> {
+        let hold = self.partitions.remove(partition)?;
+        hold.draining.cancel();
+        Some(hold.tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_does_not_hold_its_former_tag() {
+        let ownership = Ownership::new();
+        let (first, draining) = ownership.assign(&partition(0));
+        assert_eq!(ownership.lock().drop_tag(&partition(0)), Some(first));
+        assert!(draining.is_cancelled());
+        let (second, _) = ownership.assign(&partition(0));
+        assert!(!ownership.holds(&partition(0), first));
+        assert!(ownership.holds(&partition(0), second));
+    }
+
+    #[test]
+    fn several_are_looked_at_together() {
+        let ownership = Ownership::new();
+        let (zero, _) = ownership.assign(&partition(0));
+        let (one, _) = ownership.assign(&partition(1));
+        ownership.lock().drop_tag(&partition(1));
+        assert_eq!(
+            ownership.lost([(&partition(0), zero), (&partition(1), one)]),
+            [&partition(1)]
+        );
+    }
+
+    #[test]
+    fn the_revoke_handler_waits_for_workers_but_not_for_ever() {
+        let ownership = Arc::new(Ownership::new());
+        let (tag, draining) = ownership.assign(&partition(0));
+        ownership.drain(&[partition(0)]);
+        assert!(draining.is_cancelled());
+        assert!(!ownership.wait_released(&[partition(0)], Duration::from_millis(5)));
+        let worker = Arc::clone(&ownership);
+        let thread = std::thread::spawn(move || worker.released(&partition(0), tag));
+        assert!(ownership.wait_released(&[partition(0)], Duration::from_secs(10)));
+        thread.join().expect("the worker ends");
+    }
+}

@@ -1,0 +1,370 @@
+//! The poll thread: it serves librdkafka's queue for as long as the consumer lives, and never stops
+//! polling, whatever is paused.
+//!
+//! Assign: every partition gets a new tag, an **empty** assignment acknowledges, then the host is told;
+//! workers add their partitions when they have recovered. Revoke: workers are asked to finish and waited
+//! for, a second at most; then, under the revoke lock, tags are dropped and what is assigned is
+//! unassigned. Partitions that are kept go on all the while.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
+use taskhost_core::record::TopicPartition;
+use tokio::sync::{mpsc, oneshot};
+
+use super::consumer::{Assignment, Shared};
+use super::error::{Disposition, Error};
+use super::events::{Content, ErrorReport, Fetched, Rebalance};
+use super::feed::{Fed, Feeder, Flow, feed};
+use super::ownership::Tag;
+
+/// How long workers of a revoked partition have for what they have open. Rebalances wait for this, and
+/// whatever isn't finished is recovered by the next owner.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest sleep of the thread; commands wake it.
+const POLL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What other threads ask of the poll thread.
+pub(crate) enum Command {
+    Resume(TopicPartition, Tag),
+    Remove(TopicPartition, Tag, oneshot::Sender<Result<bool, Error>>),
+    Close,
+}
+
+pub(crate) struct PollThread {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) assignments: mpsc::UnboundedSender<Assignment>,
+    /// The partition of the last message: they come in runs.
+    pub(crate) latest: Option<(TopicPartition, Feeder)>,
+    pub(crate) closing: bool,
+}
+
+impl PollThread {
+    pub(crate) fn run(mut self) {
+        while !(self.closing && self.shared.polled.is_closed()) {
+            while let Ok(command) = self.commands.try_recv() {
+                if !self.obey(command) {
+                    return self.end();
+                }
+            }
+            if let Some(event) = self.shared.polled.poll(POLL_PATIENCE)
+                && !self.handle(event.content())
+            {
+                return self.end();
+            }
+        }
+        self.end();
+    }
+
+    /// False if the thread has to end.
+    fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Resume(partition, tag) => {
+                let held = self.shared.ownership.lock();
+                if held.holds(&partition, tag) {
+                    warn_failed(
+                        "resuming",
+                        self.shared.polled.client().resume(&list([&partition])),
+                    );
+                }
+            }
+            Command::Remove(partition, tag, reply) => {
+                // Whoever asked may have gone: the partition is unassigned all the same.
+                let _ = reply.send(self.remove(&partition, tag));
+            }
+            // A second time is answered by the first.
+            Command::Close if self.closing => {}
+            Command::Close => {
+                self.closing = true;
+                if let Err(error) = self.shared.polled.begin_close() {
+                    tracing::warn!(%error, "the group is not left in order; its session will expire");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// False if the thread has to end.
+    fn handle(&mut self, content: Content<'_>) -> bool {
+        match content {
+            Content::Fetched(fetched) => self.feed(&fetched),
+            Content::Rebalance {
+                what: Rebalance::Assign,
+                partitions,
+            } => self.assign(&partitions),
+            Content::Rebalance {
+                what: Rebalance::Revoke,
+                partitions,
+            } => self.revoke(&partitions),
+            Content::Rebalance {
+                what: Rebalance::Failed(code),
+                ..
+            } => {
+                tracing::warn!(%code, "the rebalance failed; everything is given back");
+                let everything = self.shared.ownership.held();
+                self.give_back(&everything, true);
+            }
+            Content::Error(report) => return self.report(report),
+            Content::Log {
+                level,
+                facility,
+                text,
+            } => super::context::log(level, &facility, &text),
+            Content::Other => {}
+        }
+        true
+    }
+
+    fn feed(&mut self, fetched: &Fetched<'_>) {
+        let known = self.latest.as_ref().is_some_and(|(partition, _)| {
+            partition.partition == fetched.partition()
+                && partition.topic.as_bytes() == fetched.topic()
+        });
+        if !known {
+            let topic = String::from_utf8_lossy(fetched.topic());
+            self.latest = self
+                .shared
+                .feeder(&TopicPartition::new(&*topic, fetched.partition()));
+        }
+        // A partition without a feed was revoked while its message was under way.
+        if let Some((partition, feeder)) = &self.latest
+            && feeder.push(Fed::Message(fetched.to_message(partition.topic.clone()))) == Flow::Pause
+        {
+            warn_failed(
+                "pausing",
+                self.shared.polled.client().pause(&list([partition])),
+            );
+        }
+    }
+
+    fn assign(&mut self, partitions: &[TopicPartition]) {
+        tracing::info!(partitions = %names(partitions), "partitions are assigned");
+        let assigned: Vec<Assignment> = partitions
+            .iter()
+            .map(|partition| self.open(partition))
+            .collect();
+        if let Err(error) = self
+            .shared
+            .polled
+            .client()
+            .incremental_assign(&TopicPartitionList::new())
+        {
+            tracing::warn!(%error, "the assignment could not be acknowledged");
+        }
+        assigned
+            .into_iter()
+            .for_each(|assignment| self.tell(assignment));
+    }
+
+    fn open(&mut self, partition: &TopicPartition) -> Assignment {
+        let (tag, draining) = self.shared.ownership.assign(partition);
+        let (shared, name) = (Arc::downgrade(&self.shared), partition.clone());
+        let (feeder, feed) = feed(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.command(Command::Resume(name.clone(), tag));
+            }
+        });
+        if let Some((_, former)) = self
+            .shared
+            .feeders()
+            .insert(partition.clone(), (tag, feeder))
+        {
+            former.close();
+        }
+        self.latest = None;
+        Assignment::Assigned {
+            partition: partition.clone(),
+            tag,
+            feed,
+            draining,
+        }
+    }
+
+    fn revoke(&mut self, partitions: &[TopicPartition]) {
+        let lost = self.shared.polled.client().assignment_lost();
+        tracing::info!(partitions = %names(partitions), lost, "partitions are revoked");
+        self.shared.ownership.drain(partitions);
+        if !lost
+            && !self
+                .shared
+                .ownership
+                .wait_released(partitions, RELEASE_PATIENCE)
+        {
+            tracing::info!(
+                "some workers did not finish in time; the next owner recovers what is open"
+            );
+        }
+        self.give_back(partitions, lost);
+    }
+
+    fn give_back(&mut self, partitions: &[TopicPartition], lost: bool) {
+        let mut dropped = Vec::new();
+        {
+            let mut held = self.shared.ownership.lock();
+            dropped.extend(
+                partitions
+                    .iter()
+                    .filter_map(|name| held.drop_tag(name).map(|tag| (name.clone(), tag))),
+            );
+            // Only what was added is in librdkafka's assignment, and a list with anything else fails whole.
+            let assigned = self.shared.assigned();
+            let both = list(partitions.iter().filter(|name| assigned.contains(name)));
+            warn_failed(
+                "unassigning",
+                self.shared.polled.client().incremental_unassign(&both),
+            );
+        }
+        self.latest = None;
+        for (partition, tag) in dropped {
+            if let Some((_, feeder)) = self.shared.feeders().remove(&partition) {
+                feeder.close();
+            }
+            self.tell(Assignment::Revoked {
+                partition,
+                tag,
+                lost,
+            });
+        }
+    }
+
+    /// In this thread, because a message that it had in hand would otherwise be fed after the feed was
+    /// emptied.
+    fn remove(&mut self, partition: &TopicPartition, tag: Tag) -> Result<bool, Error> {
+        let held = self.shared.ownership.lock();
+        if !held.holds(partition, tag) {
+            return Ok(false);
+        }
+        if let Some((_, feeder)) = self.shared.feeder(partition) {
+            feeder.stop();
+        }
+        if self.shared.assigned().contains(partition) {
+            let client = self.shared.polled.client();
+            client
+                .incremental_unassign(&list([partition]))
+                .map_err(|error| Error::kafka("removing a partition", &error))?;
+        }
+        Ok(true)
+    }
+
+    /// False if the thread has to end.
+    fn report(&mut self, report: ErrorReport) -> bool {
+        const DOING: &str = "consuming";
+        let ErrorReport {
+            code,
+            reason,
+            fatal,
+            partition,
+        } = report;
+        if fatal {
+            let reason = self.shared.polled.fatal_error().unwrap_or(reason);
+            tracing::error!(reason, "the consumer is beyond use");
+            self.tell(Assignment::Failed(Error::new(
+                DOING,
+                Disposition::Fatal,
+                reason,
+            )));
+            return false;
+        }
+        let error = Error::new(
+            DOING,
+            Error::code(DOING, code).disposition(),
+            reason.clone(),
+        );
+        match partition {
+            Some((partition, offset)) => {
+                let fed = match (code, offset) {
+                    (RDKafkaErrorCode::PartitionEOF, Some(offset)) => Fed::End { offset },
+                    (
+                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                        offset,
+                    ) => Fed::OutOfRange { offset, reason },
+                    _ => Fed::Error(error),
+                };
+                if let Some((_, feeder)) = self.shared.feeder(&partition) {
+                    feeder.push(fed);
+                }
+            }
+            None => {
+                tracing::warn!(%code, "{reason}");
+                self.tell(Assignment::Trouble(error));
+            }
+        }
+        true
+    }
+
+    /// Whatever ended the thread: nothing is owned any more.
+    fn end(&mut self) {
+        let partitions = self.shared.ownership.held();
+        let mut held = self.shared.ownership.lock();
+        let dropped: Vec<_> = partitions
+            .into_iter()
+            .filter_map(|name| held.drop_tag(&name).map(|tag| (name, tag)))
+            .collect();
+        drop(held);
+        self.shared
+            .feeders()
+            .drain()
+            .for_each(|(_, (_, feeder))| feeder.close());
+        for (partition, tag) in dropped {
+            self.tell(Assignment::Revoked {
+                partition,
+                tag,
+                lost: true,
+            });
+        }
+    }
+
+    fn tell(&self, assignment: Assignment) {
+        // A host that doesn't listen any more is shutting down.
+        let _ = self.assignments.send(assignment);
+    }
+}
+
+pub(crate) fn list<'a>(
+    partitions: impl IntoIterator<Item = &'a TopicPartition>,
+) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    list
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn warn_failed(what: &str, result: rdkafka::error::KafkaResult<()>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{what} partitions failed");
+    }
+}
+
+impl Shared {
+    /// What librdkafka has in its assignment.
+    fn assigned(&self) -> HashSet<TopicPartition> {
+        match self.polled.client().assignment() {
+            Ok(list) => list
+                .elements()
+                .iter()
+                .map(|element| TopicPartition::new(element.topic(), element.partition()))
+                .collect(),
+            Err(error) => {
+                tracing::warn!(%error, "the assignment could not be read");
+                HashSet::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The publisher: one transactional producer on a thread of its own, for all partitions.
+//!
+//! A worker tells where its partition stands ([`Publisher::begin`]), then hands in frames. Whatever waits
+//! goes into one transaction. Every frame gets exactly one answer; after one that isn't `Ok` the
+//! partition's later frames get the same, until the worker begins again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use taskhost_core::frame::{BatchNumber, Frame};
+use taskhost_core::record::{Offset, TopicPartition};
+use tokio::sync::{oneshot, watch};
+
+use super::Settings;
+use super::consumer::Consumer;
+use super::error::{Disposition, Error, Result};
+use super::limits::Limits;
+use super::ownership::Tag;
+use super::publishing::{Order, Thread, Work};
+use super::transaction::PublishObserver;
+
+/// What comes of a frame.
+pub type Answer = std::result::Result<(), Unpublished>;
+
+/// Why a frame is not known to be published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unpublished {
+    /// A message can't be published: nothing of this frame was, and nothing after it will be.
+    #[error("a message of batch {batch} to {topic} can't be published: {reason}")]
+    Poison {
+        /// The frame's number.
+        batch: BatchNumber,
+        /// The output topic.
+        topic: String,
+        /// The broker's or librdkafka's reason.
+        reason: String,
+    },
+    /// Nobody knows whether it was published: read the watermark again, and begin again.
+    #[error("nobody knows whether the frame is published: {reason}")]
+    Uncertain {
+        /// What happened.
+        reason: String,
+    },
+    /// The partition is not this host's any more.
+    #[error("the partition is not owned any more")]
+    NotOwner,
+    /// A frame is missing, or the worker has not begun.
+    #[error("batch {found} is not the next to publish, {expected:?} is")]
+    Gap {
+        /// The next frame's number; none before `begin`.
+        expected: Option<BatchNumber>,
+        /// The number that was handed in.
+        found: BatchNumber,
+    },
+    /// The publisher stops.
+    #[error("the publisher has stopped")]
+    Stopped,
+}
+
+/// The handle of the publisher's thread.
+#[derive(Debug)]
+pub struct Publisher {
+    orders: Sender<Order>,
+    transactional_id: String,
+    ready: Arc<AtomicBool>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Publisher {
+    /// Starts the thread; it connects by itself and keeps trying.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(
+        settings: Settings,
+        transactional_id: String,
+        consumer: Arc<Consumer>,
+        limits: Arc<Limits>,
+        observer: Arc<dyn PublishObserver>,
+    ) -> Result<Self> {
+        let (orders, received) = channel();
+        let ready = Arc::new(AtomicBool::new(false));
+        let (end, ended) = watch::channel(false);
+        let thread = Thread::new(
+            settings,
+            transactional_id.clone(),
+            consumer,
+            limits,
+            observer,
+            received,
+            Arc::clone(&ready),
+        );
+        std::thread::Builder::new()
+            .name("kafka-publish".into())
+            .spawn(move || {
+                thread.run();
+                end.send_replace(true);
+            })
+            .map_err(|error| {
+                Error::new(
+                    "starting the publisher",
+                    Disposition::Fatal,
+                    error.to_string(),
+                )
+            })?;
+        Ok(Self {
+            orders,
+            transactional_id,
+            ready,
+            ended,
+        })
+    }
+
+    /// The id to be found among a partition's owners before anything is published for it.
+    pub fn transactional_id(&self) -> &str {
+        &self.transactional_id
+    }
+
+    /// Whether the producer is connected and has its id.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Tells where a partition stands: its next frame is the one after the watermark, or batch 0 where
+    /// there is none. Frames of an earlier `begin` that wait are answered [`Unpublished::Uncertain`].
+    pub fn begin(&self, partition: &TopicPartition, tag: Tag, watermark: Option<BatchNumber>) {
+        let next = watermark.map_or(0, |batch| batch.saturating_add(1));
+        self.order(Order::Begin {
+            partition: partition.clone(),
+            tag,
+            next,
+        });
+    }
+
+    /// Hands in a partition's next frame. How many wait is bounded by the caller.
+    pub fn publish(
+        &self,
+        partition: &TopicPartition,
+        tag: Tag,
+        frame: Arc<Frame>,
+    ) -> oneshot::Receiver<Answer> {
+        self.work(partition, tag, Work::Frame(frame))
+    }
+
+    /// Commits the offset of a batch that is known to be published, as its watermark; the next frame is
+    /// the one after it.
+    pub fn recommit(
+        &self,
+        partition: &TopicPartition,
+        tag: Tag,
+        batch: BatchNumber,
+        offset: Offset,
+    ) -> oneshot::Receiver<Answer> {
+        self.work(partition, tag, Work::Recommit { batch, offset })
+    }
+
+    /// Forgets a partition; what waits is answered [`Unpublished::NotOwner`].
+    pub fn end(&self, partition: &TopicPartition, tag: Tag) {
+        self.order(Order::End {
+            partition: partition.clone(),
+            tag,
+        });
+    }
+
+    /// Publishes what waits, then ends. False if that took longer than `deadline`.
+    pub async fn stop(&self, deadline: Duration) -> bool {
+        self.order(Order::Stop {
+            deadline: Instant::now() + deadline,
+        });
+        let mut ended = self.ended.clone();
+        tokio::time::timeout(deadline, ended.wait_for(|ended| *ended))
+            .await
+            .is_ok()
+    }
+
+    fn work(&self, partition: &TopicPartition, tag: Tag, work: Work) -> oneshot::Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Publish {
+            partition: partition.clone(),
+            tag,
+            work,
+            reply,
+        });
+        answer
+    }
+
+    /// If the thread has ended, the order is dropped and its answer with it: the receiver's error means
+    /// [`Unpublished::Stopped`].
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+}

@@ -1,0 +1,339 @@
+//! The publisher's thread: takes orders, runs transactions, and deals with what comes of them.
+//!
+//! The order of each transaction: group membership first, then the tags under the revoke lock, then the
+//! transaction. A partition that is lost after the check is caught by the membership's generation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use taskhost_core::frame::BatchNumber;
+use taskhost_core::record::TopicPartition;
+use tokio::sync::oneshot;
+
+use super::Settings;
+use super::consumer::Consumer;
+use super::error::Disposition;
+use super::group::Membership;
+pub(crate) use super::lanes::Work;
+use super::lanes::{Item, Lanes, Share};
+use super::limits::Limits;
+use super::ownership::Tag;
+use super::producer::TransactionalProducer;
+use super::publisher::{Answer, Unpublished};
+use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
+
+/// Bytes of one transaction's records: enough for large batches of many partitions, small enough to be
+/// sent well within a transaction's time.
+const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest sleep: librdkafka's log lines are served at least so often.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// First pause after a failure; it doubles, up to the last, with full jitter.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LAST: Duration = Duration::from_secs(5);
+
+/// Pause while the consumer is no member of its group: it joins again within a rebalance.
+const MEMBER_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long taking the transactional id may take before it is tried anew.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What workers ask for.
+pub(crate) enum Order {
+    Begin {
+        partition: TopicPartition,
+        tag: Tag,
+        next: BatchNumber,
+    },
+    Publish {
+        partition: TopicPartition,
+        tag: Tag,
+        work: Work,
+        reply: oneshot::Sender<Answer>,
+    },
+    End {
+        partition: TopicPartition,
+        tag: Tag,
+    },
+    Stop {
+        deadline: Instant,
+    },
+}
+
+pub(crate) struct Thread {
+    settings: Settings,
+    id: String,
+    consumer: Arc<Consumer>,
+    limits: Arc<Limits>,
+    observer: Arc<dyn PublishObserver>,
+    orders: Receiver<Order>,
+    ready: Arc<AtomicBool>,
+    lanes: Lanes,
+    producer: Option<TransactionalProducer>,
+    /// Failures to connect in a row, and when to try again.
+    disconnected: (u32, Option<Instant>),
+    /// Transactions in a row that were aborted without anybody's message to blame.
+    aborted: u32,
+    stop_by: Option<Instant>,
+}
+
+impl Thread {
+    pub(crate) fn new(
+        settings: Settings,
+        id: String,
+        consumer: Arc<Consumer>,
+        limits: Arc<Limits>,
+        observer: Arc<dyn PublishObserver>,
+        orders: Receiver<Order>,
+        ready: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            settings,
+            id,
+            consumer,
+            limits,
+            observer,
+            orders,
+            ready,
+            lanes: Lanes::default(),
+            producer: None,
+            disconnected: (0, None),
+            aborted: 0,
+            stop_by: None,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        self.connect();
+        while !self.is_over() {
+            self.take_orders();
+            self.connect();
+            if let Some(producer) = self.producer.take() {
+                producer.serve();
+                self.producer = self.publish(producer);
+            }
+            self.ready.store(self.producer.is_some(), Ordering::Relaxed);
+        }
+        self.ready.store(false, Ordering::Relaxed);
+        self.lanes.refuse_all(&Unpublished::Stopped);
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_by
+            .is_some_and(|deadline| self.lanes.is_empty() || deadline <= Instant::now())
+    }
+
+    /// Waits for orders until there is something to do.
+    fn take_orders(&mut self) {
+        let now = Instant::now();
+        let due = match (self.lanes.due(now), &self.producer) {
+            (Some(due), Some(_)) => due.min(now + IDLE),
+            (_, None) => self.disconnected.1.unwrap_or(now).min(now + IDLE),
+            (None, Some(_)) => now + IDLE,
+        };
+        let mut order = self.orders.recv_timeout(due.saturating_duration_since(now));
+        loop {
+            match order {
+                Ok(order) => self.obey(order),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nobody is left to wait for an answer.
+                    self.stop_by = Some(now);
+                    return;
+                }
+            }
+            order = self.orders.recv_timeout(Duration::ZERO);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Begin {
+                partition,
+                tag,
+                next,
+            } => self.lanes.begin(partition, tag, next),
+            Order::Publish {
+                partition,
+                tag,
+                work,
+                reply,
+            } => {
+                self.lanes.accept(&partition, tag, Item { work, reply });
+            }
+            Order::End { partition, tag } => self.lanes.end(&partition, tag),
+            Order::Stop { deadline } => self.stop_by = Some(deadline),
+        }
+    }
+
+    fn connect(&mut self) {
+        let (failures, not_before) = self.disconnected;
+        if self.producer.is_some() || not_before.is_some_and(|time| time > Instant::now()) {
+            return;
+        }
+        let smallest = self.limits.smallest();
+        match TransactionalProducer::connect(&self.settings, &self.id, smallest, CONNECT_PATIENCE) {
+            Ok(producer) => {
+                tracing::info!(id = self.id, "the publisher is connected");
+                self.producer = Some(producer);
+                self.disconnected = (0, None);
+            }
+            Err(error) => {
+                match error.disposition() {
+                    Disposition::Authorization | Disposition::Configuration => {
+                        tracing::error!(%error, "the publisher is refused");
+                    }
+                    _ => tracing::warn!(%error, "the publisher can't connect; trying again"),
+                }
+                self.disconnected = (failures + 1, Some(backoff(failures + 1)));
+            }
+        }
+    }
+
+    /// Runs the next transaction, if there is one. Gives the producer back if it is still of use.
+    fn publish(&mut self, producer: TransactionalProducer) -> Option<TransactionalProducer> {
+        let shares = self.lanes.take(Instant::now(), TRANSACTION_BYTES_MAX);
+        if shares.is_empty() {
+            return Some(producer);
+        }
+        // First the membership, then the tags: whoever loses a partition after this has another generation.
+        let membership = self.consumer.membership();
+        let shares = self.owned(shares);
+        if shares.is_empty() {
+            return Some(producer);
+        }
+        let Some(membership) = membership else {
+            tracing::debug!("no member of the group just now; publishing waits");
+            self.lanes
+                .put_back(shares, false, |_| Instant::now() + MEMBER_PAUSE);
+            return Some(producer);
+        };
+        let outcome = self.transact(&producer, &shares, &membership);
+        self.settle(shares, outcome).then_some(producer)
+    }
+
+    /// Those that are still owned; the others are answered.
+    fn owned(&mut self, shares: Vec<Share>) -> Vec<Share> {
+        let ownership = self.consumer.ownership();
+        let lost: Vec<TopicPartition> = ownership
+            .lost(shares.iter().map(|share| (&share.partition, share.tag)))
+            .into_iter()
+            .cloned()
+            .collect();
+        let (gone, owned) = shares
+            .into_iter()
+            .partition(|share| lost.contains(&share.partition));
+        self.lanes.refuse(gone, &Unpublished::NotOwner);
+        owned
+    }
+
+    fn transact(
+        &self,
+        producer: &TransactionalProducer,
+        shares: &[Share],
+        membership: &Membership,
+    ) -> Outcome {
+        let parts: Vec<Part<'_>> = shares
+            .iter()
+            .filter_map(|share| {
+                let last = share.items.last()?;
+                let frames = share.items.iter().filter_map(|item| match &item.work {
+                    Work::Frame(frame) => Some(frame),
+                    Work::Recommit { .. } => None,
+                });
+                Some(Part {
+                    partition: &share.partition,
+                    frames: frames.collect(),
+                    offset: last.work.offset(),
+                    batch: last.work.batch(),
+                })
+            })
+            .collect();
+        transaction::run(producer, &parts, membership, &*self.observer)
+    }
+
+    /// True if the producer is still of use.
+    fn settle(&mut self, shares: Vec<Share>, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Committed => {
+                self.aborted = 0;
+                self.lanes.published(shares);
+                true
+            }
+            Outcome::Aborted(cause) => {
+                self.settle_aborted(shares, cause);
+                true
+            }
+            Outcome::Unknown(reason) => {
+                tracing::warn!(
+                    reason,
+                    "nobody knows how a transaction ended; the producer is made anew"
+                );
+                self.lanes
+                    .refuse(shares, &Unpublished::Uncertain { reason });
+                false
+            }
+        }
+    }
+
+    fn settle_aborted(&mut self, shares: Vec<Share>, cause: Cause) {
+        let single = shares.len() == 1 && shares.iter().all(|share| share.items.len() == 1);
+        match cause {
+            Cause {
+                by_message: true,
+                topic,
+                reason,
+            } if single => {
+                let batch = shares
+                    .iter()
+                    .flat_map(|share| &share.items)
+                    .map(|item| item.work.batch())
+                    .max();
+                let why = Unpublished::Poison {
+                    batch: batch.unwrap_or_default(),
+                    topic: topic.unwrap_or_default(),
+                    reason,
+                };
+                tracing::error!(partition = %shares[0].partition, "{why}");
+                self.lanes.refuse(shares, &why);
+            }
+            Cause {
+                by_message: true,
+                topic,
+                reason,
+            } => {
+                tracing::warn!(
+                    topic,
+                    reason,
+                    "a transaction was aborted; its partitions are published one by one"
+                );
+                self.lanes.put_back(shares, true, |_| Instant::now());
+            }
+            Cause {
+                by_message: false,
+                topic,
+                reason,
+            } => {
+                self.aborted += 1;
+                tracing::warn!(
+                    topic,
+                    reason,
+                    times = self.aborted,
+                    "a transaction was aborted; trying again"
+                );
+                self.lanes.put_back(shares, self.aborted >= 2, backoff);
+            }
+        }
+    }
+}
+
+/// When to try again after so many failures in a row.
+fn backoff(failures: u32) -> Instant {
+    let ceiling = BACKOFF_FIRST
+        .saturating_mul(1 << failures.min(10))
+        .min(BACKOFF_LAST);
+    Instant::now() + ceiling.mul_f64(rand::random_range(0.1..1.0))
+}

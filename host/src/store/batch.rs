@@ -1,0 +1,274 @@
+//! A batch: the one transaction in which a partition's causes are decided and carried out.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::frame::{BatchNumber, Frame};
+use taskhost_core::outcome::Counts;
+use taskhost_core::record::Offset;
+use taskhost_core::task::{Task, TaskId};
+use uuid::Uuid;
+
+use super::Key;
+use super::error::Error;
+use super::millis::Millis;
+use super::pool::Store;
+use super::progress::{Epoch, keyed};
+use super::session::{Ended, Session};
+use super::versions;
+use super::wakeups;
+use super::write;
+use crate::failpoint;
+
+/// An open batch. The methods are called in the order in which they stand, which is the order of the locks; each may be
+/// left out if there is nothing to do. Dropping it, like [`Batch::rollback`], leaves nothing behind. After an error
+/// only a rollback is left.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) session: Session,
+    pub(super) key: Key,
+    epoch: Epoch,
+    /// The last committed batch when this one began.
+    seen: BatchNumber,
+    next_offset: Offset,
+    /// Versions of the tasks that are locked.
+    pub(super) versions: HashMap<TaskId, i64>,
+    pub(super) counts: Counts,
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub enum Commit {
+    /// It is committed; the frame is to be published.
+    Committed(Frame),
+    /// The answer to COMMIT was lost. Ask [`Store::settle`] with the token.
+    Unknown {
+        /// To be published if it was committed.
+        frame: Frame,
+        /// Why the answer was lost.
+        error: Error,
+    },
+}
+
+const LOCK_PROGRESS: &str = "
+SELECT batch, next_offset FROM progress
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4
+FOR UPDATE";
+
+const LOCK_TASKS: &str = "
+SELECT id, type, status, data::text AS data, version, created_at, updated_at
+FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+
+const BLOCKED: &str = "
+SELECT DISTINCT task_id FROM wakeups
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND task_id = ANY ($4)";
+
+/// The hint may be null; `GREATEST` then keeps what is there.
+const ADVANCE: &str = "
+WITH advanced AS (
+    UPDATE progress SET
+        next_offset = $6, batch = batch + 1, batch_token = $7,
+        published = GREATEST(published, CASE WHEN $8 <= batch THEN $8 END),
+        consumed = consumed + $9, applied = applied + $10, ignored = ignored + $11,
+        deferred = deferred + $12, dead_letters = dead_letters + $13, timers = timers + $14
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND batch = $5 AND next_offset = $15
+    RETURNING batch
+)
+INSERT INTO outbox (group_id, topic, partition, batch, frame)
+SELECT $1, $2, $3, batch, $16 FROM advanced";
+
+impl Store {
+    /// Begins a batch: locks the partition's progress, so that nobody claims it meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if somebody else claimed the partition.
+    pub async fn begin(&self, key: &Key, epoch: Epoch) -> Result<Batch, Error> {
+        let mut session = Session::begin(self).await?;
+        let Some(row) = session.row(keyed(LOCK_PROGRESS, key).bind(epoch)).await? else {
+            return session.fail(Error::Lost);
+        };
+        let next_offset: Option<Offset> = row.try_get("next_offset")?;
+        let Some(next_offset) = next_offset else {
+            return session.fail(Error::Inconsistent {
+                what: "partition that was started",
+                expected: 1,
+                found: 0,
+            });
+        };
+        Ok(Batch {
+            seen: row.try_get("batch")?,
+            session,
+            key: key.clone(),
+            epoch,
+            next_offset,
+            versions: HashMap::new(),
+            counts: Counts::default(),
+        })
+    }
+}
+
+impl Batch {
+    /// The number that this batch will have: that of its frame.
+    pub fn number(&self) -> BatchNumber {
+        self.seen + 1
+    }
+
+    /// The next record to decide, as stored.
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// Locks those of the tasks that exist, in id order, and reads them.
+    ///
+    /// # Errors
+    /// See [`Error::disposition`].
+    pub async fn lock_tasks(&mut self, ids: &[TaskId]) -> Result<Vec<Task>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
+        let rows = self.session.rows(sqlx::query(LOCK_TASKS).bind(ids)).await?;
+        let tasks: Vec<Task> = rows.iter().map(task).collect::<Result<_, _>>()?;
+        let versions = tasks.iter().map(|task| (task.id.clone(), task.version));
+        self.versions.extend(versions);
+        Ok(tasks)
+    }
+
+    /// Those of the tasks that have messages of this partition waiting. A worker that knows that nothing waits
+    /// need not ask.
+    ///
+    /// # Errors
+    /// See [`Error::disposition`].
+    pub async fn blocked(&mut self, ids: &[TaskId]) -> Result<HashSet<TaskId>, Error> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
+        let statement = keyed(BLOCKED, &self.key).bind(ids);
+        let rows = self.session.rows(statement).await?;
+        rows.iter().map(|row| task_id(row, "task_id")).collect()
+    }
+
+    /// Locks those of the wakeups that still count, in id order: the same row, still this partition's, still due. Lock
+    /// their tasks first: a timer is cancelled or replaced under its task's lock.
+    ///
+    /// # Errors
+    /// See [`Error::disposition`].
+    pub async fn lock_wakeups(&mut self, ids: &[Uuid], now: i64) -> Result<Vec<Wakeup>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = keyed(wakeups::LOCK, &self.key).bind(ids).bind(Millis(now));
+        let rows = self.session.rows(statement).await?;
+        rows.iter().map(wakeups::wakeup).collect()
+    }
+
+    /// Whether each of the routes still has this activation number (0 for none). From here to the end of
+    /// the batch none of them can get another.
+    ///
+    /// # Errors
+    /// See [`Error::disposition`].
+    pub async fn check_activations(&mut self, routes: &[(&str, i64)]) -> Result<bool, Error> {
+        if routes.is_empty() {
+            return Ok(true);
+        }
+        let mut routes = routes.to_vec();
+        routes.sort_unstable();
+        let (names, numbers): (Vec<&str>, Vec<i64>) = routes.into_iter().unzip();
+        let keys: Vec<i64> = names.iter().map(|name| versions::lock_key(name)).collect();
+        let lock = sqlx::query(versions::LOCK_SHARED).bind(keys);
+        self.session.execute(lock).await?;
+        // A statement of its own: one with the locks would read what was there before it waited for them.
+        let read = sqlx::query(versions::UNCHANGED).bind(names).bind(numbers);
+        let row = self.session.row(read).await?;
+        row.map_or(Ok(false), |row| Ok(row.try_get("unchanged")?))
+    }
+
+    /// Writes everything but progress and frame. `now` is when a message gets its turn that waited behind
+    /// one that is done.
+    ///
+    /// # Errors
+    /// [`Error::CreationRaced`] if another partition created one of the tasks first; else see
+    /// [`Error::disposition`].
+    pub async fn write(&mut self, set: &WriteSet, now: i64) -> Result<(), Error> {
+        write::tasks(self, set).await?;
+        write::events(self, &set.events).await?;
+        write::wakeups(self, set, now).await?;
+        write::dead_letters(self, &set.dead_letters).await?;
+        self.counts = set.counts;
+        Ok(())
+    }
+
+    /// Advances progress from `from` to the frame's offset, stores the frame and commits. `token` is random, new for each
+    /// attempt. `published` is the highest batch known to be published, if that is known.
+    ///
+    /// # Errors
+    /// Then it is certain that nothing was committed. [`Error::Lost`] if progress is not where it was.
+    pub async fn commit(
+        mut self,
+        from: Offset,
+        frame: Frame,
+        token: Uuid,
+        published: Option<BatchNumber>,
+    ) -> Result<Commit, Error> {
+        if frame.batch != self.number() {
+            let found = frame.batch;
+            let batch = self.number();
+            return self.session.fail(Error::FrameMisplaced { batch, found });
+        }
+        let counts = self.counts;
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let statement = keyed(ADVANCE, &self.key)
+            .bind(self.epoch)
+            .bind(self.seen)
+            .bind(frame.next_offset)
+            .bind(token)
+            .bind(published)
+            .bind(count(counts.consumed()))
+            .bind(count(counts.applied))
+            .bind(count(counts.ignored))
+            .bind(count(counts.deferred))
+            .bind(count(counts.dead_letters))
+            .bind(count(counts.timers))
+            .bind(from)
+            .bind(frame.encode());
+        if self.session.execute(statement).await? == 0 {
+            return self.session.fail(Error::Lost);
+        }
+        failpoint::hit("before-postgres-commit");
+        let ended = self.session.commit().await?;
+        failpoint::hit("after-postgres-commit");
+        Ok(match ended {
+            Ended::Committed => Commit::Committed(frame),
+            Ended::Unknown(error) => Commit::Unknown { frame, error },
+        })
+    }
+
+    /// Gives up everything and waits until the locks are free.
+    pub async fn rollback(self) {
+        self.session.rollback().await;
+    }
+}
+
+/// A task of a row.
+pub(super) fn task(row: &PgRow) -> Result<Task, Error> {
+    let text = |column| row.try_get::<&str, _>(column);
+    let time = |column| row.try_get::<Millis, _>(column);
+    Ok(Task {
+        id: task_id(row, "id")?,
+        kind: text("type")?.into(),
+        status: text("status")?.into(),
+        data: text("data")?.into(),
+        version: row.try_get("version")?,
+        created_at: time("created_at")?.0,
+        updated_at: time("updated_at")?.0,
+    })
+}
+
+/// A task's id of a row.
+pub(super) fn task_id(row: &PgRow, column: &str) -> Result<TaskId, Error> {
+    let text: &str = row.try_get(column)?;
+    TaskId::new(text).map_err(|error| Error::Unreadable(sqlx::Error::Decode(error.into())))
+}

@@ -1,0 +1,226 @@
+//! What can go wrong with Postgres, and what to do about it.
+//!
+//! Branch on [`Error::disposition`] only. No message names the URL or a password.
+
+use std::time::Duration;
+
+use taskhost_core::frame::{BatchNumber, FrameError};
+
+/// Why Postgres did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings don't make a connection.
+    #[error("the database settings can't be used: {reason}")]
+    Settings {
+        /// Why, without the URL.
+        reason: String,
+    },
+    /// No connection, or it broke.
+    #[error("postgres can't be reached")]
+    Unreachable(#[source] sqlx::Error),
+    /// No answer within the time in which Postgres itself would have given up.
+    #[error("postgres did not answer within {} ms", waited.as_millis())]
+    Unanswered {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Postgres answered with an error.
+    #[error("postgres refused ({code}): {message}")]
+    Refused {
+        /// SQLSTATE.
+        code: String,
+        /// Its own words.
+        message: String,
+        /// The table it names, if any.
+        table: Option<String>,
+    },
+    /// A value that has no form in Postgres.
+    #[error("a value can't be stored")]
+    Unstorable(#[source] sqlx::Error),
+    /// A stored value has another form than this host expects.
+    #[error("a stored value can't be read")]
+    Unreadable(#[source] sqlx::Error),
+    /// Somebody else claimed the partition, or progress is not where it was left.
+    #[error("the partition was taken by somebody else")]
+    Lost,
+    /// Another partition created some of the tasks first.
+    #[error("{missing} of {expected} tasks were created by another partition meanwhile")]
+    CreationRaced {
+        /// Tasks to create.
+        expected: u64,
+        /// Tasks that were there already.
+        missing: u64,
+    },
+    /// The write set doesn't fit what is stored, though everything was locked: a defect.
+    #[error("{what}: {found} rows instead of {expected}")]
+    Inconsistent {
+        /// What was written.
+        what: &'static str,
+        /// Rows that should have been there.
+        expected: u64,
+        /// Rows that were.
+        found: u64,
+    },
+    /// The transaction failed before and can only be rolled back.
+    #[error("the transaction has failed and can't go on")]
+    Failed,
+    /// An outbox frame that can't be read.
+    #[error("the outbox frame of batch {batch} can't be read")]
+    FrameUnreadable {
+        /// Its batch.
+        batch: BatchNumber,
+        /// Why.
+        #[source]
+        source: FrameError,
+    },
+    /// An outbox frame that says it belongs to another batch.
+    #[error("the outbox frame of batch {batch} says that it is of batch {found}")]
+    FrameMisplaced {
+        /// The row's batch.
+        batch: BatchNumber,
+        /// The frame's.
+        found: BatchNumber,
+    },
+    /// The schema was made by a newer taskhost.
+    #[error(
+        "the database has migration {version}, which this taskhost doesn't know: it was migrated by a newer \
+         one; run that version or newer"
+    )]
+    SchemaNewer {
+        /// The migration that is not known.
+        version: i64,
+    },
+    /// A migration that was applied is not the one this host has.
+    #[error(
+        "migration {version} in the database is not the one this taskhost has: it was changed after it was applied"
+    )]
+    SchemaChanged {
+        /// The migration.
+        version: i64,
+    },
+    /// A migration can't be carried out.
+    #[error("the database can't be migrated")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// Infrastructure: roll back, wait, try again. No attempt is spent, no message blamed.
+    Trouble,
+    /// It may be a message's fault: decide again one by one. It blames the message that fails alone.
+    Message,
+    /// No retry helps and no message is to blame: the partition stops until somebody looks.
+    Halt,
+    /// The partition is somebody else's: claim again if it is still assigned, and recover.
+    Lost,
+    /// Roll back and decide again at once.
+    Raced,
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unreachable(_) | Self::Unanswered { .. } => Disposition::Trouble,
+            Self::Refused { code, table, .. } => refused(code, table.as_deref()),
+            Self::Unstorable(_) => Disposition::Message,
+            Self::Lost => Disposition::Lost,
+            Self::CreationRaced { .. } => Disposition::Raced,
+            Self::Settings { .. }
+            | Self::Unreadable(_)
+            | Self::Inconsistent { .. }
+            | Self::Failed
+            | Self::FrameUnreadable { .. }
+            | Self::FrameMisplaced { .. }
+            | Self::SchemaNewer { .. }
+            | Self::SchemaChanged { .. }
+            | Self::Migration(_) => Disposition::Halt,
+        }
+    }
+
+    /// Whether Postgres gave up waiting for a lock.
+    pub(super) fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "55P03")
+    }
+}
+
+/// What a SQLSTATE says (<https://www.postgresql.org/docs/15/errcodes-appendix.html>).
+///
+/// A data exception (22), a broken constraint (23) and an exceeded limit (54) come from what was written; in the
+/// tables that hold no message's data they are a defect. A duplicate key (23505) is explained by no message.
+/// Whatever else Postgres says, a person or time mends it.
+fn refused(code: &str, table: Option<&str>) -> Disposition {
+    let own = matches!(
+        table,
+        Some("progress" | "outbox" | "activations" | "plugin_versions")
+    );
+    match (code, code.get(..2)) {
+        ("23505", _) => Disposition::Halt,
+        (_, Some("22" | "23" | "54")) if own => Disposition::Halt,
+        (_, Some("22" | "23" | "54")) => Disposition::Message,
+        _ => Disposition::Trouble,
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => Self::Refused {
+                code: error.code().unwrap_or_default().into_owned(),
+                message: error.message().to_owned(),
+                table: error.table().map(str::to_owned),
+            },
+            sqlx::Error::Encode(_) => Self::Unstorable(error),
+            sqlx::Error::RowNotFound
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_) => Self::Unreadable(error),
+            sqlx::Error::Configuration(_) => Self::Settings {
+                reason: "it is no address of a Postgres database".to_owned(),
+            },
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for Error {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError as E;
+        match error {
+            E::VersionMissing(version) => Self::SchemaNewer { version },
+            E::VersionMismatch(version) => Self::SchemaChanged { version },
+            E::Execute(error) => Self::from(error),
+            other => Self::Migration(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlstate_blames_a_message_or_the_infrastructure_or_nobody() {
+        let cases = [
+            ("22P02", None, Disposition::Message),
+            ("22008", Some("tasks"), Disposition::Message),
+            ("23514", Some("tasks"), Disposition::Message),
+            ("54000", None, Disposition::Message),
+            ("23505", Some("task_events"), Disposition::Halt),
+            ("23514", Some("progress"), Disposition::Halt),
+            ("40P01", None, Disposition::Trouble),
+            ("55P03", None, Disposition::Trouble),
+            ("57014", None, Disposition::Trouble),
+            ("53100", None, Disposition::Trouble),
+            ("25006", None, Disposition::Trouble),
+            ("42P01", None, Disposition::Trouble),
+            ("", None, Disposition::Trouble),
+        ];
+        for (code, table, expected) in cases {
+            assert_eq!(refused(code, table), expected, "{code} on {table:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Everything that is kept in Postgres: the only place with SQL.
+//!
+//! ```text
+//!  claim ──► start ──► begin ► lock tasks, wakeups ► check activations ► write ► commit ──► frames ► trim
+//!  progress            └─────────────────────── batch ───────────────────────┘            progress
+//! ```
+//!
+//! [`Store`] is a pool of connections whose sessions are set up as the protocol demands. Its methods are spread
+//! over the files by what they are about: [`progress`](self) of partitions, a [`Batch`] as one transaction, wakeups,
+//! plugin versions and activations, and what people look at.
+//!
+//! Kept here: every write that a partition's owner makes names the epoch it claimed, so a host that lost the partition
+//! writes nothing. Rows are locked in one order (progress, tasks by id, wakeups by id, routes' advisory locks, new
+//! tasks by id), so batches wait for each other and never in a circle. Every wait ends: in the pool, for a lock, for
+//! a statement, in an idle transaction, and for a server that is gone.
+//!
+//! On failure an [`Error`] says by its [`Disposition`] what to do; retrying is left to the caller.
+
+mod batch;
+mod dead_letters;
+mod error;
+mod listen;
+mod migrate;
+mod millis;
+mod pool;
+mod progress;
+mod session;
+mod tasks;
+mod versions;
+mod wakeups;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use taskhost_core::record::TopicPartition;
+
+pub use batch::{Batch, Commit};
+pub use dead_letters::StoredDeadLetter;
+pub use error::{Disposition, Error};
+pub use listen::Listener;
+pub use migrate::SchemaState;
+pub use pool::{Settings, Store};
+pub use progress::{Claim, Counters, Epoch, PartitionProgress};
+pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
+pub use versions::{Activated, Activation, NewActivation};
+
+/// One partition as one consumer group sees it: whose progress, outbox and wakeups.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The partition.
+    pub partition: TopicPartition,
+}
+
+impl Key {
+    /// Names a group's partition.
+    pub fn new(group: impl Into<Arc<str>>, partition: TopicPartition) -> Self {
+        Self {
+            group: group.into(),
+            partition,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of group {}", self.partition, self.group)
+    }
+}

@@ -1,0 +1,147 @@
+//! The pool of connections, and how each session is set up.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use super::error::Error;
+use super::session::Session;
+
+/// How Postgres is reached.
+#[derive(Clone)]
+pub struct Settings {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// Connections at most; a batch holds one.
+    pub connections_max: u32,
+    /// How long to wait for a free connection.
+    pub acquire_timeout: Duration,
+    /// How long Postgres works on one statement.
+    pub statement_timeout: Duration,
+    /// How long Postgres waits for one lock.
+    pub lock_timeout: Duration,
+    /// Prepared statements, and settings for the session. False behind a proxy that pools transactions: then
+    /// each transaction brings its settings along, and nothing is prepared by name.
+    pub prepared: bool,
+    /// The name under which `pg_stat_activity` shows the connections.
+    pub application_name: String,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("connections_max", &self.connections_max)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("prepared", &self.prepared)
+            .field("application_name", &self.application_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transaction in which nothing happens is ended by Postgres after this time, so that a frozen host
+/// doesn't keep its locks.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// Added to the statement timeout before a server counts as gone: Postgres should be the first to give up.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+/// A connection that was idle for longer is asked whether it still lives before it is used. Shorter ones
+/// aren't: that would be a round trip for each batch.
+const IDLE_UNTESTED: Duration = Duration::from_secs(1);
+
+/// Postgres as taskhost uses it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) pool: PgPool,
+    pub(super) options: PgConnectOptions,
+    /// Begins a transaction.
+    pub(super) begin_sql: Arc<str>,
+    /// How long an answer may take before the server counts as gone.
+    pub(super) patience: Duration,
+}
+
+impl Store {
+    /// Makes the pool. Nothing is connected before the first use, so that Postgres may start later.
+    ///
+    /// # Errors
+    /// If the URL is none of a Postgres database.
+    pub fn connect(settings: &Settings) -> Result<Self, Error> {
+        let options =
+            PgConnectOptions::from_str(&settings.url)?.application_name(&settings.application_name);
+        let session = session_settings(settings);
+        // Whatever the database's default is: the protocol is proven for this one.
+        let mut begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned();
+        let (options, begin) = if settings.prepared {
+            (options.options(session), begin)
+        } else {
+            for (name, value) in session {
+                begin.push_str(&format!("; SET LOCAL {name} = '{value}'"));
+            }
+            (options.statement_cache_capacity(0), begin)
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections_max)
+            .acquire_timeout(settings.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(async move {
+                    if metadata.idle_for > IDLE_UNTESTED {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            pool,
+            options,
+            begin_sql: begin.into(),
+            patience: settings.statement_timeout + ANSWER_MARGIN,
+        })
+    }
+
+    /// Asks Postgres for an answer.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let mut session = Session::begin(self).await?;
+        session.execute(sqlx::query("SELECT 1")).await?;
+        session.rollback().await;
+        Ok(())
+    }
+
+    /// Connections that are open and those of them that are idle, for metrics.
+    pub fn connections(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
+    /// Closes all connections, as they come back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// What each session, or each transaction, runs under. `synchronous_commit` is what the protocol rests on, so a
+/// database's own default doesn't count. A plan is never worth compiling.
+fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    vec![
+        ("synchronous_commit", "on".to_owned()),
+        (
+            "idle_in_transaction_session_timeout",
+            millis(IDLE_IN_TRANSACTION),
+        ),
+        ("client_connection_check_interval", "1000".to_owned()),
+        ("statement_timeout", millis(settings.statement_timeout)),
+        ("lock_timeout", millis(settings.lock_timeout)),
+        ("tcp_keepalives_idle", "10".to_owned()),
+        ("tcp_keepalives_interval", "5".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+        ("jit", "off".to_owned()),
+    ]
+}

@@ -1,0 +1,167 @@
+//! One transaction on one connection of the pool: every answer has a deadline, and a failure is final.
+//!
+//! sqlx' own transaction hides its connection, so that one whose server is gone could only be given back to the pool, where
+//! it would hold a place until TCP gives up. Here it is closed instead.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, pool::PoolConnection};
+
+use super::error::Error;
+use super::pool::Store;
+
+/// How long a rollback may take that nobody waits for, before its connection is closed.
+const ROLLBACK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A statement with its arguments.
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+/// An open transaction. Dropping it rolls it back in the background.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Taken when the transaction has ended.
+    connection: Option<PoolConnection<Postgres>>,
+    patience: Duration,
+    /// A statement failed, or did not do what it should have: only a rollback is left.
+    failed: bool,
+}
+
+/// How a COMMIT ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It is committed.
+    Committed,
+    /// The answer was lost: it may be committed or not.
+    Unknown(Error),
+}
+
+impl Session {
+    /// Takes a connection and begins.
+    pub(super) async fn begin(store: &Store) -> Result<Self, Error> {
+        let mut session = Self {
+            connection: Some(store.pool.acquire().await?),
+            patience: store.patience,
+            failed: false,
+        };
+        let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
+        let patience = session.patience;
+        let done = within(patience, begin.execute(session.connection()?)).await;
+        session.note(done)?;
+        Ok(session)
+    }
+
+    /// Runs a statement and says how many rows it wrote.
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, Error> {
+        let patience = self.patience;
+        let done = within(patience, statement.execute(self.connection()?)).await;
+        Ok(self.note(done)?.rows_affected())
+    }
+
+    /// Runs a statement and takes all rows.
+    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
+        let patience = self.patience;
+        let done = within(patience, statement.fetch_all(self.connection()?)).await;
+        self.note(done)
+    }
+
+    /// Runs a statement and takes the row that there is at most.
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
+        let patience = self.patience;
+        let done = within(patience, statement.fetch_optional(self.connection()?)).await;
+        self.note(done)
+    }
+
+    /// Makes the transaction one that can only be rolled back.
+    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T, Error> {
+        self.failed = true;
+        Err(error)
+    }
+
+    /// Commits. An error is certain: nothing was committed.
+    pub(super) async fn commit(mut self) -> Result<Ended, Error> {
+        let patience = self.patience;
+        let connection = self.connection()?;
+        match within(patience, sqlx::raw_sql("COMMIT").execute(connection)).await {
+            Ok(_) => {
+                self.connection = None;
+                Ok(Ended::Committed)
+            }
+            Err(error) => {
+                self.close();
+                Ok(Ended::Unknown(error))
+            }
+        }
+    }
+
+    /// Commits where the difference between not committed and not known doesn't matter: the caller repeats.
+    pub(super) async fn commit_or_repeat(self) -> Result<(), Error> {
+        match self.commit().await? {
+            Ended::Committed => Ok(()),
+            Ended::Unknown(error) => Err(error),
+        }
+    }
+
+    /// Rolls back and waits for it.
+    pub(super) async fn rollback(mut self) {
+        if let Some(connection) = self.connection.take() {
+            roll_back(connection).await;
+        }
+    }
+
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        match &mut self.connection {
+            Some(connection) if !self.failed => Ok(connection),
+            _ => Err(Error::Failed),
+        }
+    }
+
+    fn note<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &done {
+            self.failed = true;
+            if matches!(error, Error::Unanswered { .. }) {
+                self.close();
+            }
+        }
+        done
+    }
+
+    fn close(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(roll_back(connection))),
+            Err(_) => connection.close_on_drop(),
+        }
+    }
+}
+
+async fn roll_back(mut connection: PoolConnection<Postgres>) {
+    let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+    if !matches!(
+        tokio::time::timeout(ROLLBACK_PATIENCE, rollback).await,
+        Ok(Ok(_))
+    ) {
+        connection.close_on_drop();
+    }
+}
+
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(patience, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Error::Unanswered { waited: patience }),
+    }
+}

@@ -1,0 +1,150 @@
+//! Tasks and their history, as people look at them.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use taskhost_core::record::TopicPartition;
+use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
+
+use super::batch::{task, task_id};
+use super::error::Error;
+use super::millis::Millis;
+use super::pool::Store;
+use super::session::Session;
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Only of this status.
+    pub status: Option<String>,
+    /// Only of this type.
+    pub kind: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A task event, and when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The event.
+    pub event: TaskEvent,
+    /// When its batch began to be written, in milliseconds since 1970, by the database's clock.
+    pub recorded_at: i64,
+}
+
+/// How many tasks of a type are in a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusCount {
+    /// The type.
+    pub kind: String,
+    /// The status.
+    pub status: String,
+    /// How many.
+    pub tasks: i64,
+}
+
+const LIST: &str = "
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks
+WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
+ORDER BY updated_at DESC, id LIMIT $3";
+
+const TASK: &str = "
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks WHERE id = $1";
+
+const EVENTS: &str = "
+SELECT task_id, version, number, kind, from_status, to_status, data::text AS data, at,
+       cause_topic, cause_partition, cause_offset, cause,
+       plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id, recorded_at
+FROM task_events WHERE task_id = $1 ORDER BY version, number";
+
+const COUNTS: &str = "
+SELECT type, status, count(*) AS tasks FROM tasks GROUP BY type, status ORDER BY type, status";
+
+impl Store {
+    /// Tasks, the last changed first. Reads the whole table: an index on a column that each transition
+    /// changes would double the cost of all transitions.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn list_tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, Error> {
+        let statement = sqlx::query(LIST)
+            .bind(filter.status.as_deref())
+            .bind(filter.kind.as_deref())
+            .bind(i64::from(filter.limit));
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(statement).await?;
+        session.rollback().await;
+        rows.iter().map(task).collect()
+    }
+
+    /// A task with its whole history, oldest event first; none if there is no such task.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn show_task(
+        &self,
+        id: &TaskId,
+    ) -> Result<Option<(Task, Vec<RecordedEvent>)>, Error> {
+        let mut session = Session::begin(self).await?;
+        let row = session.row(sqlx::query(TASK).bind(id.as_str())).await?;
+        let events = session.rows(sqlx::query(EVENTS).bind(id.as_str())).await?;
+        session.rollback().await;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let events = events.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Some((task(&row)?, events)))
+    }
+
+    /// How many tasks of each type are in each status. Reads the whole table.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn count_tasks(&self) -> Result<Vec<StatusCount>, Error> {
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(sqlx::query(COUNTS)).await?;
+        session.rollback().await;
+        let count = |row: &PgRow| {
+            Ok(StatusCount {
+                kind: row.try_get("type")?,
+                status: row.try_get("status")?,
+                tasks: row.try_get("tasks")?,
+            })
+        };
+        rows.iter().map(count).collect()
+    }
+}
+
+fn event(row: &PgRow) -> Result<RecordedEvent, Error> {
+    let (at, recorded_at): (Millis, Millis) = (row.try_get("at")?, row.try_get("recorded_at")?);
+    let from: Option<&str> = row.try_get("from_status")?;
+    let to: &str = row.try_get("to_status")?;
+    let topic: &str = row.try_get("cause_topic")?;
+    let cause: &[u8] = row.try_get("cause")?;
+    let plugin = PluginVersion {
+        name: row.try_get("plugin_name")?,
+        version: row.try_get("plugin_version")?,
+        digest: row.try_get("plugin_digest")?,
+    };
+    let event = TaskEvent {
+        task_id: task_id(row, "task_id")?,
+        version: row.try_get("version")?,
+        number: row.try_get("number")?,
+        kind: row.try_get("kind")?,
+        from: from.map(Into::into),
+        to: to.into(),
+        data: row.try_get("data")?,
+        at: at.0,
+        cause: TopicPartition::new(topic, row.try_get("cause_partition")?)
+            .at(row.try_get("cause_offset")?),
+        cause_bytes: cause.into(),
+        plugin: Arc::new(plugin),
+        trace_id: row.try_get("trace_id")?,
+        foreign_trace_id: row.try_get("foreign_trace_id")?,
+    };
+    Ok(RecordedEvent {
+        event,
+        recorded_at: recorded_at.0,
+    })
+}

@@ -1,0 +1,206 @@
+//! Plugin versions, and which of them decides on a route: one current activation, taken by compare-and-set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::error::Error;
+use super::millis::Millis;
+use super::pool::Store;
+use super::session::Session;
+
+pub use crate::plugin::{Activated, Activation, NewActivation};
+
+/// How long an activator waits for the batches of a route to end. While it waits, no new batch gets past it.
+const ACTIVATE_LOCK_TIMEOUT: &str = "200ms";
+
+/// How long it then lets batches pass, so that one host that is frozen within a batch doesn't stop all others.
+const ACTIVATE_PAUSE: Duration = Duration::from_secs(1);
+
+/// In the order of the array: evaluated row by row.
+pub(super) const LOCK_SHARED: &str =
+    "SELECT pg_advisory_xact_lock_shared(key) FROM unnest($1::bigint[]) AS routes (key)";
+
+pub(super) const UNCHANGED: &str = "
+SELECT coalesce(bool_and(number = (
+    SELECT coalesce(max(current.number), 0) FROM activations current WHERE current.route = routes.route
+)), true) AS unchanged
+FROM unnest($1::text[], $2::bigint[]) AS routes (route, number)";
+
+const CURRENT: &str = "
+SELECT route, number, digest, config, since, by, reason FROM activations
+WHERE route = $1 ORDER BY number DESC LIMIT 1";
+
+const HISTORY: &str = "
+SELECT route, number, digest, config, since, by, reason FROM activations
+WHERE route = $1 ORDER BY number DESC";
+
+const ACTIVATE: &str = "
+INSERT INTO activations (route, number, digest, config, by, reason)
+SELECT $1, $2 + 1, $3, $4, $5, $6
+WHERE $2 = (SELECT coalesce(max(number), 0) FROM activations WHERE route = $1)
+RETURNING route, number, digest, config, since, by, reason";
+
+const SUPERSEDED: &str = "
+SELECT EXISTS (
+    SELECT FROM activations old
+    WHERE old.route = $1 AND old.digest = $2 AND old.config = $3
+      AND old.number < (SELECT max(number) FROM activations WHERE route = $1)
+) AND NOT EXISTS (
+    SELECT FROM activations current
+    WHERE current.route = $1 AND current.digest = $2 AND current.config = $3
+      AND current.number = (SELECT max(number) FROM activations WHERE route = $1)
+) AS superseded";
+
+/// The advisory lock of a route. Advisory locks are shared by everything in the database, hence the name space.
+pub(super) fn lock_key(route: &str) -> i64 {
+    let digest = Sha256::digest(format!("taskhost/activations/{route}"));
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}
+
+impl Store {
+    /// What decides on a route now.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn current(&self, route: &str) -> Result<Option<Activation>, Error> {
+        let mut session = Session::begin(self).await?;
+        let row = session.row(sqlx::query(CURRENT).bind(route)).await?;
+        session.rollback().await;
+        row.as_ref().map(activation).transpose()
+    }
+
+    /// All activations of a route, the current one first.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn history(&self, route: &str) -> Result<Vec<Activation>, Error> {
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(sqlx::query(HISTORY).bind(route)).await?;
+        session.rollback().await;
+        rows.iter().map(activation).collect()
+    }
+
+    /// Whether this version with this configuration was active on the route before and is not now: then only a
+    /// command activates it again, never a file that still lies in some host's directory.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn is_superseded(
+        &self,
+        route: &str,
+        digest: &str,
+        config: &str,
+    ) -> Result<bool, Error> {
+        let statement = sqlx::query(SUPERSEDED)
+            .bind(route)
+            .bind(digest)
+            .bind(config);
+        let mut session = Session::begin(self).await?;
+        let row = session.row(statement).await?;
+        session.rollback().await;
+        row.map_or(Ok(false), |row| Ok(row.try_get("superseded")?))
+    }
+
+    /// Stores a plugin's bytes, if they are not there yet.
+    ///
+    /// # Errors
+    /// See [`Error::disposition`].
+    pub async fn save(
+        &self,
+        digest: &str,
+        name: &str,
+        version: &str,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let sql =
+            "INSERT INTO plugin_versions (digest, name, version, bytes) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT DO NOTHING";
+        let statement = sqlx::query(sql)
+            .bind(digest)
+            .bind(name)
+            .bind(version)
+            .bind(bytes);
+        let mut session = Session::begin(self).await?;
+        session.execute(statement).await?;
+        session.commit_or_repeat().await
+    }
+
+    /// A plugin's bytes.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn bytes(&self, digest: &str) -> Result<Option<Arc<[u8]>>, Error> {
+        let sql = "SELECT bytes FROM plugin_versions WHERE digest = $1";
+        let mut session = Session::begin(self).await?;
+        let row = session.row(sqlx::query(sql).bind(digest)).await?;
+        session.rollback().await;
+        let bytes = |row: PgRow| row.try_get::<&[u8], _>("bytes").map(Arc::from);
+        Ok(row.map(bytes).transpose()?)
+    }
+
+    /// Makes a stored version the current one of a route, on top of the activation that was seen (0 for none). Once
+    /// this has answered, no batch commits that was decided by another version. Waits for the batches that
+    /// are open, as long as it takes; dropping the future gives up.
+    ///
+    /// # Errors
+    /// Trouble, after which it may have been activated or not: look at [`Store::current`].
+    pub async fn activate(&self, new: &NewActivation) -> Result<Activated, Error> {
+        let mut session = self.lock_route(&new.route).await?;
+        // A statement of its own: one with the lock would read what was there before it waited.
+        let statement = sqlx::query(ACTIVATE)
+            .bind(&new.route)
+            .bind(new.seen)
+            .bind(&new.digest)
+            .bind(&*new.config)
+            .bind(&new.by)
+            .bind(&new.reason);
+        match session.row(statement).await? {
+            Some(row) => {
+                session.commit_or_repeat().await?;
+                activation(&row).map(Activated::Done)
+            }
+            None => {
+                session.rollback().await;
+                self.current(&new.route).await.map(Activated::Lost)
+            }
+        }
+    }
+
+    /// A transaction that holds a route's lock alone.
+    async fn lock_route(&self, route: &str) -> Result<Session, Error> {
+        loop {
+            let mut session = Session::begin(self).await?;
+            let timeout = "SELECT set_config('lock_timeout', $1, true)";
+            session
+                .execute(sqlx::query(timeout).bind(ACTIVATE_LOCK_TIMEOUT))
+                .await?;
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock_key(route));
+            match session.execute(lock).await {
+                Ok(_) => return Ok(session),
+                Err(error) if error.is_lock_timeout() => session.rollback().await,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(ACTIVATE_PAUSE).await;
+        }
+    }
+}
+
+fn activation(row: &PgRow) -> Result<Activation, Error> {
+    let since: Millis = row.try_get("since")?;
+    let config: &str = row.try_get("config")?;
+    Ok(Activation {
+        route: row.try_get("route")?,
+        number: row.try_get("number")?,
+        digest: row.try_get("digest")?,
+        config: config.into(),
+        since: since.0,
+        by: row.try_get("by")?,
+        reason: row.try_get("reason")?,
+    })
+}

@@ -1,0 +1,195 @@
+//! Wakeups outside of a batch: which are due, and hints to look at them sooner.
+//!
+//! Of the messages of a task that wait in a partition only the first has a due time; when it is due, all of
+//! them are taken, in order. A timer has its own time, and its own turn.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use taskhost_core::batch::{Wakeup, WakeupKind};
+use taskhost_core::task::TaskId;
+
+use super::Key;
+use super::batch::task_id;
+use super::error::Error;
+use super::listen::CHANNEL;
+use super::millis::Millis;
+use super::pool::Store;
+use super::progress::keyed;
+use super::session::Session;
+
+/// For a batch: what still counts of what was due.
+pub(super) const LOCK: &str = "
+SELECT id, kind, task_id, name, route, due, sequence, attempt, since, reason, cause
+FROM wakeups
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND (due IS NULL OR due <= $5)
+ORDER BY id FOR UPDATE";
+
+/// One turn for each task: its chain of messages if that is due, else its earliest timer.
+const DUE: &str = "
+WITH heads AS (
+    SELECT id, kind, task_id, due FROM wakeups
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4
+    ORDER BY due, id LIMIT $5
+), turns AS (
+    SELECT DISTINCT ON (task_id) id, kind, task_id, due FROM heads
+    ORDER BY task_id, kind = 'deferred' DESC, due, id
+)
+SELECT w.id, w.kind, w.task_id, w.name, w.route, w.due, w.sequence, w.attempt, w.since, w.reason, w.cause
+FROM turns
+CROSS JOIN LATERAL (
+    (SELECT * FROM wakeups timer
+     WHERE turns.kind = 'timer' AND timer.group_id = $1 AND timer.id = turns.id)
+    UNION ALL
+    (SELECT * FROM wakeups chain
+     WHERE turns.kind = 'deferred' AND chain.kind = 'deferred'
+       AND chain.group_id = $1 AND chain.topic = $2 AND chain.partition = $3 AND chain.task_id = turns.task_id
+     ORDER BY chain.sequence LIMIT $5)
+) AS w
+ORDER BY turns.due, turns.id, w.sequence LIMIT $5";
+
+/// A row that a batch holds is left out: that batch looks itself when it is done.
+const WAKE: &str = "
+UPDATE wakeups SET due = $2
+FROM (
+    SELECT group_id, id FROM wakeups
+    WHERE task_id = ANY ($1) AND kind = 'deferred' AND due > $2
+    FOR UPDATE SKIP LOCKED
+) AS early
+WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
+RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
+
+impl Store {
+    /// What is due in a partition at `now`, at most `limit` (at least 1) wakeups: for each task whose first waiting
+    /// message is due all that wait behind it too, in order, or else one timer. Never both for one task.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn due(&self, key: &Key, now: i64, limit: u32) -> Result<Vec<Wakeup>, Error> {
+        let statement = keyed(DUE, key).bind(Millis(now)).bind(i64::from(limit));
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(statement).await?;
+        session.rollback().await;
+        rows.iter().map(wakeup).collect()
+    }
+
+    /// When the next wakeup of a partition is due, which may be past; none if there is none.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn next_due(&self, key: &Key) -> Result<Option<i64>, Error> {
+        let sql = "SELECT min(due) AS due FROM wakeups
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL";
+        let mut session = Session::begin(self).await?;
+        let row = session.row(keyed(sql, key)).await?;
+        session.rollback().await;
+        let due: Option<Millis> = match row {
+            Some(row) => row.try_get("due")?,
+            None => None,
+        };
+        Ok(due.map(|due| due.0))
+    }
+
+    /// How many messages of a partition wait.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn count_waiting(&self, key: &Key) -> Result<i64, Error> {
+        let sql = "SELECT count(*) AS waiting FROM wakeups
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'";
+        let mut session = Session::begin(self).await?;
+        let row = session.row(keyed(sql, key)).await?;
+        session.rollback().await;
+        row.map_or(Ok(0), |row| Ok(row.try_get("waiting")?))
+    }
+
+    /// After a commit that created or changed tasks: makes what waits for them due at `now`, in whichever
+    /// partition, and says in which. Poke the local ones, [`Store::notify`] the others. A hint only: the due
+    /// time is the guarantee.
+    ///
+    /// # Errors
+    /// Trouble only, and then nothing is lost but time.
+    pub async fn wake_tasks(&self, tasks: &[TaskId], now: i64) -> Result<Vec<Key>, Error> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = tasks.iter().map(TaskId::as_str).collect();
+        let mut session = Session::begin(self).await?;
+        let rows = session
+            .rows(sqlx::query(WAKE).bind(ids).bind(Millis(now)))
+            .await?;
+        session.commit_or_repeat().await?;
+        let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
+        owners.sort_unstable();
+        owners.dedup();
+        Ok(owners)
+    }
+
+    /// After a commit that deferred: those of the tasks that changed since they were read, each given with
+    /// the version it was decided on (0 if it did not exist). Their change may have missed the message that
+    /// now waits, so wake them.
+    ///
+    /// # Errors
+    /// Trouble only, and then nothing is lost but time.
+    pub async fn changed(&self, tasks: &[(TaskId, i64)]) -> Result<Vec<TaskId>, Error> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (ids, versions): (Vec<&str>, Vec<i64>) = tasks
+            .iter()
+            .map(|(id, version)| (id.as_str(), *version))
+            .unzip();
+        let sql = "SELECT tasks.id FROM unnest($1::text[], $2::bigint[]) AS seen (id, version)
+                   JOIN tasks ON tasks.id = seen.id AND tasks.version > seen.version";
+        let mut session = Session::begin(self).await?;
+        let rows = session
+            .rows(sqlx::query(sql).bind(ids).bind(versions))
+            .await?;
+        session.rollback().await;
+        rows.iter().map(|row| task_id(row, "id")).collect()
+    }
+
+    /// Tells the hosts that listen which partitions have something due. Never called within a batch: it takes a
+    /// lock that all of them would wait for.
+    ///
+    /// # Errors
+    /// Trouble only, and then nothing is lost but time.
+    pub async fn notify(&self, keys: &[Key]) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let payloads: Vec<String> = keys.iter().map(super::listen::payload).collect();
+        let sql = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) payload";
+        let mut session = Session::begin(self).await?;
+        session
+            .execute(sqlx::query(sql).bind(CHANNEL).bind(payloads))
+            .await?;
+        session.commit_or_repeat().await
+    }
+}
+
+/// A wakeup of a row.
+pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
+    let kind: &str = row.try_get("kind")?;
+    let due: Option<Millis> = row.try_get("due")?;
+    let since: Millis = row.try_get("since")?;
+    let unknown = || Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()));
+    Ok(Wakeup {
+        id: row.try_get("id")?,
+        kind: WakeupKind::from_name(kind).ok_or_else(unknown)?,
+        task_id: task_id(row, "task_id")?,
+        name: row.try_get("name")?,
+        route: row.try_get("route")?,
+        due: due.map(|due| due.0),
+        sequence: row.try_get("sequence")?,
+        attempt: row.try_get("attempt")?,
+        since: since.0,
+        reason: row.try_get("reason")?,
+        cause: row.try_get("cause")?,
+    })
+}
+
+fn owner(row: &PgRow) -> Result<Key, Error> {
+    let (group, topic): (&str, &str) = (row.try_get("group_id")?, row.try_get("topic")?);
+    let partition = taskhost_core::record::TopicPartition::new(topic, row.try_get("partition")?);
+    Ok(Key::new(group, partition))
+}

@@ -1,0 +1,330 @@
+//! Carries out a write set: one statement for each table, however many rows.
+
+use std::collections::HashSet;
+
+use sqlx::Row;
+use taskhost_core::batch::{Wakeup, WakeupKind, WriteSet};
+use taskhost_core::dead_letter::{DeadLetter, Stage};
+use taskhost_core::record::Header;
+use taskhost_core::task::{PluginVersion, Task, TaskEvent};
+use uuid::Uuid;
+
+use super::batch::Batch;
+use super::error::Error;
+use super::millis::Millis;
+use super::progress::keyed;
+
+/// In id order, which is the order of the array: creations of two batches then wait for each other in one
+/// direction only.
+const CREATE: &str = "
+INSERT INTO tasks (id, type, status, data, version, created_at, updated_at)
+SELECT id, type, status, data::json, version, created_at, updated_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
+    AS new (id, type, status, data, version, created_at, updated_at)
+ON CONFLICT DO NOTHING";
+
+const UPDATE: &str = "
+UPDATE tasks SET status = new.status, data = new.data::json, version = new.version, updated_at = new.updated_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::bigint[])
+    AS new (id, status, data, version, updated_at, seen)
+WHERE tasks.id = new.id AND tasks.version = new.seen";
+
+const EVENTS: &str = "
+INSERT INTO task_events (task_id, version, number, kind, from_status, to_status, data, at,
+    cause_topic, cause_partition, cause_offset, cause,
+    plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id)
+SELECT task_id, version, number, kind, from_status, to_status, data::json, at,
+    cause_topic, cause_partition, cause_offset, cause,
+    ($13::text[])[plugin], ($14::text[])[plugin], ($15::text[])[plugin], trace_id, foreign_trace_id
+FROM unnest($1::text[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+    $9::text[], $10::int[], $11::bigint[], $12::bytea[], $16::int[], $17::text[], $18::text[])
+    AS new (task_id, version, number, kind, from_status, to_status, data, at,
+        cause_topic, cause_partition, cause_offset, cause, plugin, trace_id, foreign_trace_id)";
+
+const DONE: &str = "
+DELETE FROM wakeups
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)
+RETURNING task_id, kind";
+
+/// Whoever owns it: a task has one timer of a name.
+const UNSET: &str = "
+DELETE FROM wakeups USING unnest($1::text[], $2::text[]) AS old (task_id, name)
+WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.name";
+
+const WAKEUPS: &str = "
+INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
+    reason, cause)
+SELECT $1, $2, $3, new.*
+FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::int[],
+    $12::timestamptz[], $13::text[], $14::bytea[]) AS new";
+
+const POSTPONE: &str = "
+UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason
+FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[]) AS new (id, due, attempt, reason)
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id";
+
+/// The first message that still waits gets its turn, unless it has a time of its own.
+const PROMOTE: &str = "
+UPDATE wakeups SET due = $5
+FROM unnest($4::text[]) AS changed (task_id)
+CROSS JOIN LATERAL (
+    SELECT id, due FROM wakeups
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'
+      AND wakeups.task_id = changed.task_id
+    ORDER BY sequence LIMIT 1
+) AS first
+WHERE wakeups.group_id = $1 AND wakeups.id = first.id AND first.due IS NULL";
+
+const DEAD_LETTERS: &str = "
+INSERT INTO dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset,
+    record_timestamp, key, value, headers, code, reason, backtrace, stage, attempts, task_id, route,
+    plugin_name, plugin_version, plugin_digest, failed_at)
+SELECT $1, $2, $3, id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers::json,
+    code, reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, failed_at
+FROM unnest($4::uuid[], $5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::text[],
+    $12::text[], $13::text[], $14::text[], $15::text[], $16::int[], $17::text[], $18::text[], $19::text[], $20::text[],
+    $21::text[], $22::timestamptz[])
+    AS new (id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers, code, reason,
+        backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, failed_at)";
+
+/// One array of each row's value.
+fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+fn rows(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Updates before creations: the order of the locks.
+pub(super) async fn tasks(batch: &mut Batch, set: &WriteSet) -> Result<(), Error> {
+    update(batch, &set.updated).await?;
+    create(batch, &set.created).await
+}
+
+async fn update(batch: &mut Batch, tasks: &[Task]) -> Result<(), Error> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    // A task that was not locked has no version here, and so no row that fits.
+    let seen = column(tasks, |task| batch.versions.get(&task.id).copied());
+    let statement = sqlx::query(UPDATE)
+        .bind(column(tasks, |task| task.id.as_str()))
+        .bind(column(tasks, |task| &*task.status))
+        .bind(column(tasks, |task| &*task.data))
+        .bind(column(tasks, |task| task.version))
+        .bind(column(tasks, |task| Millis(task.updated_at)))
+        .bind(seen);
+    let found = batch.session.execute(statement).await?;
+    expect(batch, "updated tasks", rows(tasks.len()), found)
+}
+
+async fn create(batch: &mut Batch, tasks: &[Task]) -> Result<(), Error> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    debug_assert!(
+        tasks.is_sorted_by(|a, b| a.id < b.id),
+        "creations in no order deadlock"
+    );
+    let statement = sqlx::query(CREATE)
+        .bind(column(tasks, |task| task.id.as_str()))
+        .bind(column(tasks, |task| &*task.kind))
+        .bind(column(tasks, |task| &*task.status))
+        .bind(column(tasks, |task| &*task.data))
+        .bind(column(tasks, |task| task.version))
+        .bind(column(tasks, |task| Millis(task.created_at)))
+        .bind(column(tasks, |task| Millis(task.updated_at)));
+    let created = batch.session.execute(statement).await?;
+    let expected = rows(tasks.len());
+    match expected.saturating_sub(created) {
+        0 => Ok(()),
+        missing => batch
+            .session
+            .fail(Error::CreationRaced { expected, missing }),
+    }
+}
+
+pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut plugins: Vec<&PluginVersion> = Vec::new();
+    let mut numbers: Vec<i32> = Vec::with_capacity(events.len());
+    for event in events {
+        let known = plugins.iter().position(|plugin| **plugin == *event.plugin);
+        let index = known.unwrap_or_else(|| {
+            plugins.push(&event.plugin);
+            plugins.len() - 1
+        });
+        // Arrays count from 1.
+        numbers.push(i32::try_from(index + 1).unwrap_or(i32::MAX));
+    }
+    let statement = sqlx::query(EVENTS)
+        .bind(column(events, |event| event.task_id.as_str()))
+        .bind(column(events, |event| event.version))
+        .bind(column(events, |event| event.number))
+        .bind(column(events, |event| event.kind.as_str()))
+        .bind(column(events, |event| event.from.as_deref()))
+        .bind(column(events, |event| &*event.to))
+        .bind(column(events, |event| event.data.as_str()))
+        .bind(column(events, |event| Millis(event.at)))
+        .bind(column(events, |event| &*event.cause.topic))
+        .bind(column(events, |event| event.cause.partition))
+        .bind(column(events, |event| event.cause.offset))
+        .bind(column(events, |event| &*event.cause_bytes))
+        .bind(column(&plugins, |plugin| plugin.name.as_str()))
+        .bind(column(&plugins, |plugin| plugin.version.as_str()))
+        .bind(column(&plugins, |plugin| plugin.digest.as_str()))
+        .bind(numbers)
+        .bind(column(events, |event| event.trace_id.as_str()))
+        .bind(column(events, |event| event.foreign_trace_id.as_deref()));
+    let found = batch.session.execute(statement).await?;
+    expect(batch, "task events", rows(events.len()), found)
+}
+
+/// Removals first, so that a new timer finds its name free; promotion last, when it is clear who waits.
+pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet, now: i64) -> Result<(), Error> {
+    let changed = done(batch, &set.done).await?;
+    if !set.timers.is_empty() {
+        let (tasks, names): (Vec<&str>, Vec<&str>) = set
+            .timers
+            .keys()
+            .map(|(task, name)| (task.as_str(), name.as_str()))
+            .unzip();
+        let statement = sqlx::query(UNSET).bind(tasks).bind(names);
+        batch.session.execute(statement).await?;
+    }
+    let timers = set.timers.values().flatten();
+    let new: Vec<&Wakeup> = set.waiting.iter().chain(timers).collect();
+    insert(batch, &new).await?;
+    let postponed = &set.postponed;
+    if !postponed.is_empty() {
+        let statement = keyed(POSTPONE, &batch.key)
+            .bind(column(postponed, |wakeup| wakeup.id))
+            .bind(column(postponed, |wakeup| Millis(wakeup.due)))
+            .bind(column(postponed, |wakeup| wakeup.attempt))
+            .bind(column(postponed, |wakeup| wakeup.reason.as_str()));
+        let found = batch.session.execute(statement).await?;
+        expect(batch, "postponed wakeups", rows(postponed.len()), found)?;
+    }
+    if !changed.is_empty() {
+        let tasks: Vec<String> = changed.into_iter().collect();
+        let statement = keyed(PROMOTE, &batch.key).bind(tasks).bind(Millis(now));
+        batch.session.execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// Removes what is done with, and says whose messages may get their turn by it.
+async fn done(batch: &mut Batch, ids: &[Uuid]) -> Result<HashSet<String>, Error> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let removed = batch
+        .session
+        .rows(keyed(DONE, &batch.key).bind(ids))
+        .await?;
+    expect(
+        batch,
+        "wakeups that are done",
+        rows(ids.len()),
+        rows(removed.len()),
+    )?;
+    let mut changed = HashSet::new();
+    for row in &removed {
+        let kind: &str = row.try_get("kind")?;
+        if WakeupKind::from_name(kind) == Some(WakeupKind::Deferred) {
+            changed.insert(row.try_get("task_id")?);
+        }
+    }
+    Ok(changed)
+}
+
+async fn insert(batch: &mut Batch, new: &[&Wakeup]) -> Result<(), Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let statement = keyed(WAKEUPS, &batch.key)
+        .bind(column(new, |wakeup| wakeup.id))
+        .bind(column(new, |wakeup| wakeup.kind.name()))
+        .bind(column(new, |wakeup| wakeup.task_id.as_str()))
+        .bind(column(new, |wakeup| wakeup.name.as_deref()))
+        .bind(column(new, |wakeup| wakeup.route.as_str()))
+        .bind(column(new, |wakeup| wakeup.due.map(Millis)))
+        .bind(column(new, |wakeup| wakeup.sequence))
+        .bind(column(new, |wakeup| wakeup.attempt))
+        .bind(column(new, |wakeup| Millis(wakeup.since)))
+        .bind(column(new, |wakeup| wakeup.reason.as_str()))
+        .bind(column(new, |wakeup| wakeup.cause.as_slice()));
+    let found = batch.session.execute(statement).await?;
+    expect(batch, "new wakeups", rows(new.len()), found)
+}
+
+pub(super) async fn dead_letters(batch: &mut Batch, letters: &[DeadLetter]) -> Result<(), Error> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let plugin = |letter: &DeadLetter| letter.plugin.clone();
+    let statement = keyed(DEAD_LETTERS, &batch.key)
+        .bind(column(letters, |letter| letter.id))
+        .bind(column(letters, |letter| &*letter.message.position.topic))
+        .bind(column(letters, |letter| letter.message.position.partition))
+        .bind(column(letters, |letter| letter.message.position.offset))
+        .bind(column(letters, |letter| letter.message.timestamp))
+        .bind(column(letters, |letter| letter.message.key.as_deref()))
+        .bind(column(letters, |letter| letter.message.value.as_deref()))
+        .bind(column(letters, |letter| headers(&letter.message.headers)))
+        .bind(column(letters, |letter| letter.code.as_str()))
+        .bind(column(letters, |letter| letter.reason.as_str()))
+        .bind(column(letters, |letter| letter.backtrace.as_deref()))
+        .bind(column(letters, |letter| stage(letter.stage)))
+        .bind(column(letters, |letter| letter.attempts))
+        .bind(column(letters, |letter| {
+            letter.task_id.as_ref().map(|id| id.as_str())
+        }))
+        .bind(column(letters, |letter| letter.route.as_deref()))
+        .bind(column(letters, |letter| {
+            plugin(letter).map(|it| it.name.clone())
+        }))
+        .bind(column(letters, |letter| {
+            plugin(letter).map(|it| it.version.clone())
+        }))
+        .bind(column(letters, |letter| {
+            plugin(letter).map(|it| it.digest.clone())
+        }))
+        .bind(column(letters, |letter| Millis(letter.failed_at)));
+    let found = batch.session.execute(statement).await?;
+    expect(batch, "dead letters", rows(letters.len()), found)
+}
+
+/// The stage's stored name.
+pub(super) fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Decode => "decode",
+        Stage::Decide => "decide",
+    }
+}
+
+/// Headers as people read them: `{"name", "text"}`, or `{"name", "hex"}` if the value is no UTF-8, or `{"name"}` if
+/// it is null.
+fn headers(headers: &[Header]) -> String {
+    let header = |(name, value): &Header| match value.as_deref().map(|it| (it, str::from_utf8(it)))
+    {
+        None => serde_json::json!({"name": name}),
+        Some((_, Ok(text))) => serde_json::json!({"name": name, "text": text}),
+        Some((bytes, Err(_))) => serde_json::json!({"name": name, "hex": hex::encode(bytes)}),
+    };
+    serde_json::Value::Array(headers.iter().map(header).collect()).to_string()
+}
+
+fn expect(batch: &mut Batch, what: &'static str, expected: u64, found: u64) -> Result<(), Error> {
+    match expected == found {
+        true => Ok(()),
+        false => batch.session.fail(Error::Inconsistent {
+            what,
+            expected,
+            found,
+        }),
+    }
+}

@@ -1,0 +1,242 @@
+//! The registry of what is known about the host right now.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::config::Route;
+
+/// Something the host can't work without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dependency {
+    /// The brokers.
+    Kafka,
+    /// Postgres.
+    Database,
+}
+
+impl Dependency {
+    /// Its name in health reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// Whether a dependency answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DependencyState {
+    /// It answered last time.
+    Up,
+    /// It doesn't, and this is why.
+    Down {
+        /// A sentence for the operator; no secrets.
+        reason: String,
+    },
+}
+
+/// What a partition's worker is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum PartitionState {
+    /// Taking the partition over from whoever had it.
+    Claiming,
+    /// Publishing what was committed and not yet published.
+    Recovering,
+    /// Deciding messages.
+    Running,
+    /// Finishing before it is given back.
+    Draining,
+    /// Waiting for an operator.
+    Halted {
+        /// What is wrong, and the command that resolves it.
+        reason: String,
+    },
+}
+
+/// The consumer group as this host sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// `group.id`.
+    pub id: String,
+    /// Kafka's word for its state, such as `Stable`; `unknown` until Kafka told.
+    pub state: String,
+    /// How many members it has, if Kafka told.
+    pub members: Option<u32>,
+    /// Whether this host is one of them.
+    pub joined: bool,
+}
+
+/// How many brokers are known, and how many of them can be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BrokerCount {
+    /// Those in the cluster's metadata.
+    pub known: u32,
+    /// Those with a connection that works.
+    pub reachable: u32,
+}
+
+/// The plugin version that decides a route's messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningPlugin {
+    /// The route's name.
+    pub route: String,
+    /// The plugin's own name for itself.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    /// The number of the activation that made it current.
+    pub activation: i64,
+    /// Since when this host decides by it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+}
+
+/// A plugin file that doesn't run, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedPlugin {
+    /// The route it was meant for.
+    pub route: String,
+    /// The file, or where else it came from.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal, if they could be read.
+    pub digest: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When it was refused.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// Everything that is known, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The routes that need a plugin.
+    pub routes: Vec<Route>,
+    /// Who answers and who doesn't.
+    pub dependencies: BTreeMap<Dependency, DependencyState>,
+    /// The brokers, counted.
+    pub brokers: BrokerCount,
+    /// The consumer group.
+    pub group: Group,
+    /// The partitions this host has, by real topic and number.
+    pub partitions: BTreeMap<(String, i32), PartitionState>,
+    /// What decides, by route.
+    pub plugins: BTreeMap<String, RunningPlugin>,
+    /// What was refused, the latest first.
+    pub refused: VecDeque<RefusedPlugin>,
+    /// Whether the host is on its way out.
+    pub stopping: bool,
+}
+
+/// How many refusals are remembered: enough to see a bad afternoon, and bounded.
+const REFUSED_MAX: usize = 100;
+
+/// The registry; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<RwLock<Snapshot>>);
+
+impl Status {
+    /// A host that just began: nothing answers yet, no partition is assigned, no plugin runs.
+    #[must_use]
+    pub fn new(group_id: &str, routes: &[Route]) -> Self {
+        let down = || DependencyState::Down {
+            reason: "not connected yet".into(),
+        };
+        let group = Group {
+            id: group_id.to_owned(),
+            state: "unknown".into(),
+            ..Group::default()
+        };
+        Self(Arc::new(RwLock::new(Snapshot {
+            routes: routes.to_vec(),
+            dependencies: [(Dependency::Kafka, down()), (Dependency::Database, down())].into(),
+            group,
+            ..Snapshot::default()
+        })))
+    }
+
+    /// Says whether a dependency answers.
+    pub fn set_dependency(&self, dependency: Dependency, state: DependencyState) {
+        self.change(|now| now.dependencies.insert(dependency, state));
+    }
+
+    /// Says how many brokers there are and how many can be reached.
+    pub fn set_brokers(&self, brokers: BrokerCount) {
+        self.change(|now| now.brokers = brokers);
+    }
+
+    /// Says how the consumer group is; its id stays.
+    pub fn set_group(&self, state: &str, members: Option<u32>, joined: bool) {
+        self.change(|now| {
+            now.group.state = state.to_owned();
+            now.group.members = members;
+            now.group.joined = joined;
+        });
+    }
+
+    /// Says what a partition's worker is doing; the first time, that it was assigned.
+    pub fn set_partition(&self, topic: &str, partition: i32, state: PartitionState) {
+        self.change(|now| now.partitions.insert((topic.to_owned(), partition), state));
+    }
+
+    /// Says that a partition was given back or lost.
+    pub fn remove_partition(&self, topic: &str, partition: i32) {
+        self.change(|now| now.partitions.remove(&(topic.to_owned(), partition)));
+    }
+
+    /// Says which version decides a route's messages.
+    pub fn set_plugin(&self, plugin: RunningPlugin) {
+        self.change(|now| now.plugins.insert(plugin.route.clone(), plugin));
+    }
+
+    /// Says that nothing decides a route's messages.
+    pub fn remove_plugin(&self, route: &str) {
+        self.change(|now| now.plugins.remove(route));
+    }
+
+    /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.
+    pub fn refuse_plugin(&self, refused: RefusedPlugin) {
+        self.change(|now| {
+            now.refused.retain(|old| {
+                (&old.route, &old.file, &old.digest, &old.reason)
+                    != (
+                        &refused.route,
+                        &refused.file,
+                        &refused.digest,
+                        &refused.reason,
+                    )
+            });
+            now.refused.push_front(refused);
+            now.refused.truncate(REFUSED_MAX);
+        });
+    }
+
+    /// Says that the host is on its way out: it is not ready any more.
+    pub fn set_stopping(&self) {
+        self.change(|now| now.stopping = true);
+    }
+
+    /// Everything that is known now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) {
+        // Each change is one assignment, so a panic elsewhere leaves no half of it.
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}

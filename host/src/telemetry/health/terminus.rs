@@ -1,0 +1,168 @@
+//! Health reports in the shape of NestJS Terminus: `{status, info, error, details}`.
+//!
+//! `info` holds what is up, `error` what is down, `details` both; `status` is `ok` or `error`. Monitors that
+//! were written for the replaced system read this.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::status::{Dependency, DependencyState, PartitionState, Snapshot};
+use crate::telemetry::Metrics;
+
+/// A health report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// `ok`, or `error` if anything is down.
+    pub status: &'static str,
+    /// What is up.
+    pub info: Map<String, Value>,
+    /// What is down.
+    pub error: Map<String, Value>,
+    /// All of it.
+    pub details: Map<String, Value>,
+}
+
+impl Report {
+    /// Whether nothing is down.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.error.is_empty()
+    }
+}
+
+/// The report on Kafka alone.
+#[must_use]
+pub fn kafka(now: &Snapshot, metrics: &Metrics) -> Report {
+    report([kafka_indicator(now, metrics)])
+}
+
+/// The report on everything.
+#[must_use]
+pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
+    let database = indicator(
+        Dependency::Database.as_str(),
+        down_reason(now, Dependency::Database),
+        Map::new(),
+    );
+    report([
+        kafka_indicator(now, metrics),
+        database,
+        plugins_indicator(now),
+        partitions_indicator(now),
+    ])
+}
+
+/// One part's name, whether it is up, and what is known of it.
+type Indicator = (&'static str, bool, Value);
+
+fn report<const N: usize>(indicators: [Indicator; N]) -> Report {
+    let mut report = Report {
+        status: "ok",
+        info: Map::new(),
+        error: Map::new(),
+        details: Map::new(),
+    };
+    for (name, up, value) in indicators {
+        let side = if up {
+            &mut report.info
+        } else {
+            &mut report.error
+        };
+        side.insert(name.into(), value.clone());
+        report.details.insert(name.into(), value);
+    }
+    if !report.is_ok() {
+        report.status = "error";
+    }
+    report
+}
+
+fn indicator(name: &'static str, down: Option<String>, mut facts: Map<String, Value>) -> Indicator {
+    let up = down.is_none();
+    facts.insert("status".into(), if up { "up" } else { "down" }.into());
+    if let Some(reason) = down {
+        facts.insert("message".into(), reason.into());
+    }
+    (name, up, facts.into())
+}
+
+fn kafka_indicator(now: &Snapshot, metrics: &Metrics) -> Indicator {
+    let assigned: Vec<Value> = now
+        .partitions
+        .keys()
+        .map(|(topic, partition)| json!({ "topic": topic, "partition": partition }))
+        .collect();
+    let rates = metrics.rates();
+    let facts = object(json!({
+        "brokers": now.brokers,
+        "group": {
+            "id": now.group.id,
+            "state": now.group.state,
+            "members": now.group.members,
+            "joined": now.group.joined,
+            "assignedPartitions": assigned,
+        },
+        "lag": metrics.lag_by_topic(),
+        "processingRate": rates.processed,
+        "errorRate": rates.failed,
+    }));
+    indicator(
+        Dependency::Kafka.as_str(),
+        down_reason(now, Dependency::Kafka),
+        facts,
+    )
+}
+
+fn plugins_indicator(now: &Snapshot) -> Indicator {
+    let missing: Vec<&str> = now
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .filter(|name| !now.plugins.contains_key(*name))
+        .collect();
+    let down = (!missing.is_empty()).then(|| format!("no plugin decides {}", missing.join(", ")));
+    let facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
+    indicator("plugins", down, facts)
+}
+
+fn partitions_indicator(now: &Snapshot) -> Indicator {
+    let all: Vec<Value> = now
+        .partitions
+        .iter()
+        .map(|((topic, partition), state)| {
+            let mut facts = object(json!(state));
+            facts.insert("topic".into(), topic.as_str().into());
+            facts.insert("partition".into(), (*partition).into());
+            facts.into()
+        })
+        .collect();
+    let halted = |state: &PartitionState| matches!(state, PartitionState::Halted { .. });
+    let halts = now
+        .partitions
+        .values()
+        .filter(|state| halted(state))
+        .count();
+    let down =
+        (halts > 0).then(|| format!("{halts} of {} partitions halted", now.partitions.len()));
+    indicator(
+        "partitions",
+        down,
+        object(json!({ "halts": halts, "partitions": all })),
+    )
+}
+
+fn down_reason(now: &Snapshot, dependency: Dependency) -> Option<String> {
+    match now.dependencies.get(&dependency) {
+        Some(DependencyState::Up) => None,
+        Some(DependencyState::Down { reason }) => Some(reason.clone()),
+        None => Some("not known yet".into()),
+    }
+}
+
+/// The fields of what is known to be an object.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

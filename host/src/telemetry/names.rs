@@ -1,0 +1,57 @@
+//! The name of every metric and of every log field, so that none is written twice.
+//!
+//! The first seven metrics are those of the system that taskhost replaces, with its labels only; dashboards and
+//! alerts written for it keep working. The others begin with `taskhost_`. No label is a task id or a key.
+
+/// Counter `{topic}`: records whose outcome is committed, once each.
+pub const CONSUMER_PROCESSED: &str = "kafka_consumer_messages_processed_total";
+/// Counter `{topic}`: records that ended as dead letters.
+pub const CONSUMER_FAILED: &str = "kafka_consumer_messages_failed_total";
+/// Gauge `{topic, partition}`: records still to decide.
+pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
+/// Gauge `{topic}`: seconds from decoding to commit, mean of the last minute's records.
+pub const CONSUMER_DURATION: &str = "kafka_consumer_processing_duration_seconds";
+/// Counter `{topic}`: messages in committed transactions.
+pub const PRODUCER_SENT: &str = "kafka_producer_messages_sent_total";
+/// Counter `{topic}`: deliveries that failed.
+pub const PRODUCER_FAILED: &str = "kafka_producer_messages_failed_total";
+/// Gauge `{topic}`: seconds from sending to the transaction's commit, mean of the last minute's messages.
+pub const PRODUCER_DURATION: &str = "kafka_producer_send_duration_seconds";
+
+/// Histogram: seconds that deciding one batch took.
+pub const BATCH_DECIDE: &str = "taskhost_batch_decide_seconds";
+/// Histogram: seconds that committing one batch to Postgres took.
+pub const BATCH_COMMIT: &str = "taskhost_batch_commit_seconds";
+/// Histogram: seconds that publishing one Kafka transaction took.
+pub const BATCH_PUBLISH: &str = "taskhost_batch_publish_seconds";
+/// Histogram: messages in one batch.
+pub const BATCH_MESSAGES: &str = "taskhost_batch_messages";
+/// Counter `{route, outcome}`: messages by what became of them.
+pub const OUTCOMES: &str = "taskhost_outcomes_total";
+/// Counter `{plugin, kind}`: a plugin's own failures.
+pub const PLUGIN_FAULTS: &str = "taskhost_plugin_faults_total";
+/// Counter `{route}`: plugin files that were refused.
+pub const PLUGIN_REFUSED: &str = "taskhost_plugin_refused_total";
+/// Counter: changes of the version that decides, over all routes.
+pub const PLUGIN_SWAPS: &str = "taskhost_plugin_swaps_total";
+/// Gauge `{route, name, version, digest}`: 1 for the version that decides now.
+pub const PLUGIN_INFO: &str = "taskhost_plugin_info";
+/// Gauge `{topic, partition}`: 1 while the partition is halted.
+pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
+/// Gauge `{topic, partition}`: messages that wait as deferred.
+pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
+/// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
+pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
+/// Gauge `{breaker}`: 1 while the breaker of a route or a dependency is open.
+pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
+
+/// Log field: the task's id.
+pub const FIELD_TASK: &str = "task";
+/// Log field: the message's real topic.
+pub const FIELD_TOPIC: &str = "topic";
+/// Log field: the message's partition.
+pub const FIELD_PARTITION: &str = "partition";
+/// Log field: the message's offset.
+pub const FIELD_OFFSET: &str = "offset";
+/// Log field: the plugin's name.
+pub const FIELD_PLUGIN: &str = "plugin";

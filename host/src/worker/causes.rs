@@ -1,0 +1,177 @@
+//! Records and wakeups → what a batch is about, under the plugins that are current now.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use taskhost_core::batch::Wakeup;
+use taskhost_core::cause::{self, Cause, Route, Source, Stored, Waited};
+use taskhost_core::envelope::Undecodable;
+use taskhost_core::record::Message;
+use taskhost_core::task::{TaskId, derived_id};
+use uuid::Uuid;
+
+use super::plugins::Plugins;
+use super::tracing_context as trace;
+
+/// One thing a batch is about.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A cause to be decided.
+    Cause(Box<Cause>),
+    /// A record that can't be: a dead letter.
+    Undecodable {
+        /// The record.
+        message: Arc<Message>,
+        /// Why.
+        why: Undecodable,
+        /// Set if it waited in Postgres.
+        waited: Option<Waited>,
+    },
+}
+
+/// What a batch is about, in order.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    /// In the order in which they take effect.
+    pub(super) list: Vec<Item>,
+}
+
+impl Items {
+    /// The causes with their numbers.
+    pub(super) fn causes(&self) -> impl Iterator<Item = (usize, &Cause)> {
+        self.list
+            .iter()
+            .enumerate()
+            .filter_map(|(number, item)| match item {
+                Item::Cause(cause) => Some((number, &**cause)),
+                Item::Undecodable { .. } => None,
+            })
+    }
+
+    /// Numbers of the routes that they take.
+    pub(super) fn routes(&self) -> BTreeSet<usize> {
+        self.causes().map(|(_, cause)| cause.route).collect()
+    }
+
+    /// The tasks that they are for, in id order.
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
+        let ids: BTreeSet<&TaskId> = self.causes().map(|(_, cause)| &cause.task_id).collect();
+        ids.into_iter().cloned().collect()
+    }
+
+    /// Ids of the wakeup rows that they come from.
+    pub(super) fn wakeups(&self) -> Vec<Uuid> {
+        self.list
+            .iter()
+            .filter_map(Item::waited)
+            .map(|waited| waited.wakeup)
+            .collect()
+    }
+}
+
+impl Item {
+    /// Set if it waited in Postgres.
+    pub(super) fn waited(&self) -> Option<&Waited> {
+        match self {
+            Self::Cause(cause) => cause.waited.as_ref(),
+            Self::Undecodable { waited, .. } => waited.as_ref(),
+        }
+    }
+}
+
+/// Makes the items of a run of records. The run is cut before a record whose task another route of the
+/// same run has a cause for: each plugin is asked once for a batch, so their answers couldn't see each other.
+pub(super) fn of_messages<'a>(
+    messages: impl Iterator<Item = &'a Arc<Message>>,
+    routes: &[Route],
+    topic_id: Uuid,
+    plugins: &Plugins,
+) -> Items {
+    let mut items = Items::default();
+    let mut taken: HashMap<TaskId, usize> = HashMap::new();
+    for message in messages {
+        match of_message(message, routes, topic_id, plugins) {
+            Err(why) => {
+                items.list.push(Item::Undecodable {
+                    message: message.clone(),
+                    why,
+                    waited: None,
+                });
+            }
+            Ok(cause) => {
+                if *taken.entry(cause.task_id.clone()).or_insert(cause.route) != cause.route {
+                    break;
+                }
+                items.list.push(Item::Cause(Box::new(cause)));
+            }
+        }
+    }
+    items
+}
+
+fn of_message(
+    message: &Arc<Message>,
+    routes: &[Route],
+    topic_id: Uuid,
+    plugins: &Plugins,
+) -> Result<Cause, Undecodable> {
+    let descriptor = |route| plugins.decider(route).descriptor.clone();
+    cause::of_message(message, routes, topic_id, descriptor, trace::of_hint)
+}
+
+/// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no
+/// longer configured, is left waiting: it is not lost, and the log says so.
+pub(super) fn of_wakeups(
+    wakeups: &[Wakeup],
+    routes: &[Route],
+    topic_id: Uuid,
+    plugins: &Plugins,
+) -> Items {
+    let list = wakeups
+        .iter()
+        .filter_map(|wakeup| of_wakeup(wakeup, routes, topic_id, plugins));
+    Items {
+        list: list.collect(),
+    }
+}
+
+fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugins) -> Option<Item> {
+    let waited = Some(Waited {
+        wakeup: wakeup.id,
+        attempt: wakeup.attempt,
+        since: wakeup.since,
+    });
+    match Stored::decode(&wakeup.cause) {
+        Some(Stored::Message(message)) => {
+            let message = Arc::new(message);
+            Some(match of_message(&message, routes, topic_id, plugins) {
+                Ok(cause) => Item::Cause(Box::new(Cause { waited, ..cause })),
+                Err(why) => Item::Undecodable {
+                    message,
+                    why,
+                    waited,
+                },
+            })
+        }
+        Some(Stored::Timer(timer)) => {
+            let route = routes.iter().position(|route| route.name == wakeup.route);
+            if route.is_none() {
+                tracing::warn!(task = %wakeup.task_id, route = wakeup.route, "a timer is due and its route is not configured; it waits");
+            }
+            Some(Item::Cause(Box::new(Cause {
+                task_id: wakeup.task_id.clone(),
+                task_type: "".into(),
+                route: route?,
+                at: timer.due,
+                seed: derived_id(wakeup.id, "timer"),
+                trace: trace::next_span(&timer.trace),
+                waited,
+                source: Source::Timer(timer),
+            })))
+        }
+        None => {
+            tracing::error!(task = %wakeup.task_id, wakeup = %wakeup.id, "a stored cause can't be read by this version; it waits for one that can");
+            None
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::frame::Frame;
+use taskhost_core::record::Offset;
+use taskhost_core::recovery::Halt;
+use taskhost_core::retry;
+use taskhost_core::task::TaskId;
+use uuid::Uuid;
+
+use super::causes::{self, Items};
+use super::decide::{self, Ground, Round};
+use super::plugins::Plugins;
+use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use crate::plugin::Failure as DecideError;
+use crate::store::{self, Commit, Disposition};
+use crate::telemetry::health::{self, DependencyState};
+use crate::telemetry::metrics::Outcome;
+
+/// How a try to commit a batch ended.
+enum Tried {
+    /// It is committed.
+    Committed(Box<Round>),
+    /// Somebody was first at a task or a route: the same again, at once.
+    Again,
+    /// Postgres refused what is in the batch.
+    Refused(String),
+    /// The next cause exceeded its deadline: the same again, after a pause, alone.
+    Slow(Duration),
+    /// Nothing of it was left to do.
+    Nothing,
+}
+
+impl Worker {
+    /// Decides and commits pending records: all of them, or fewer where a batch has to be cut.
+    pub(super) async fn messages(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let plugins = self.plugins()?;
+            let alone = self.singly > 0;
+            let count = if alone { 1 } else { self.pending.len() };
+            let records = self.pending.iter().take(count);
+            let items =
+                causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
+            match self.attempt(&items, &plugins, !alone, None).await? {
+                Tried::Committed(round) => {
+                    let covered = round.covered;
+                    self.pending.drain(..covered);
+                    self.singly = self.singly.saturating_sub(covered);
+                    self.committed(&round.set, began);
+                    return Ok(());
+                }
+                Tried::Again | Tried::Nothing => {}
+                Tried::Refused(_) if !alone => self.singly = items.list.len(),
+                Tried::Refused(reason) => return self.blame(&items, &plugins, reason, began).await,
+                Tried::Slow(pause) => {
+                    self.singly = self.singly.max(1);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            if self.draining.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Postgres refuses this one record's write set, also when it is alone: a dead letter.
+    async fn blame(
+        &mut self,
+        items: &Items,
+        plugins: &Plugins,
+        reason: String,
+        began: Instant,
+    ) -> Result<(), Failure> {
+        let refusal = Fault::new(Kind::RefusedByDatabase, reason);
+        match self.attempt(items, plugins, false, Some(&refusal)).await? {
+            Tried::Committed(round) => {
+                self.pending.drain(..round.covered);
+                self.singly = self.singly.saturating_sub(round.covered);
+                self.committed(&round.set, began);
+                Ok(())
+            }
+            Tried::Refused(reason) => {
+                tracing::error!(reason, "Postgres refuses even the dead letter");
+                Err(Failure::Halt(Halt::Refused))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides and commits wakeups that are due; false if none of them counts any more.
+    pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
+        let began = Instant::now();
+        let mut alone: Option<usize> = None;
+        loop {
+            let plugins = self.plugins()?;
+            let count = alone.map_or(due.len(), |_| 1);
+            let items = causes::of_wakeups(
+                &due[..count],
+                &self.shared.routes,
+                self.topic_id(),
+                &plugins,
+            );
+            if items.list.is_empty() {
+                return Ok(false);
+            }
+            match self
+                .attempt(&items, &plugins, alone.is_none(), None)
+                .await?
+            {
+                Tried::Committed(round) => {
+                    self.committed(&round.set, began);
+                    return Ok(true);
+                }
+                Tried::Nothing => return Ok(false),
+                Tried::Again => {}
+                Tried::Refused(_) if alone.is_none() => alone = Some(1),
+                Tried::Refused(reason) => {
+                    let refusal = Fault::new(Kind::RefusedByDatabase, reason);
+                    return match self
+                        .attempt(&items, &plugins, false, Some(&refusal))
+                        .await?
+                    {
+                        Tried::Committed(round) => {
+                            self.committed(&round.set, began);
+                            Ok(true)
+                        }
+                        _ => Err(Failure::Halt(Halt::Refused)),
+                    };
+                }
+                Tried::Slow(pause) => {
+                    alone = Some(1);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            if self.draining.is_cancelled() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// A batch with no causes: moves past commit markers, so that lag is 0 and retention never overtakes an
+    /// idle partition.
+    pub(super) async fn advance(&mut self, end: Offset) -> Result<(), Failure> {
+        let began = Instant::now();
+        let batch = self.shared.store.begin(&self.key, self.epoch).await?;
+        self.check_place(batch.number(), batch.next_offset())?;
+        let set = WriteSet::default();
+        self.store_batch(batch, &set, end).await?;
+        self.committed(&set, began);
+        Ok(())
+    }
+
+    /// What is current for the partition's routes.
+    fn plugins(&self) -> Result<Plugins, Failure> {
+        let Self {
+            shared, partition, ..
+        } = self;
+        Plugins::current(
+            &shared.catalog,
+            &shared.routes,
+            &partition.topic,
+            &shared.topics,
+        )
+        .ok_or_else(|| Failure::Trouble {
+            dependency: Dependency::Plugins,
+            reason: "a route of this topic has no plugin".to_owned(),
+        })
+    }
+
+    fn topic_id(&self) -> Uuid {
+        self.log.map_or(Uuid::nil(), |log| log.topic_id)
+    }
+
+    /// One try in one transaction. A `refusal` makes the only item a dead letter, undecided.
+    async fn attempt(
+        &mut self,
+        items: &Items,
+        plugins: &Plugins,
+        whole: bool,
+        refusal: Option<&Fault>,
+    ) -> Result<Tried, Failure> {
+        let mut batch = self.shared.store.begin(&self.key, self.epoch).await?;
+        self.check_place(batch.number(), batch.next_offset())?;
+        let (now, ids, wakeups) = (now(), items.tasks(), items.wakeups());
+        let tasks = batch.lock_tasks(&ids).await?;
+        let still_due: HashSet<Uuid> = match wakeups.is_empty() {
+            true => HashSet::new(),
+            false => batch
+                .lock_wakeups(&wakeups, now)
+                .await?
+                .iter()
+                .map(|wakeup| wakeup.id)
+                .collect(),
+        };
+        if still_due.len() != wakeups.len() {
+            // Cancelled, replaced or postponed since it was read: read again.
+            batch.rollback().await;
+            return Ok(Tried::Nothing);
+        }
+        let blocked = match wakeups.is_empty() && self.waiting > 0 {
+            true => batch.blocked(&ids).await?,
+            false => HashSet::new(),
+        };
+        let Some(settings) = self.settings.clone() else {
+            return Err(Failure::Uncertain(
+                "the partition was not inspected".to_owned(),
+            ));
+        };
+        let ground = Ground {
+            settings,
+            now,
+            tasks,
+            blocked,
+        };
+        let began = Instant::now();
+        let decided = match refusal {
+            Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
+            None => {
+                let retries = self.shared.rules.retries_max;
+                tokio::task::block_in_place(|| {
+                    decide::decide(items, &ground, plugins, &self.tries, retries, whole)
+                })
+            }
+        };
+        let round = match decided {
+            Ok(round) => round,
+            Err(DecideError::Fault(fault)) => return Err(Failure::Uncertain(fault.to_string())),
+            Err(other) => {
+                batch.rollback().await;
+                return Err(Failure::Trouble {
+                    dependency: Dependency::Plugins,
+                    reason: other.to_string(),
+                });
+            }
+        };
+        self.shared.metrics.decided(
+            u32::try_from(round.covered).unwrap_or(u32::MAX),
+            began.elapsed(),
+        );
+        if round.covered == 0 {
+            batch.rollback().await;
+            return Ok(self.slow(round));
+        }
+        let waiting_for = round.waiting_for(&ground);
+        let tried = self.finish(batch, items, plugins, round, now).await?;
+        if matches!(tried, Tried::Committed(_)) {
+            self.shared.waker.deferred(waiting_for);
+        }
+        Ok(tried)
+    }
+
+    /// Writes and commits what was decided.
+    async fn finish(
+        &mut self,
+        mut batch: store::Batch,
+        items: &Items,
+        plugins: &Plugins,
+        round: Round,
+        now: i64,
+    ) -> Result<Tried, Failure> {
+        let routes = items.routes();
+        let number = |route: usize| plugins.activation(route).unwrap_or(0);
+        let name = |route: usize| self.shared.routes[route].name.as_str();
+        let under: Vec<(&str, i64)> = routes
+            .iter()
+            .map(|route| (name(*route), number(*route)))
+            .collect();
+        if !batch.check_activations(&under).await? {
+            batch.rollback().await;
+            for route in routes {
+                if let Err(error) = self.shared.catalog.refresh(route).await {
+                    return Err(Failure::Trouble {
+                        dependency: Dependency::Plugins,
+                        reason: error.to_string(),
+                    });
+                }
+            }
+            return Ok(Tried::Again);
+        }
+        if let Err(error) = batch.write(&round.set, now).await {
+            return match error.disposition() {
+                Disposition::Raced => Ok(Tried::Again),
+                Disposition::Message => Ok(Tried::Refused(error.to_string())),
+                _ => Err(error.into()),
+            };
+        }
+        let next_offset = self.next_after(round.covered, items);
+        match self.store_batch(batch, &round.set, next_offset).await {
+            Ok(()) => {}
+            Err(Stored::Refused(reason)) => return Ok(Tried::Refused(reason)),
+            Err(Stored::Failed(failure)) => return Err(failure),
+        }
+        self.after(&round);
+        Ok(Tried::Committed(Box::new(round)))
+    }
+
+    /// The next record to decide once the first `covered` items are committed. Wakeups don't move it.
+    fn next_after(&self, covered: usize, items: &Items) -> Offset {
+        if items.list.iter().any(|item| item.waited().is_some()) {
+            return self.next_offset;
+        }
+        let last = covered
+            .checked_sub(1)
+            .and_then(|last| self.pending.get(last));
+        let after = last.map_or(self.next_offset, |message| message.position.offset + 1);
+        match self.end {
+            Some(end) if covered == self.pending.len() => end.max(after),
+            _ => after,
+        }
+    }
+
+    /// Advances progress and commits; then the frame is on its way.
+    async fn store_batch(
+        &mut self,
+        batch: store::Batch,
+        set: &WriteSet,
+        next_offset: Offset,
+    ) -> Result<(), Stored> {
+        let (began, token) = (Instant::now(), Uuid::new_v4());
+        let frame = Frame {
+            batch: batch.number(),
+            next_offset,
+            records: set.records.clone(),
+        };
+        let known = Some(self.published);
+        let frame = match batch.commit(self.next_offset, frame, token, known).await {
+            Ok(Commit::Committed(frame)) => frame,
+            Ok(Commit::Unknown { frame, error }) => {
+                tracing::warn!(%error, "the answer to COMMIT was lost; asking for the outcome");
+                match self.settled(token).await? {
+                    true => frame,
+                    false => {
+                        let reason = "a batch was not committed after all".to_owned();
+                        return Err(Stored::Failed(Failure::Uncertain(reason)));
+                    }
+                }
+            }
+            Err(error) if error.disposition() == Disposition::Message => {
+                return Err(Stored::Refused(error.to_string()));
+            }
+            Err(error) => return Err(Stored::Failed(error.into())),
+        };
+        self.shared.metrics.committed(began.elapsed());
+        self.batch = frame.batch;
+        self.next_offset = frame.next_offset;
+        self.publish(frame);
+        Ok(())
+    }
+
+    /// Asks for a batch's outcome until there is an answer: nobody else can know it.
+    async fn settled(&mut self, token: Uuid) -> Result<bool, Stored> {
+        let mut attempt = 0;
+        loop {
+            match self.shared.store.settle(&self.key, token).await {
+                Ok(committed) => return Ok(committed),
+                Err(error)
+                    if error.disposition() == Disposition::Trouble
+                        && !self.draining.is_cancelled() =>
+                {
+                    tracing::warn!(%error, "the outcome of a batch is not known yet");
+                    let pause = retry::full_jitter(
+                        self.shared.rules.backoff,
+                        attempt,
+                        BACKOFF_MAX,
+                        rand::random(),
+                    );
+                    tokio::time::sleep(pause).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Stored::Failed(error.into())),
+            }
+        }
+    }
+
+    /// Progress must be where this worker left it; if not, somebody else was here.
+    fn check_place(&self, number: i64, next_offset: Offset) -> Result<(), Failure> {
+        match number == self.batch + 1 && next_offset == self.next_offset {
+            true => Ok(()),
+            false => Err(Failure::Uncertain(format!(
+                "progress is at batch {} and offset {next_offset}, not at {} and {}",
+                number - 1,
+                self.batch,
+                self.next_offset
+            ))),
+        }
+    }
+
+    fn slow(&mut self, round: Round) -> Tried {
+        let Some((position, fault)) = round.slow else {
+            return Tried::Nothing;
+        };
+        let tried = self.tries.entry(position.clone()).or_default();
+        let pause = retry::full_jitter(
+            self.shared.rules.backoff,
+            *tried,
+            BACKOFF_MAX,
+            rand::random(),
+        );
+        *tried += 1;
+        tracing::warn!(offset = position.offset, attempt = *tried, fault = %fault.reason, "a message exceeded its deadline and is tried again");
+        Tried::Slow(pause)
+    }
+
+    /// What faults and slow causes leave behind once the batch is committed.
+    fn after(&mut self, round: &Round) {
+        if round.slow.is_none() {
+            self.tries.clear();
+        }
+        for (decider, fault) in &round.faults {
+            self.shared
+                .metrics
+                .plugin_fault(&decider.plugin.name, fault.kind.code());
+            tracing::warn!(
+                plugin = decider.plugin.name,
+                version = decider.plugin.version,
+                code = fault.kind.code(),
+                reason = fault.reason,
+                "a message at which the plugin faults became a dead letter"
+            );
+        }
+    }
+
+    /// Counts a committed batch and wakes what waits for its tasks.
+    fn committed(&mut self, set: &WriteSet, began: Instant) {
+        self.machine.succeeded();
+        self.shared
+            .health
+            .set_dependency(health::Dependency::Database, DependencyState::Up);
+        let counts = set.counts;
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting += number(counts.deferred) - number(counts.left_waiting);
+        let topic = &*self.partition.topic;
+        let consumed = counts.consumed();
+        if consumed > 0 {
+            // Each message took its share of the batch's time.
+            let share = began.elapsed() / u32::try_from(consumed).unwrap_or(u32::MAX);
+            self.shared.metrics.processed(topic, consumed, share);
+        }
+        if counts.dead_letters > 0 {
+            self.shared
+                .metrics
+                .dead_lettered(topic, counts.dead_letters);
+        }
+        self.count_outcomes(set);
+        for letter in &set.dead_letters {
+            tracing::warn!(
+                offset = letter.message.position.offset,
+                task = letter.task_id.as_ref().map(TaskId::as_str),
+                code = letter.code,
+                "a message became a dead letter"
+            );
+        }
+        if !set.waiting.is_empty() || !set.timers.is_empty() {
+            let due = set
+                .waiting
+                .iter()
+                .chain(set.timers.values().flatten())
+                .filter_map(|row| row.due);
+            self.next_due = due.chain(self.next_due).min();
+        }
+        let changed = set.created.iter().chain(&set.updated);
+        self.shared.waker.changed(changed);
+    }
+}
+
+impl Worker {
+    fn count_outcomes(&self, set: &WriteSet) {
+        for (route, counts) in &set.counts_by_route {
+            for (outcome, count) in [
+                (Outcome::Applied, counts.applied),
+                (Outcome::Ignored, counts.ignored),
+                (Outcome::Deferred, counts.deferred),
+                (Outcome::DeadLetter, counts.dead_letters),
+            ] {
+                if count > 0 {
+                    self.shared.metrics.outcome(route, outcome, count);
+                }
+            }
+        }
+        self.shared.places.set(&self.partition, self.next_offset);
+    }
+}
+
+/// Why a batch was not stored.
+enum Stored {
+    /// Postgres refused what is in it.
+    Refused(String),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Stored> for Failure {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Failed(failure) => failure,
+            Stored::Refused(_) => Self::Halt(Halt::Refused),
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! One assigned partition at work: performs what core's [`Partition`] says, and feeds back what happened.
+//!
+//! ```text
+//!  feed ──► gather ──► causes ──► decide (plugin) ──► commit (Postgres) ──► publisher
+//!                                      ▲                    │
+//!                                      └── tasks, locked ◄──┘ one transaction
+//! ```
+//!
+//! Nothing is decided here: [`recover`] carries out the steps from claim to assignment, [`work`] gathers batches and
+//! waits for what comes, [`commit`] takes one batch through its transaction. What fails is trouble
+//! (the step is repeated after a backoff), uncertainty (everything is read again), or a halt.
+
+mod causes;
+mod commit;
+mod decide;
+mod lag;
+mod plugins;
+mod recover;
+mod tracing_context;
+mod waker;
+mod work;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesOrdered;
+use taskhost_core::batch::{Deferral, Settings};
+use taskhost_core::cause::Route;
+use taskhost_core::frame::BatchNumber;
+use taskhost_core::partition::{Action, Event, Partition};
+use taskhost_core::record::{Message, Offset, TopicPartition};
+use taskhost_core::recovery::{Halt, Log, Reset};
+use taskhost_core::retry;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
+use crate::plugin::Catalog;
+use crate::store::{Key, Store};
+use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
+use crate::telemetry::metrics::Metrics;
+
+pub use lag::{Places, watch as watch_lag};
+pub use waker::Waker;
+
+/// What all workers of a host share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Postgres.
+    pub store: Store,
+    /// The group's consumer.
+    pub consumer: Arc<Consumer>,
+    /// The one publisher.
+    pub publisher: Publisher,
+    /// Kafka's answers about topics.
+    pub admin: Admin,
+    /// The current plugin of each route.
+    pub catalog: Arc<Catalog>,
+    /// All routes.
+    pub routes: Arc<[Route]>,
+    /// Real names of logical topics.
+    pub topics: Arc<BTreeMap<String, String>>,
+    /// What each topic takes.
+    pub limits: Arc<Limits>,
+    /// Connection settings for fencing.
+    pub kafka: crate::kafka::Settings,
+    /// Transactional ids of this process.
+    pub transactional_ids: Vec<String>,
+    /// Wakes waiting causes whose task changed.
+    pub waker: Waker,
+    /// What health tells.
+    pub health: Status,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the partitions at work are, for their lag.
+    pub places: Places,
+    /// What the configuration says.
+    pub rules: Rules,
+}
+
+/// The bounds and names that workers go by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// Real name of the topic for task events.
+    pub events_topic: Arc<str>,
+    /// Dead letter topics by the real name of their source.
+    pub dead_letter_topics: BTreeMap<String, String>,
+    /// Where a group that has never been here starts.
+    pub reset: Reset,
+    /// Messages of a batch.
+    pub messages_max: usize,
+    /// Bytes of a batch; a single larger message is a batch of its own.
+    pub bytes_max: usize,
+    /// Committed batches that may wait for Kafka.
+    pub unpublished_max: usize,
+    /// Tries of a deadline after the first, before it counts.
+    pub retries_max: u32,
+    /// Base of the backoff.
+    pub backoff: Duration,
+    /// How long causes may wait.
+    pub deferral: Deferral,
+}
+
+/// The longest backoff: an outage that ends is noticed within it.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// The answer that is awaited for a batch's frame.
+type Publishing = futures::future::BoxFuture<'static, (BatchNumber, Answer)>;
+
+/// One partition between its assignment and its end.
+pub struct Worker {
+    shared: Arc<Shared>,
+    partition: TopicPartition,
+    key: Key,
+    tag: Tag,
+    feed: Feed,
+    draining: CancellationToken,
+    /// A cause of this partition may be due.
+    poked: Arc<Notify>,
+    machine: Partition,
+    /// The batch settings, once the topic's id is known.
+    settings: Option<Arc<Settings>>,
+    /// The claim under which everything is written.
+    epoch: i64,
+    /// The last committed batch.
+    batch: BatchNumber,
+    /// The next record to decide.
+    next_offset: Offset,
+    log: Option<Log>,
+    /// Records fetched and not decided, in order.
+    pending: VecDeque<Arc<Message>>,
+    /// The end of the log behind `pending`, if it was seen.
+    end: Option<Offset>,
+    /// How many of the pending records are decided in a batch of their own.
+    singly: usize,
+    tries: decide::Tries,
+    /// Frames on their way to Kafka, in order.
+    publishing: FuturesOrdered<Publishing>,
+    /// The last batch that Kafka has.
+    published: BatchNumber,
+    /// The last batch that Postgres knows to be published.
+    marked: BatchNumber,
+    /// Deferred records of this partition.
+    waiting: i64,
+    /// When the next wakeup is due, in milliseconds since 1970.
+    next_due: Option<i64>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Worker({} at {}, batch {})",
+            self.partition, self.next_offset, self.batch
+        )
+    }
+}
+
+/// Why a step did not go through.
+#[derive(Debug)]
+enum Failure {
+    /// Infrastructure: the same again, after a pause.
+    Trouble {
+        /// Which part of it.
+        dependency: Dependency,
+        /// What was said.
+        reason: String,
+    },
+    /// Memory is not to be trusted.
+    Uncertain(String),
+    /// The partition is somebody else's.
+    NotOwner,
+    /// A person must decide.
+    Halt(Halt),
+}
+
+/// What the host can't do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dependency {
+    Postgres,
+    Kafka,
+    Plugins,
+}
+
+impl Worker {
+    /// A worker for a partition that was just assigned.
+    pub fn new(
+        shared: Arc<Shared>,
+        partition: TopicPartition,
+        tag: Tag,
+        feed: Feed,
+        draining: CancellationToken,
+    ) -> Self {
+        let key = Key::new(shared.rules.group.clone(), partition.clone());
+        let poked = shared.waker.register(&partition);
+        let machine = Partition::new(shared.rules.reset);
+        Self {
+            shared,
+            partition,
+            key,
+            tag,
+            feed,
+            draining,
+            poked,
+            machine,
+            settings: None,
+            epoch: 0,
+            batch: 0,
+            next_offset: 0,
+            log: None,
+            pending: VecDeque::new(),
+            end: None,
+            singly: 0,
+            tries: decide::Tries::new(),
+            publishing: FuturesOrdered::new(),
+            published: 0,
+            marked: 0,
+            waiting: 0,
+            next_due: None,
+        }
+    }
+
+    /// Works until the partition is revoked or the host stops.
+    pub async fn run(mut self) {
+        let span = tracing::info_span!("partition", topic = %self.partition.topic, partition = self.partition.partition);
+        async {
+            loop {
+                let action = self.machine.action().clone();
+                if action == Action::Stop {
+                    break;
+                }
+                self.show(&action);
+                let event = self.step(action).await;
+                self.machine.handle(event);
+            }
+        }
+        .instrument(span)
+        .await;
+        let (topic, partition) = (&*self.partition.topic, self.partition.partition);
+        self.shared.places.remove(&self.partition);
+        self.shared.health.remove_partition(topic, partition);
+        self.shared.metrics.remove_partition(topic, partition);
+        self.shared.waker.forget(&self.partition, &self.poked);
+        self.shared.publisher.end(&self.partition, self.tag);
+        self.shared
+            .consumer
+            .ownership()
+            .released(&self.partition, self.tag);
+    }
+
+    /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for
+    /// themselves: a batch in hand is finished.
+    async fn step(&mut self, action: Action) -> Event {
+        if matches!(action, Action::Work | Action::Release) {
+            return self.perform(action).await;
+        }
+        let draining = self.draining.clone();
+        tokio::select! {
+            biased;
+            () = draining.cancelled() => Event::Drain,
+            event = self.perform(action) => event,
+        }
+    }
+
+    async fn perform(&mut self, action: Action) -> Event {
+        let result = match action {
+            Action::Claim => self.claim().await,
+            Action::Fence { owners } => self.fence(owners).await,
+            Action::Inspect => self.inspect().await,
+            Action::Start { offset, log } => self.start(offset, log).await,
+            Action::OwnAlone => self.own_alone().await,
+            Action::CommitOffset { batch, offset } => self.commit_offset(batch, offset).await,
+            Action::MarkPublished { batch } => self.mark_published(batch).await,
+            Action::Publish { first, last } => self.publish_stored(first, last).await,
+            Action::Assign { offset, batch } => self.assign(offset, batch).await,
+            Action::Unassign => self.unassign().await,
+            Action::Work => self.work().await,
+            Action::Wait { attempt } => {
+                let backoff = self.shared.rules.backoff;
+                tokio::time::sleep(retry::full_jitter(
+                    backoff,
+                    attempt,
+                    BACKOFF_MAX,
+                    rand::random(),
+                ))
+                .await;
+                Ok(Event::Done)
+            }
+            Action::Halt(halt) => {
+                self.say_halted(halt);
+                self.draining.cancelled().await;
+                Ok(Event::Drain)
+            }
+            Action::Release => self.release().await,
+            Action::Stop => Ok(Event::Done),
+        };
+        match result {
+            Ok(event) => event,
+            Err(failure) => self.report(failure),
+        }
+    }
+
+    /// Logs a failure and says what it means to the machine.
+    fn report(&self, failure: Failure) -> Event {
+        match failure {
+            Failure::Trouble { dependency, reason } => {
+                let down = DependencyState::Down {
+                    reason: reason.clone(),
+                };
+                match dependency {
+                    Dependency::Postgres => self
+                        .shared
+                        .health
+                        .set_dependency(health::Dependency::Database, down),
+                    Dependency::Kafka => self
+                        .shared
+                        .health
+                        .set_dependency(health::Dependency::Kafka, down),
+                    Dependency::Plugins => {}
+                }
+                tracing::warn!(
+                    ?dependency,
+                    reason,
+                    "the step is repeated after a pause; nothing is lost"
+                );
+                Event::Trouble
+            }
+            Failure::Uncertain(reason) => {
+                tracing::warn!(reason, "the partition is read anew");
+                Event::Uncertain
+            }
+            Failure::NotOwner => Event::NotOwner,
+            Failure::Halt(halt) => Event::Halted(halt),
+        }
+    }
+
+    fn say_halted(&self, halt: Halt) {
+        tracing::error!(
+            reason = halt.code(),
+            "the partition stops: {halt}. All others go on. `taskhost plugin list` and /api/health/detailed show the host's state"
+        );
+        self.shared
+            .metrics
+            .set_halted(&self.partition.topic, self.partition.partition, true);
+    }
+
+    fn show(&self, action: &Action) {
+        let state = match action {
+            Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
+            Action::Work => PartitionState::Running,
+            Action::Halt(halt) => PartitionState::Halted {
+                reason: format!("{}: {halt}", halt.code()),
+            },
+            Action::Release | Action::Stop => PartitionState::Draining,
+            Action::Wait { .. } => return,
+            _ => PartitionState::Recovering,
+        };
+        self.shared
+            .health
+            .set_partition(&self.partition.topic, self.partition.partition, state);
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+impl From<crate::store::Error> for Failure {
+    fn from(error: crate::store::Error) -> Self {
+        use crate::store::{Disposition, Error};
+        match error.disposition() {
+            Disposition::Trouble | Disposition::Raced => Self::Trouble {
+                dependency: Dependency::Postgres,
+                reason: error.to_string(),
+            },
+            Disposition::Lost => Self::Uncertain(error.to_string()),
+            Disposition::Message | Disposition::Halt => {
+                tracing::error!(%error, "Postgres refused a write");
+                Self::Halt(match error {
+                    Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
+                        Halt::FrameUnreadable { batch }
+                    }
+                    _ => Halt::Refused,
+                })
+            }
+        }
+    }
+}
+
+impl From<crate::kafka::Error> for Failure {
+    fn from(error: crate::kafka::Error) -> Self {
+        Self::Trouble {
+            dependency: Dependency::Kafka,
+            reason: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Wakes waiting causes whose task changed, soon after the change is committed.
+//!
+//! A wake is a hint: the due time is the guarantee. Both sides look after their own commit, the one that
+//! changed a task and the one that deferred a message, so that neither order of the two misses the other.
+//! Other hosts are told by NOTIFY, from a statement of its own and never from a batch's transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use taskhost_core::record::TopicPartition;
+use taskhost_core::task::{Task, TaskId};
+use tokio::sync::{Notify, mpsc};
+
+use crate::store::{self, Key, Store};
+
+/// How long changes are collected before the rows are touched: an imperceptible delay that makes one
+/// statement of hundreds.
+const COLLECT: Duration = Duration::from_millis(10);
+
+/// Tasks of one statement.
+const TASKS_MAX: usize = 1000;
+
+/// Tasks that may wait to be looked after; beyond it hints are dropped, and due times do.
+const QUEUE_MAX: usize = 100_000;
+
+/// The workers' end.
+#[derive(Debug, Clone)]
+pub struct Waker {
+    hints: mpsc::Sender<Hint>,
+    partitions: Arc<Mutex<HashMap<TopicPartition, Arc<Notify>>>>,
+}
+
+/// Which tasks to look after.
+#[derive(Debug)]
+enum Hint {
+    /// They changed.
+    Changed(TaskId),
+    /// A cause waits for it, which saw this version of it; 0 if there was no task.
+    Deferred(TaskId, i64),
+}
+
+impl Waker {
+    /// Makes a waker and the future that serves it, which ends with its last handle.
+    pub fn new(store: Store) -> (Self, impl Future<Output = ()> + Send) {
+        let (hints, received) = mpsc::channel(QUEUE_MAX);
+        let partitions = Arc::default();
+        let waker = Self {
+            hints,
+            partitions: Arc::clone(&partitions),
+        };
+        (waker, serve(store, received, partitions))
+    }
+
+    /// A partition's own bell.
+    pub fn register(&self, partition: &TopicPartition) -> Arc<Notify> {
+        let bell = Arc::new(Notify::new());
+        lock(&self.partitions).insert(partition.clone(), bell.clone());
+        bell
+    }
+
+    /// Takes a bell away, unless the partition already has another.
+    pub fn forget(&self, partition: &TopicPartition, bell: &Arc<Notify>) {
+        let mut partitions = lock(&self.partitions);
+        if partitions
+            .get(partition)
+            .is_some_and(|known| Arc::ptr_eq(known, bell))
+        {
+            partitions.remove(partition);
+        }
+    }
+
+    /// Rings a partition's bell, if this host has it.
+    pub fn poke(&self, partition: &TopicPartition) {
+        poke(&self.partitions, partition);
+    }
+
+    /// Tasks that a committed batch created or changed.
+    pub fn changed<'a>(&self, tasks: impl Iterator<Item = &'a Task>) {
+        for task in tasks {
+            let _ = self.hints.try_send(Hint::Changed(task.id.clone()));
+        }
+    }
+
+    /// Tasks that a committed batch's causes wait for, with the version that they saw.
+    pub fn deferred(&self, tasks: Vec<(TaskId, i64)>) {
+        for (task, seen) in tasks {
+            let _ = self.hints.try_send(Hint::Deferred(task, seen));
+        }
+    }
+}
+
+async fn serve(
+    store: Store,
+    mut hints: mpsc::Receiver<Hint>,
+    partitions: Arc<Mutex<HashMap<TopicPartition, Arc<Notify>>>>,
+) {
+    let mut taken = Vec::new();
+    while hints.recv_many(&mut taken, 1).await > 0 {
+        tokio::time::sleep(COLLECT).await;
+        while taken.len() < TASKS_MAX
+            && let Ok(hint) = hints.try_recv()
+        {
+            taken.push(hint);
+        }
+        match wake(&store, &taken).await {
+            Ok(woken) => woken
+                .iter()
+                .for_each(|key| poke(&partitions, &key.partition)),
+            Err(error) => tracing::debug!(%error, "waiting messages are not woken early"),
+        }
+        taken.clear();
+    }
+}
+
+async fn wake(store: &Store, hints: &[Hint]) -> Result<Vec<Key>, store::Error> {
+    let (mut changed, mut waited_for) = (HashSet::new(), Vec::new());
+    for hint in hints {
+        match hint {
+            Hint::Changed(task) => drop(changed.insert(task.clone())),
+            Hint::Deferred(task, seen) => waited_for.push((task.clone(), *seen)),
+        }
+    }
+    changed.extend(store.changed(&waited_for).await?);
+    let tasks: Vec<TaskId> = changed.into_iter().collect();
+    let woken = store.wake_tasks(&tasks, super::now()).await?;
+    store.notify(&woken).await?;
+    Ok(woken)
+}
+
+fn poke(partitions: &Mutex<HashMap<TopicPartition, Arc<Notify>>>, partition: &TopicPartition) {
+    if let Some(bell) = lock(partitions).get(partition) {
+        bell.notify_one();
+    }
+}
+
+/// A map of bells stays whole whoever panics.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

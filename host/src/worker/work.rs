@@ -1,0 +1,177 @@
+//! The working state: gathers batches, advances past the end of the log, and waits for what comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _};
+use taskhost_core::frame::{BatchNumber, Frame};
+use taskhost_core::partition::Event;
+use taskhost_core::recovery::Halt;
+
+use super::recover::unpublished;
+use super::{Failure, Worker, now};
+use crate::kafka::{Answer, Fed, Unpublished};
+
+/// How often an idle worker looks after its rows: wakeups that another host made due, frames to be trimmed.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// Wakeups that are taken at a time.
+const WAKEUPS_MAX: u32 = 500;
+
+impl Worker {
+    /// Works until something happens that core must know.
+    pub(super) async fn work(&mut self) -> Result<Event, Failure> {
+        let mut idle_since = tokio::time::Instant::now();
+        self.next_due = self.shared.store.next_due(&self.key).await?;
+        loop {
+            if self.draining.is_cancelled() {
+                return Ok(Event::Drain);
+            }
+            while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
+                self.answered(batch, answer)?;
+            }
+            let may_decide = self.publishing.len() < self.shared.rules.unpublished_max;
+            if may_decide && self.decide_something().await? {
+                continue;
+            }
+            if idle_since.elapsed() >= IDLE_TICK {
+                idle_since = tokio::time::Instant::now();
+                self.look_after().await?;
+            }
+            let tick = (idle_since + IDLE_TICK).min(self.due_instant());
+            let poked = self.poked.clone();
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled() => {}
+                Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
+                    self.answered(batch, answer)?;
+                }
+                fed = self.feed.next(), if may_decide && self.pending.is_empty() => match fed {
+                    Some(fed) => self.absorb(fed)?,
+                    None => return Ok(Event::Drain),
+                },
+                () = poked.notified() => self.next_due = Some(now()),
+                () = tokio::time::sleep_until(tick) => {}
+            }
+        }
+    }
+
+    /// One batch, if there is something to decide. Wakeups that are due go first; they are few.
+    async fn decide_something(&mut self) -> Result<bool, Failure> {
+        if self.next_due.is_some_and(|due| due <= now()) && self.wakeups().await? {
+            return Ok(true);
+        }
+        self.gather()?;
+        if !self.pending.is_empty() {
+            self.messages().await?;
+            return Ok(true);
+        }
+        match self.end.take() {
+            Some(end) if end > self.next_offset => {
+                self.advance(end).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes what is here, up to the bounds of a batch. No waiting: few messages make small batches and
+    /// many make large ones.
+    fn gather(&mut self) -> Result<(), Failure> {
+        let rules = &self.shared.rules;
+        let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
+        let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
+        while self.pending.len() < messages_max && bytes < bytes_max && self.end.is_none() {
+            let Some(fed) = self.feed.try_next() else {
+                break;
+            };
+            if let Fed::Message(message) = &fed {
+                bytes += message.size();
+            }
+            self.absorb(fed)?;
+        }
+        Ok(())
+    }
+
+    fn absorb(&mut self, fed: Fed) -> Result<(), Failure> {
+        match fed {
+            Fed::Message(message) if message.position.offset >= self.next_offset => {
+                self.end = None;
+                self.pending.push_back(Arc::new(message));
+            }
+            Fed::Message(_) => {}
+            Fed::End { offset } => self.end = Some(offset),
+            Fed::OutOfRange { reason, .. } => {
+                tracing::warn!(reason, "the log does not have the next record");
+                let log = self.log.map_or((0, 0), |log| (log.low, log.high));
+                let halt = Halt::OutsideLog {
+                    offset: self.next_offset,
+                    low: log.0,
+                    high: log.1,
+                };
+                return Err(Failure::Halt(halt));
+            }
+            Fed::Error(error) => tracing::warn!(%error, "fetching meets trouble and goes on"),
+        }
+        Ok(())
+    }
+
+    /// What is due now; false if nothing is.
+    async fn wakeups(&mut self) -> Result<bool, Failure> {
+        let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
+        if due.is_empty() {
+            self.next_due = self.shared.store.next_due(&self.key).await?;
+            return Ok(false);
+        }
+        let decided = self.decide_wakeups(&due).await?;
+        self.next_due = self.shared.store.next_due(&self.key).await?;
+        Ok(decided)
+    }
+
+    fn due_instant(&self) -> tokio::time::Instant {
+        let wait = self.next_due.map_or(IDLE_TICK, |due| {
+            Duration::from_millis(u64::try_from(due.saturating_sub(now())).unwrap_or(0))
+        });
+        tokio::time::Instant::now() + wait.min(IDLE_TICK)
+    }
+
+    /// Housekeeping between batches: raises the lower bound, trims what is published, looks for wakeups.
+    async fn look_after(&mut self) -> Result<(), Failure> {
+        if self.published > self.marked {
+            self.shared
+                .store
+                .set_published(&self.key, self.published)
+                .await?;
+            self.shared.store.trim(&self.key, self.published).await?;
+            self.marked = self.published;
+        }
+        self.next_due = self.shared.store.next_due(&self.key).await?;
+        let (topic, partition) = (&*self.partition.topic, self.partition.partition);
+        let waiting = u64::try_from(self.waiting).unwrap_or(0);
+        self.shared
+            .metrics
+            .set_deferred_pending(topic, partition, waiting);
+        let frames = u64::try_from(self.batch - self.published).unwrap_or(0);
+        self.shared
+            .metrics
+            .set_outbox_frames(topic, partition, frames);
+        Ok(())
+    }
+
+    /// Hands a committed batch's frame to the publisher.
+    pub(super) fn publish(&mut self, frame: Frame) {
+        let batch = frame.batch;
+        let answer = self
+            .shared
+            .publisher
+            .publish(&self.partition, self.tag, Arc::new(frame));
+        let answer = async move { (batch, answer.await.unwrap_or(Err(Unpublished::Stopped))) };
+        self.publishing.push_back(answer.boxed());
+    }
+
+    fn answered(&mut self, batch: BatchNumber, answer: Answer) -> Result<(), Failure> {
+        answer.map_err(|error| unpublished(error, batch))?;
+        self.published = batch;
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+//! What the publisher makes of frames.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use taskhost::kafka::{Committed, Consumer, Unpublished, fence};
+use taskhost_core::record::{Offset, TopicPartition};
+
+use crate::fixture::*;
+
+async fn the_watermark_comes_back(protocol: &str) {
+    let (input, output) = (topic("in", 2).await, topic("out", 3).await);
+    let host = Host::of_all(settings_with(&unique("g"), protocol), &input, 2).await;
+    let (zero, one) = (
+        TopicPartition::new(&*input, 0),
+        TopicPartition::new(&*input, 1),
+    );
+    assert_eq!(host.committed(&zero).await, Committed::None);
+    host.begin(&zero, None);
+    host.begin(&one, None);
+    host.publish(&zero, frame(0, 7, vec![])).await.unwrap();
+    assert_eq!(
+        host.committed(&zero).await,
+        Committed::Ours {
+            offset: 7,
+            batch: 0
+        }
+    );
+    assert_eq!(host.committed(&one).await, Committed::None);
+    for batch in 1..=50 {
+        let records = (0..10)
+            .map(|n| record(&output, format!("{batch}/{n}")))
+            .collect();
+        host.publish(&zero, frame(batch, 7 + batch, records))
+            .await
+            .unwrap();
+    }
+    host.publish(&one, frame(0, 3, vec![])).await.unwrap();
+    assert_eq!(
+        host.committed(&zero).await,
+        Committed::Ours {
+            offset: 57,
+            batch: 50
+        }
+    );
+    assert_eq!(
+        host.committed(&one).await,
+        Committed::Ours {
+            offset: 3,
+            batch: 0
+        }
+    );
+
+    let values: Vec<_> = read(&output)
+        .await
+        .into_iter()
+        .filter_map(|message| message.value)
+        .collect();
+    let expected: Vec<_> = (1..=50)
+        .flat_map(|batch| (0..10).map(move |n| format!("{batch}/{n}").into_bytes()))
+        .collect();
+    assert_eq!(values, expected, "one key, so one partition and one order");
+    assert_eq!(host.counts.sent.lock().unwrap()[&output], 500);
+    let mut times = host.counts.transactions.lock().unwrap().clone();
+    times.sort();
+    println!(
+        "{protocol}: transactions of 10 messages: median {:?}, worst {:?}",
+        times[times.len() / 2],
+        times.last()
+    );
+    assert!(host.publisher.stop(PATIENCE).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watermark_comes_back_from_the_group() {
+    the_watermark_comes_back("classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watermark_comes_back_under_the_newer_protocol() {
+    the_watermark_comes_back("consumer").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_wait_go_together_and_stopping_waits_for_them() {
+    let (input, output) = (topic("in", 1).await, topic("out", 1).await);
+    let host = Host::of_all(settings(&unique("g")), &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    host.begin(&partition, None);
+    let answers: Vec<_> = (0..500)
+        .map(|batch| {
+            let frame = frame(batch, batch, vec![record(&output, format!("{batch}"))]);
+            host.publisher
+                .publish(&partition, host.tag(&partition), frame)
+        })
+        .collect();
+    assert!(host.publisher.stop(PATIENCE).await);
+    for answer in answers {
+        assert_eq!(answer.await.unwrap(), Ok(()));
+    }
+    assert_eq!(host.committed(&partition).await.watermark(), Some(499));
+    assert_eq!(read(&output).await.len(), 500);
+    let transactions = host.counts.transactions.lock().unwrap().len();
+    println!("500 frames in {transactions} transactions");
+    assert!(transactions < 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_frame_is_refused() {
+    let input = topic("in", 1).await;
+    let host = Host::of_all(settings(&unique("g")), &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    let refused = |expected, found| Err(Unpublished::Gap { expected, found });
+    assert_eq!(
+        host.publish(&partition, frame(0, 0, vec![])).await,
+        refused(None, 0)
+    );
+    host.begin(&partition, Some(4));
+    assert_eq!(
+        host.publish(&partition, frame(6, 0, vec![])).await,
+        refused(Some(5), 6)
+    );
+    assert_eq!(
+        host.publish(&partition, frame(4, 0, vec![])).await,
+        refused(Some(5), 4)
+    );
+    assert_eq!(host.publish(&partition, frame(5, 9, vec![])).await, Ok(()));
+    assert_eq!(
+        host.committed(&partition).await,
+        Committed::Ours {
+            offset: 9,
+            batch: 5
+        }
+    );
+    // An expired watermark is committed again as it was, and the next frame follows it.
+    let answer = host
+        .publisher
+        .recommit(&partition, host.tag(&partition), 5, 9)
+        .await
+        .unwrap();
+    assert_eq!(answer, Ok(()));
+    assert_eq!(host.publish(&partition, frame(6, 10, vec![])).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_halts_its_own_partition_only() {
+    let (input, output) = (topic("in", 3).await, topic("out", 1).await);
+    let small = topic_with("small", 1, &[("max.message.bytes", "1000")]).await;
+    let host = Host::of_all(settings(&unique("g")), &input, 3).await;
+    let partitions: Vec<_> = host.held.keys().cloned().collect();
+    partitions
+        .iter()
+        .for_each(|partition| host.begin(partition, None));
+    // All of them in one go, so that they meet in one transaction.
+    let answers: Vec<_> = partitions
+        .iter()
+        .flat_map(|partition| (0..3).map(move |batch| (partition, batch)))
+        .map(|(partition, batch)| {
+            let poison = partition.partition == 1 && batch == 1;
+            let to = if poison {
+                record(&small, random_bytes(5000))
+            } else {
+                record(&output, "fits")
+            };
+            (
+                partition.partition,
+                host.publisher.publish(
+                    partition,
+                    host.tag(partition),
+                    frame(batch, batch, vec![to]),
+                ),
+            )
+        })
+        .collect();
+    for (number, (partition, answer)) in answers.into_iter().enumerate() {
+        let answer = soon("an answer", answer).await.unwrap();
+        if partition == 1 && number % 3 > 0 {
+            assert!(
+                matches!(&answer, Err(Unpublished::Poison { batch: 1, topic, .. }) if *topic == small),
+                "{answer:?}"
+            );
+        } else {
+            assert_eq!(answer, Ok(()));
+        }
+    }
+    assert_eq!(host.committed(&partitions[1]).await.watermark(), Some(0));
+    assert_eq!(host.committed(&partitions[2]).await.watermark(), Some(2));
+    assert_eq!(read(&output).await.len(), 7);
+    assert_eq!(read(&small).await.len(), 0);
+    // With its message diverted, the partition goes on.
+    host.begin(&partitions[1], Some(0));
+    assert_eq!(
+        host.publish(&partitions[1], frame(1, 1, vec![])).await,
+        Ok(())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_output_topic_halts_its_own_partition_only() {
+    let (input, output) = (topic("in", 2).await, topic("out", 1).await);
+    let missing = unique("not.a.topic.$");
+    let host = Host::of_all(settings(&unique("g")), &input, 2).await;
+    let (zero, one) = (
+        TopicPartition::new(&*input, 0),
+        TopicPartition::new(&*input, 1),
+    );
+    host.begin(&zero, None);
+    host.begin(&one, None);
+    let started = Instant::now();
+    let culprit = host.publisher.publish(
+        &zero,
+        host.tag(&zero),
+        frame(0, 0, vec![record(&missing, "x")]),
+    );
+    assert_eq!(
+        host.publish(&one, frame(0, 0, vec![record(&output, "y")]))
+            .await,
+        Ok(())
+    );
+    let answer = soon("an answer", culprit).await.unwrap();
+    assert!(
+        matches!(&answer, Err(Unpublished::Poison { topic, .. }) if *topic == missing),
+        "{answer:?}"
+    );
+    println!(
+        "a missing topic held everybody up for {:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fencing_ends_what_a_dead_producer_left_open() {
+    let output = topic("out", 1).await;
+    let (dead, settings) = (unique("dead"), settings(&unique("g")));
+    let mut config = ClientConfig::new();
+    for (name, value) in &settings.client {
+        config.set(name, value);
+    }
+    config
+        .set("transactional.id", &dead)
+        .set("transaction.timeout.ms", "600000");
+    let target = output.clone();
+    let producer = blocking(move || {
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        producer
+            .send(BaseRecord::<str, str>::to(&target).payload("left open"))
+            .map_err(|(error, _)| error)
+            .unwrap();
+        producer.flush(PATIENCE).unwrap();
+        producer
+    })
+    .await;
+    send(vec![record(&output, "later")]).await;
+    let host = Host::of_all(settings.clone(), &output, 1).await;
+    let partition = TopicPartition::new(&*output, 0);
+    assert_eq!(stable_end(&host.consumer, &partition), 0);
+
+    let id = dead.clone();
+    let took = blocking(move || {
+        let started = Instant::now();
+        fence(&settings, &id, PATIENCE).unwrap();
+        let took = started.elapsed();
+        // Known as done: nobody is asked.
+        fence(&settings, &id, Duration::ZERO).unwrap();
+        took
+    })
+    .await;
+    println!("fencing took {took:?}");
+    soon("the end moves", async {
+        while stable_end(&host.consumer, &partition) < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let values: Vec<_> = read(&output)
+        .await
+        .into_iter()
+        .filter_map(|message| message.value)
+        .collect();
+    assert_eq!(values, [b"later".to_vec()]);
+    assert!(
+        blocking(move || producer.commit_transaction(PATIENCE))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_living_publisher_that_was_fenced_begins_again() {
+    let (input, output) = (topic("in", 1).await, topic("out", 1).await);
+    let host = Host::of_all(settings(&unique("g")), &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    host.begin(&partition, None);
+    host.publish(&partition, frame(0, 0, vec![record(&output, "a")]))
+        .await
+        .unwrap();
+    let (settings, id) = (
+        host.settings.clone(),
+        host.publisher.transactional_id().to_owned(),
+    );
+    blocking(move || fence(&settings, &id, PATIENCE).unwrap()).await;
+
+    let answer = host
+        .publish(&partition, frame(1, 1, vec![record(&output, "b")]))
+        .await;
+    assert!(
+        matches!(answer, Err(Unpublished::Uncertain { .. })),
+        "{answer:?}"
+    );
+    let after = host.publish(&partition, frame(2, 2, vec![])).await;
+    assert!(
+        matches!(after, Err(Unpublished::Uncertain { .. })),
+        "{after:?}"
+    );
+    let watermark = host.committed(&partition).await.watermark();
+    assert_eq!(watermark, Some(0));
+    host.begin(&partition, watermark);
+    host.publish(&partition, frame(1, 1, vec![record(&output, "b")]))
+        .await
+        .unwrap();
+    assert_eq!(read(&output).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_left_the_group_publishes_nothing() {
+    let (input, output) = (topic("in", 1).await, topic("out", 1).await);
+    let host = Host::of_all(settings(&unique("g")), &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    host.begin(&partition, None);
+    host.publish(&partition, frame(0, 0, vec![])).await.unwrap();
+    assert!(host.consumer.close(PATIENCE).await);
+    let answer = host
+        .publish(&partition, frame(1, 1, vec![record(&output, "late")]))
+        .await;
+    assert_eq!(answer, Err(Unpublished::NotOwner));
+    assert!(read(&output).await.is_empty());
+}
+
+fn stable_end(consumer: &Consumer, partition: &TopicPartition) -> Offset {
+    tokio::task::block_in_place(|| {
+        consumer
+            .stable_ends(std::slice::from_ref(partition), PATIENCE)
+            .unwrap()[partition]
+    })
+}
+
+/// Bytes that don't compress.
+fn random_bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|_| rand::random()).collect()
+}

@@ -1,0 +1,3 @@
+//! Version 2.0.0 of the guest that is swapped while it runs.
+
+taskhost_sdk::export!(guest_swap::Swap<2>);
