@@ -71,7 +71,7 @@ pub(crate) fn route(topic: &str) -> Route {
         logical_topic: topic.to_owned(),
         topic: topic.to_owned(),
         task_type: None,
-        default_task_type: "thing".to_owned(),
+        default_task_type: Some("thing".to_owned()),
     }
 }
 
