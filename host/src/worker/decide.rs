@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
-use taskhost_core::fault::Fault;
+use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::task::{Task, TaskId};
 
@@ -49,10 +49,15 @@ impl Round {
     pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
-            changed.chain(&ground.tasks).find(|task| task.id == *id).map_or(0, |task| task.version)
+            changed
+                .chain(&ground.tasks)
+                .find(|task| task.id == *id)
+                .map_or(0, |task| task.version)
         };
         let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
-        heads.map(|row| (row.task_id.clone(), version(&row.task_id))).collect()
+        heads
+            .map(|row| (row.task_id.clone(), version(&row.task_id)))
+            .collect()
     }
 }
 
@@ -64,7 +69,7 @@ pub(super) type Tries = HashMap<Position, u32>;
 /// Blocks: runs guests.
 ///
 /// # Errors
-/// If the machine can't run a guest now; no plugin's fault.
+/// If the machine can't run a guest now, which is no plugin's fault; or a deadline that was exceeded by the whole.
 pub(super) fn decide(
     items: &Items,
     ground: &Ground,
@@ -76,8 +81,15 @@ pub(super) fn decide(
     if whole {
         match at_once(items, ground, plugins) {
             Ok(round) => return Ok(round),
+            // Its transaction has been open for long enough: the next one begins one by one.
+            Err(DecideError::Fault(fault)) if fault.kind == Kind::Deadline => {
+                return Err(DecideError::Fault(fault));
+            }
             Err(DecideError::Fault(fault)) => {
-                tracing::debug!(kind = fault.kind.code(), "a batch faulted and is decided one by one");
+                tracing::debug!(
+                    kind = fault.kind.code(),
+                    "a batch faulted and is decided one by one"
+                );
             }
             Err(other) => return Err(other),
         }
@@ -90,20 +102,40 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
     let (mut fold, mut faults) = (fold(ground), Vec::new());
     for item in items.list.iter().take(1) {
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) => {
                 let decided = Decided::Fault(fault.clone());
-                take(&mut fold, cause, decided, plugins.decider(cause.route), &mut faults);
+                take(
+                    &mut fold,
+                    cause,
+                    decided,
+                    plugins.decider(cause.route),
+                    &mut faults,
+                );
             }
         }
     }
-    Round { set: fold.finish(), covered: items.list.len().min(1), slow: None, faults }
+    Round {
+        set: fold.finish(),
+        covered: items.list.len().min(1),
+        slow: None,
+        faults,
+    }
 }
 
 fn fold(ground: &Ground) -> Fold {
-    Fold::new(ground.settings.clone(), ground.now, ground.tasks.iter().cloned(), ground.blocked.clone())
+    Fold::new(
+        ground.settings.clone(),
+        ground.now,
+        ground.tasks.iter().cloned(),
+        ground.blocked.clone(),
+    )
 }
 
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
@@ -111,21 +143,31 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
     let mut answers = answers(items, &fold, ground, plugins)?;
     for (number, item) in items.list.iter().enumerate() {
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) => {
                 let decider = plugins.decider(cause.route);
                 match answers[number].take() {
                     Some(answer) if !fold.is_blocked(cause) => {
-                        fold.decided(cause, Decided::Answer(answer), decider).map_err(DecideError::Fault)?;
+                        fold.decided(cause, Decided::Answer(answer), decider)
+                            .map_err(DecideError::Fault)?;
                     }
                     _ => drop(fold.behind(cause, decider)),
                 }
             }
         }
     }
-    Ok(Round { set: fold.finish(), covered: items.list.len(), slow: None, faults: Vec::new() })
+    Ok(Round {
+        set: fold.finish(),
+        covered: items.list.len(),
+        slow: None,
+        faults: Vec::new(),
+    })
 }
 
 /// A decision for each item that is a cause and may be decided.
@@ -158,11 +200,16 @@ fn answers(
                 task_id: id,
                 task: fold.task(id),
                 causes: causes.iter().map(|(_, cause)| *cause).collect(),
-                numbers: causes.iter().map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX)).collect(),
+                numbers: causes
+                    .iter()
+                    .map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX))
+                    .collect(),
             })
             .collect();
         let decided = plugins.decide(route, &works, &ground.settings.partition)?;
-        let numbers = order.iter().flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
+        let numbers = order
+            .iter()
+            .flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
         for (number, decision) in numbers.zip(decided.into_iter().flatten()) {
             answers[number] = Some(decision);
         }
@@ -184,7 +231,11 @@ fn singly(
             break;
         }
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) if fold.is_blocked(cause) => {
@@ -194,17 +245,30 @@ fn singly(
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
                 if let Decided::Fault(fault) = &decided
                     && fault.kind.is_retriable()
-                    && tries.get(cause.position()).is_none_or(|tried| *tried < tries_max)
+                    && tries
+                        .get(cause.position())
+                        .is_none_or(|tried| *tried < tries_max)
                 {
                     slow = Some((cause.position().clone(), fault.clone()));
                     break;
                 }
-                take(&mut fold, cause, decided, plugins.decider(cause.route), &mut faults);
+                take(
+                    &mut fold,
+                    cause,
+                    decided,
+                    plugins.decider(cause.route),
+                    &mut faults,
+                );
             }
         }
         covered = number + 1;
     }
-    Ok(Round { set: fold.finish(), covered, slow, faults })
+    Ok(Round {
+        set: fold.finish(),
+        covered,
+        slow,
+        faults,
+    })
 }
 
 /// Asks about one cause, in a fresh instance.
@@ -225,7 +289,7 @@ fn single(
         Ok(decisions) => Ok(match decisions.into_iter().flatten().next() {
             Some(decision) => Decided::Answer(decision),
             None => Decided::Fault(Fault::new(
-                taskhost_core::fault::Kind::MalformedAnswer,
+                Kind::MalformedAnswer,
                 "the plugin answered no decision",
             )),
         }),

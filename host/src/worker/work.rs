@@ -12,8 +12,8 @@ use super::recover::unpublished;
 use super::{Failure, Worker, now};
 use crate::kafka::{Answer, Fed, Unpublished};
 
-/// How often an idle worker looks after its rows: wakeups that another host made due, frames to be trimmed.
-const IDLE_TICK: Duration = Duration::from_secs(1);
+/// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Wakeups that are taken at a time.
 const WAKEUPS_MAX: u32 = 500;
@@ -21,7 +21,7 @@ const WAKEUPS_MAX: u32 = 500;
 impl Worker {
     /// Works until something happens that core must know.
     pub(super) async fn work(&mut self) -> Result<Event, Failure> {
-        let mut idle_since = tokio::time::Instant::now();
+        let mut looked = tokio::time::Instant::now();
         self.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
             if self.draining.is_cancelled() {
@@ -30,15 +30,15 @@ impl Worker {
             while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
                 self.answered(batch, answer)?;
             }
+            if looked.elapsed() >= TICK {
+                looked = tokio::time::Instant::now();
+                self.look_after().await?;
+            }
             let may_decide = self.publishing.len() < self.shared.rules.unpublished_max;
             if may_decide && self.decide_something().await? {
                 continue;
             }
-            if idle_since.elapsed() >= IDLE_TICK {
-                idle_since = tokio::time::Instant::now();
-                self.look_after().await?;
-            }
-            let tick = (idle_since + IDLE_TICK).min(self.due_instant());
+            let tick = (looked + TICK).min(self.due_instant());
             let poked = self.poked.clone();
             tokio::select! {
                 biased;
@@ -82,7 +82,9 @@ impl Worker {
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
         while self.pending.len() < messages_max && bytes < bytes_max && self.end.is_none() {
-            let Some(fed) = self.feed.try_next() else { break };
+            let Some(fed) = self.feed.try_next() else {
+                break;
+            };
             if let Fed::Message(message) = &fed {
                 bytes += message.size();
             }
@@ -102,7 +104,11 @@ impl Worker {
             Fed::OutOfRange { reason, .. } => {
                 tracing::warn!(reason, "the log does not have the next record");
                 let log = self.log.map_or((0, 0), |log| (log.low, log.high));
-                let halt = Halt::OutsideLog { offset: self.next_offset, low: log.0, high: log.1 };
+                let halt = Halt::OutsideLog {
+                    offset: self.next_offset,
+                    low: log.0,
+                    high: log.1,
+                };
                 return Err(Failure::Halt(halt));
             }
             Fed::Error(error) => tracing::warn!(%error, "fetching meets trouble and goes on"),
@@ -118,37 +124,51 @@ impl Worker {
             return Ok(false);
         }
         let decided = self.decide_wakeups(&due).await?;
-        self.next_due = self.shared.store.next_due(&self.key).await?;
+        self.next_due = match decided {
+            true => self.shared.store.next_due(&self.key).await?,
+            // What is due and can't be decided now is looked at again at the next tick.
+            false => None,
+        };
         Ok(decided)
     }
 
     fn due_instant(&self) -> tokio::time::Instant {
-        let wait = self.next_due.map_or(IDLE_TICK, |due| {
+        let wait = self.next_due.map_or(TICK, |due| {
             Duration::from_millis(u64::try_from(due.saturating_sub(now())).unwrap_or(0))
         });
-        tokio::time::Instant::now() + wait.min(IDLE_TICK)
+        tokio::time::Instant::now() + wait.min(TICK)
     }
 
     /// Housekeeping between batches: raises the lower bound, trims what is published, looks for wakeups.
     async fn look_after(&mut self) -> Result<(), Failure> {
         if self.published > self.marked {
-            self.shared.store.set_published(&self.key, self.published).await?;
+            self.shared
+                .store
+                .set_published(&self.key, self.published)
+                .await?;
             self.shared.store.trim(&self.key, self.published).await?;
             self.marked = self.published;
         }
         self.next_due = self.shared.store.next_due(&self.key).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let waiting = u64::try_from(self.waiting).unwrap_or(0);
-        self.shared.metrics.set_deferred_pending(topic, partition, waiting);
+        self.shared
+            .metrics
+            .set_deferred_pending(topic, partition, waiting);
         let frames = u64::try_from(self.batch - self.published).unwrap_or(0);
-        self.shared.metrics.set_outbox_frames(topic, partition, frames);
+        self.shared
+            .metrics
+            .set_outbox_frames(topic, partition, frames);
         Ok(())
     }
 
     /// Hands a committed batch's frame to the publisher.
     pub(super) fn publish(&mut self, frame: Frame) {
         let batch = frame.batch;
-        let answer = self.shared.publisher.publish(&self.partition, self.tag, Arc::new(frame));
+        let answer = self
+            .shared
+            .publisher
+            .publish(&self.partition, self.tag, Arc::new(frame));
         let answer = async move { (batch, answer.await.unwrap_or(Err(Unpublished::Stopped))) };
         self.publishing.push_back(answer.boxed());
     }
