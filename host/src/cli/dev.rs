@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{EXIT_CODES, Failure, Global, serve};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::dev::{
     Broker, BrokerOptions, DevEnv, Lease, Postgres, PostgresOptions, broker, env_file,
 };
@@ -40,73 +40,57 @@ struct Services {
     postgres: Option<Postgres>,
 }
 
+/// A host that was killed leaves a member in the group until its session expires: with one host and a broker
+/// of its own, nobody needs the ordinary 30 s.
+const SESSION: [(&str, &str, &str); 2] = [
+    ("kafka.session_timeout", "KAFKA_SESSION_TIMEOUT", "6000"),
+    (
+        "kafka.heartbeat_interval",
+        "KAFKA_HEARTBEAT_INTERVAL",
+        "1000",
+    ),
+];
+
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let failed = |error: crate::dev::Error| Failure::Failed(error.to_string());
-    let mut loaded = global.load_with(&[])?;
-    let (own_broker, own_postgres) = (
-        !loaded.origins.is_set("kafka.brokers"),
-        !loaded.origins.is_set("database.url"),
-    );
-    let (plugins_set, cache_set, http_set) = (
-        loaded.origins.is_set("plugins.dir"),
-        loaded.origins.is_set("plugins.cache_dir"),
-        loaded.origins.is_set("http.addr"),
-    );
+    let configured = global.load()?;
     let dir =
         std::path::absolute(env_file::DIR).map_err(|error| Failure::Failed(error.to_string()))?;
     let lease = Lease::take(&dir).map_err(failed)?;
-    let mut services = Services {
-        broker: None,
-        postgres: None,
-    };
-    let mut env: Vec<(&str, String)> = Vec::new();
-    if own_broker {
-        eprintln!("starting a Kafka broker …");
-        let libs = broker::find_libs().map_err(failed)?;
-        let options = BrokerOptions {
-            dir: lease.dir().join("kafka"),
-            port: arguments.kafka_port,
-            libs,
-            extra: Vec::new(),
-        };
-        let started = Broker::start(options).map_err(failed)?;
-        env.push(("KAFKA_BROKERS", started.bootstrap()));
-        services.broker = Some(started);
-    }
-    if own_postgres {
-        eprintln!("starting a Postgres …");
-        let options = PostgresOptions {
-            dir: lease.dir().join("postgres"),
-            port: arguments.postgres_port,
-            sync: true,
-            extra: Vec::new(),
-        };
-        let started = Postgres::start(options).map_err(failed)?;
-        started.create_database(DATABASE).map_err(failed)?;
-        env.push(("DATABASE_URL", started.url(DATABASE)));
-        services.postgres = Some(started);
-    }
-    if !plugins_set && Path::new(BUILT_PLUGINS).is_dir() {
-        env.push(("TASKHOST_PLUGINS_DIR", BUILT_PLUGINS.to_owned()));
-    }
-    if !cache_set {
-        env.push((
-            "TASKHOST_PLUGINS_CACHE_DIR",
-            lease.dir().join("cache").display().to_string(),
-        ));
-    }
-    match arguments.port {
-        Some(port) => env.push(("HTTP_ADDR", format!("127.0.0.1:{port}"))),
-        None if !http_set => env.push(("HTTP_ADDR", "127.0.0.1:0".to_owned())),
-        None => {}
-    }
-    loaded = global.load_with(&env)?;
-    let config = serve::begin(loaded)?;
+    let mut env = Vec::new();
+    let mut services = Services::start(arguments, &configured, &lease, &mut env).map_err(failed)?;
+    defaults(arguments, &configured, &lease, &mut env);
+    let config = serve::begin(global.load_with(&env)?)?;
     let told = tell(&config, &lease);
     let result = serve::serve(config, told);
     drop(lease);
     services.stop();
     result
+}
+
+/// What a host on its own broker is better off with, where nothing else is set.
+fn defaults(
+    arguments: &Arguments,
+    configured: &Loaded,
+    lease: &Lease,
+    env: &mut Vec<(&'static str, String)>,
+) {
+    let is_set = |key| configured.origins.is_set(key);
+    if !is_set("plugins.dir") && Path::new(BUILT_PLUGINS).is_dir() {
+        env.push(("TASKHOST_PLUGINS_DIR", BUILT_PLUGINS.to_owned()));
+    }
+    if !is_set("plugins.cache_dir") {
+        let cache = lease.dir().join("cache").display().to_string();
+        env.push(("TASKHOST_PLUGINS_CACHE_DIR", cache));
+    }
+    if !SESSION.iter().any(|(key, _, _)| is_set(key)) {
+        env.extend(SESSION.map(|(_, variable, value)| (variable, value.to_owned())));
+    }
+    match arguments.port {
+        Some(port) => env.push(("HTTP_ADDR", format!("127.0.0.1:{port}"))),
+        None if !is_set("http.addr") => env.push(("HTTP_ADDR", "127.0.0.1:0".to_owned())),
+        None => {}
+    }
 }
 
 /// Writes and prints where everything is, once the host's address is known.
@@ -143,6 +127,43 @@ fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAd
 }
 
 impl Services {
+    /// Starts what isn't configured to be somebody else's, and says where it is.
+    fn start(
+        arguments: &Arguments,
+        configured: &Loaded,
+        lease: &Lease,
+        env: &mut Vec<(&'static str, String)>,
+    ) -> crate::dev::Result<Self> {
+        let mut services = Self {
+            broker: None,
+            postgres: None,
+        };
+        if !configured.origins.is_set("kafka.brokers") {
+            eprintln!("starting a Kafka broker …");
+            let broker = Broker::start(BrokerOptions {
+                dir: lease.dir().join("kafka"),
+                port: arguments.kafka_port,
+                libs: broker::find_libs()?,
+                extra: Vec::new(),
+            })?;
+            env.push(("KAFKA_BROKERS", broker.bootstrap()));
+            services.broker = Some(broker);
+        }
+        if !configured.origins.is_set("database.url") {
+            eprintln!("starting a Postgres …");
+            let postgres = Postgres::start(PostgresOptions {
+                dir: lease.dir().join("postgres"),
+                port: arguments.postgres_port,
+                sync: true,
+                extra: Vec::new(),
+            })?;
+            postgres.create_database(DATABASE)?;
+            env.push(("DATABASE_URL", postgres.url(DATABASE)));
+            services.postgres = Some(postgres);
+        }
+        Ok(services)
+    }
+
     fn stop(&mut self) {
         if let Some(broker) = &mut self.broker {
             eprintln!("stopping the broker …");

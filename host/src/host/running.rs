@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskhost_core::record::TopicPartition;
 use tokio::sync::mpsc;
@@ -13,6 +14,9 @@ use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
 use crate::kafka::Assignment;
 use crate::telemetry::health::PartitionState;
 use crate::worker::{Shared, Worker};
+
+/// How long joining the group takes at most when nobody has to be waited for.
+const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The host's parts and its workers.
 pub(super) struct Running {
@@ -44,10 +48,18 @@ impl Running {
         &mut self,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<(), Error> {
+        let mut waited = std::pin::pin!(tokio::time::sleep(JOIN_PATIENCE));
+        let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 () = &mut *shutdown => return Ok(()),
+                () = &mut waited, if !told => {
+                    told = true;
+                    if self.known.is_empty() {
+                        tracing::info!("no partition is assigned yet; after a crash Kafka waits for the former member's session to expire (KAFKA_SESSION_TIMEOUT)");
+                    }
+                }
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 assignment = self.assignments.recv() => match assignment {
                     Some(assignment) => self.take(assignment)?,
