@@ -148,6 +148,30 @@ fn core_depends_on_nothing_that_touches_the_world() {
 }
 
 #[test]
+fn each_foreign_library_has_one_folder_of_the_host() {
+    let folders = [
+        ("rdkafka", "host/src/kafka/"),
+        ("wasmtime", "host/src/plugin/"),
+        ("sqlx", "host/src/store/"),
+        ("axum", "host/src/admin/"),
+    ];
+    let mut strays = Vec::new();
+    for path in tracked(".rs") {
+        let (file, source) = (name(&path), read(&path));
+        for (library, folder) in folders {
+            let names = |line: &str| line.trim_start().starts_with(&format!("use {library}"));
+            if file.starts_with("host/src/")
+                && !file.starts_with(folder)
+                && source.lines().any(names)
+            {
+                strays.push(format!("{file} names {library}, which belongs to {folder}"));
+            }
+        }
+    }
+    none(&strays);
+}
+
+#[test]
 fn the_codes_of_dead_letters_are_documented() {
     let page = read(&root().join("docs/messages.md"));
     let faults = taskhost_core::fault::Kind::ALL.map(taskhost_core::fault::Kind::code);
