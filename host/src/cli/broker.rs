@@ -24,7 +24,11 @@ pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
     let settings = host::kafka_settings(config);
     let (brokers, mut topics) = kafka::diagnose(&settings, patience(config))?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Cluster { settings, brokers, topics })
+    Ok(Cluster {
+        settings,
+        brokers,
+        topics,
+    })
 }
 
 /// [`diagnose`] for commands that can't go on without.
@@ -43,7 +47,9 @@ pub(super) fn out_of_reach(config: &Config, diagnosis: &Diagnosis) -> Failure {
         Cause::NoAnswer => "no answer",
     };
     let brokers = config.kafka.brokers.join(",");
-    Failure::Failed(format!("kafka at {brokers} can't be reached ({kind}): {diagnosis}"))
+    Failure::Failed(format!(
+        "kafka at {brokers} can't be reached ({kind}): {diagnosis}"
+    ))
 }
 
 /// Sends records and waits until the broker has them. Blocks.

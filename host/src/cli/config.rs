@@ -89,7 +89,11 @@ fn tables(loaded: &Loaded) -> String {
     for row in loaded.origins.iter() {
         settings.add_row([row.setting.key, &row.value, &row.origin.to_string()]);
     }
-    format!("{}\n{}", output::text(&settings), output::text(&routes(&loaded.config)))
+    format!(
+        "{}\n{}",
+        output::text(&settings),
+        output::text(&routes(&loaded.config))
+    )
 }
 
 fn routes(config: &Config) -> Table {

@@ -35,10 +35,16 @@ impl Database {
                 .map_err(|error| Failure::of(&format!("postgres at {shown}"), &error))?
         };
         let patience = config.database.acquire_timeout;
-        runtime.block_on(store.diagnose(patience)).map_err(|diagnosis| {
-            Failure::Failed(format!("postgres at {shown} can't be reached: {diagnosis}"))
-        })?;
-        Ok(Self { runtime, store, shown })
+        runtime
+            .block_on(store.diagnose(patience))
+            .map_err(|diagnosis| {
+                Failure::Failed(format!("postgres at {shown} can't be reached: {diagnosis}"))
+            })?;
+        Ok(Self {
+            runtime,
+            store,
+            shown,
+        })
     }
 
     /// Connects to a database that is migrated.
@@ -56,9 +62,10 @@ impl Database {
                 "{} is at migration {applied} and this taskhost at {known}; `taskhost migrate` brings it up",
                 database.shown
             ))),
-            version => {
-                Err(Failure::of(&database.shown, &store::Error::SchemaNewer { version }))
-            }
+            version => Err(Failure::of(
+                &database.shown,
+                &store::Error::SchemaNewer { version },
+            )),
         }
     }
 
@@ -67,7 +74,9 @@ impl Database {
         &self,
         question: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, Failure> {
-        self.runtime.block_on(question).map_err(|error| self.failed(&error))
+        self.runtime
+            .block_on(question)
+            .map_err(|error| self.failed(&error))
     }
 
     /// An answer that is none.

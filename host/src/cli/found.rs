@@ -33,16 +33,26 @@ pub(super) fn offered(found: &Found) -> Offered {
 
 /// Says on standard error which values a running `taskhost dev` gave.
 pub(super) fn note(loaded: &Loaded) {
-    let rows: Vec<_> =
-        loaded.origins.iter().filter(|row| matches!(row.origin, Origin::Dev(_))).collect();
+    let rows: Vec<_> = loaded
+        .origins
+        .iter()
+        .filter(|row| matches!(row.origin, Origin::Dev(_)))
+        .collect();
     let names: Vec<&str> = rows.iter().map(|row| row.setting.env).collect();
     if let Some(row) = rows.first() {
-        eprintln!("note: {} from {}, a running `taskhost dev`", names.join(" and "), row.origin);
+        eprintln!(
+            "note: {} from {}, a running `taskhost dev`",
+            names.join(" and "),
+            row.origin
+        );
     }
 }
 
 /// The path as seen from the working directory, if it lies below.
 pub(super) fn shown(path: &Path) -> PathBuf {
     let below = |here: PathBuf| path.strip_prefix(here).ok().map(Path::to_owned);
-    std::env::current_dir().ok().and_then(below).unwrap_or_else(|| path.to_owned())
+    std::env::current_dir()
+        .ok()
+        .and_then(below)
+        .unwrap_or_else(|| path.to_owned())
 }

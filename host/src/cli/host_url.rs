@@ -29,7 +29,10 @@ fn configured(global: &Global) -> Result<String, Failure> {
         && let Some(found) = dev()
     {
         let file = found::shown(&found.path);
-        eprintln!("note: {URL_VARIABLE} from {}, a running `taskhost dev`", file.display());
+        eprintln!(
+            "note: {URL_VARIABLE} from {}, a running `taskhost dev`",
+            file.display()
+        );
         return Ok(found.env.taskhost_url);
     }
     Ok(format!("http://{}", reachable(loaded.config.http.addr)))

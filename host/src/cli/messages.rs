@@ -85,24 +85,43 @@ impl Step {
         };
         body["taskId"] = task_id.into();
         body["status"] = self.status().into();
-        record(topic, task_id, [("taskId", task_id), ("taskType", TASK_TYPE)], &body)
+        record(
+            topic,
+            task_id,
+            [("taskId", task_id), ("taskType", TASK_TYPE)],
+            &body,
+        )
     }
 }
 
 fn record(topic: &str, key: &str, ids: [(&str, &str); 2], body: &Value) -> Record {
     let (trace_id, span_id) = (Uuid::new_v4().simple().to_string(), span_id());
     let timestamp = now();
-    let meta = [("timestamp", &*timestamp), ("traceId", &*trace_id), ("spanId", &*span_id)];
+    let meta = [
+        ("timestamp", &*timestamp),
+        ("traceId", &*trace_id),
+        ("spanId", &*span_id),
+    ];
     let meta = ids.into_iter().chain(meta);
-    let fields: Map<String, Value> =
-        meta.clone().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let mut headers: Vec<_> =
-        meta.map(|(name, value)| (name.to_owned(), Some(value.into()))).collect();
-    headers.push(("traceparent".to_owned(), Some(format!("00-{trace_id}-{span_id}-01").into())));
+    let fields: Map<String, Value> = meta
+        .clone()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let mut headers: Vec<_> = meta
+        .map(|(name, value)| (name.to_owned(), Some(value.into())))
+        .collect();
+    headers.push((
+        "traceparent".to_owned(),
+        Some(format!("00-{trace_id}-{span_id}-01").into()),
+    ));
     Record {
         topic: topic.to_owned(),
         key: Some(key.into()),
-        value: Some(json!({ "headers": fields, "message": body }).to_string().into()),
+        value: Some(
+            json!({ "headers": fields, "message": body })
+                .to_string()
+                .into(),
+        ),
         headers,
         timestamp: None,
     }
@@ -136,14 +155,20 @@ mod tests {
     }
 
     fn request() -> Request<'static> {
-        Request { email: "test@example.com", query: "Test query", url: "https://example.com" }
+        Request {
+            email: "test@example.com",
+            query: "Test query",
+            url: "https://example.com",
+        }
     }
 
     #[test]
     fn a_request_is_read_as_it_was_meant() {
         let message = received(request().envelope("requests-web-crawl", "r-1"));
         let text = |name: &str| {
-            envelope::utf8_header(&message, name).unwrap_or_else(|| panic!("{name}")).to_owned()
+            envelope::utf8_header(&message, name)
+                .unwrap_or_else(|| panic!("{name}"))
+                .to_owned()
         };
         let value: Value = serde_json::from_slice(message.value.as_deref().expect("a value"))
             .expect("a JSON value");
@@ -163,7 +188,10 @@ mod tests {
         let value: Value = serde_json::from_slice(message.value.as_deref().expect("a value"))
             .expect("a JSON value");
         let names: Vec<&String> = value.as_object().expect("an object").keys().collect();
-        assert_eq!(names, ["originalUrl", "requestedAt", "userEmail", "userQuery"]);
+        assert_eq!(
+            names,
+            ["originalUrl", "requestedAt", "userEmail", "userQuery"]
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let before = database.ask(database.store.schema_state())?;
     let after = database.ask(database.store.migrate())?;
     let text = match arguments.output.json {
-        true => format!("{}\n", json!({ "from": before.applied, "to": after.applied })),
+        true => format!(
+            "{}\n",
+            json!({ "from": before.applied, "to": after.applied })
+        ),
         false => said(before, after),
     };
     output::print(&text)

@@ -18,7 +18,9 @@ pub(super) fn print_part(text: &str) -> Result<ControlFlow<()>, Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(Failure::Failed(format!("the result can't be written: {error}"))),
+        Err(error) => Err(Failure::Failed(format!(
+            "the result can't be written: {error}"
+        ))),
     }
 }
 

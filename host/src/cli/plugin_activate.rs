@@ -73,15 +73,23 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         database.runtime.block_on(catalog.offer(offer))
     } else {
         let (digest, config, reason) = match &arguments.digest {
-            Some(beginning) => {
-                (stored(&database, beginning)?, configured, "a command named this version")
-            }
+            Some(beginning) => (
+                stored(&database, beginning)?,
+                configured,
+                "a command named this version",
+            ),
             None => {
                 let before = before(name, &history)?;
-                (before.digest.clone(), before.config.clone(), "a command went back to it")
+                (
+                    before.digest.clone(),
+                    before.config.clone(),
+                    "a command went back to it",
+                )
             }
         };
-        database.runtime.block_on(catalog.activate_known(route, &digest, config, &by, reason))
+        database
+            .runtime
+            .block_on(catalog.activate_known(route, &digest, config, &by, reason))
     };
     let text = ended(arguments, name, &history, &catalog, offered)?;
     output::print(&text)
@@ -100,10 +108,21 @@ fn with_cache(loaded: Loaded) -> Config {
 }
 
 fn number_of(config: &Config, name: &str) -> Result<usize, Failure> {
-    config.routes.iter().position(|route| route.name == name).ok_or_else(|| {
-        let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
-        Failure::Usage(format!("there is no route {name}; the routes are {}", names.join(", ")))
-    })
+    config
+        .routes
+        .iter()
+        .position(|route| route.name == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = config
+                .routes
+                .iter()
+                .map(|route| route.name.as_str())
+                .collect();
+            Failure::Usage(format!(
+                "there is no route {name}; the routes are {}",
+                names.join(", ")
+            ))
+        })
 }
 
 fn read(file: &Path) -> Result<Arc<[u8]>, Failure> {
@@ -134,7 +153,9 @@ fn stored(database: &Database, beginning: &str) -> Result<String, Failure> {
                 format!("\n  {} {} {}", one.digest, one.name, one.version)
             };
             let names: String = found.iter().map(name).collect();
-            Err(Failure::Failed(format!("{beginning} is the beginning of several versions:{names}")))
+            Err(Failure::Failed(format!(
+                "{beginning} is the beginning of several versions:{names}"
+            )))
         }
     }
 }
@@ -146,7 +167,9 @@ fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, 
             0 => "nothing was ever activated on it",
             _ => "its first version is still the current one",
         };
-        Failure::Failed(format!("the route {route} has no previous version: {so_far}"))
+        Failure::Failed(format!(
+            "the route {route} has no previous version: {so_far}"
+        ))
     })
 }
 
@@ -156,7 +179,9 @@ fn by() -> String {
         .ok()
         .flatten()
         .map_or_else(|| nix::unistd::geteuid().to_string(), |user| user.name);
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
     format!("{user}@{}", host.as_deref().unwrap_or("unknown"))
 }
 
@@ -183,9 +208,14 @@ fn ended(
         }
         Err(error) => return Err(Failure::of(&format!("nothing changed on {route}"), &error)),
     };
-    let active = catalog.number_of(route).and_then(|number| catalog.current(number));
+    let active = catalog
+        .number_of(route)
+        .and_then(|number| catalog.current(number));
     let (name, version) = match &active {
-        Some(active) => (active.version.name.as_str(), active.version.version.as_str()),
+        Some(active) => (
+            active.version.name.as_str(),
+            active.version.version.as_str(),
+        ),
         None => ("", ""),
     };
     let replaced = history.first().filter(|_| changed);
@@ -206,8 +236,12 @@ fn ended(
     let short = |digest: &str| digest.chars().take(DIGITS_SHOWN).collect::<String>();
     let (number, digest) = (activation.number, short(&activation.digest));
     Ok(match (changed, replaced) {
-        (false, _) => format!("{route}: {name} {version} ({digest}) decides already, activation {number}\n"),
-        (true, None) => format!("{route}: {name} {version} ({digest}) decides now, activation {number}\n"),
+        (false, _) => {
+            format!("{route}: {name} {version} ({digest}) decides already, activation {number}\n")
+        }
+        (true, None) => {
+            format!("{route}: {name} {version} ({digest}) decides now, activation {number}\n")
+        }
         (true, Some(before)) => format!(
             "{route}: {name} {version} ({digest}) decides now, activation {number}, instead of {}\n",
             short(&before.digest)
@@ -251,10 +285,17 @@ mod tests {
 
     #[test]
     fn a_route_that_is_none_is_wrong_usage_and_the_routes_are_named() {
-        let config = Config::load(None, std::iter::empty()).expect("the defaults").config;
+        let config = Config::load(None, std::iter::empty())
+            .expect("the defaults")
+            .config;
         assert_eq!(number_of(&config, "task-status").expect("a route"), 1);
         let failure = number_of(&config, "nothing").expect_err("no route");
         assert!(matches!(failure, Failure::Usage(_)));
-        assert!(failure.to_string().contains("requests-web-crawl, task-status"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .contains("requests-web-crawl, task-status"),
+            "{failure}"
+        );
     }
 }

@@ -58,15 +58,26 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         left -= chunk;
         bar.inc(u64::from(chunk));
         if arguments.output.json {
-            let text: String = ids.iter().map(|id| line(arguments, &config, id.as_deref())).collect();
+            let text: String = ids
+                .iter()
+                .map(|id| line(arguments, &config, id.as_deref()))
+                .collect();
             output::print(&text)?;
         } else {
-            shown.extend(ids.into_iter().flatten().take(IDS_SHOWN.saturating_sub(shown.len())));
+            shown.extend(
+                ids.into_iter()
+                    .flatten()
+                    .take(IDS_SHOWN.saturating_sub(shown.len())),
+            );
         }
     }
     bar.finish_and_clear();
     if !arguments.output.json {
-        output::print(&said(arguments, &config.topics.named.requests_web_crawl, &shown))?;
+        output::print(&said(
+            arguments,
+            &config.topics.named.requests_web_crawl,
+            &shown,
+        ))?;
     }
     Ok(())
 }
@@ -79,7 +90,9 @@ fn send(
     count: u32,
 ) -> Result<Vec<Option<String>>, Failure> {
     let topic = &config.topics.named.requests_web_crawl;
-    let Arguments { email, query, url, .. } = arguments;
+    let Arguments {
+        email, query, url, ..
+    } = arguments;
     let request = Request { email, query, url };
     let made = (0..count).map(|_| {
         if arguments.bare {
@@ -112,7 +125,10 @@ fn said(arguments: &Arguments, topic: &str, ids: &[String]) -> String {
         text.push_str(&format!("  requestId {id}\n"));
     }
     if count > ids.len() {
-        text.push_str(&format!("  … and {} more; --json lists them all\n", count - ids.len()));
+        text.push_str(&format!(
+            "  … and {} more; --json lists them all\n",
+            count - ids.len()
+        ));
     }
     text
 }
@@ -122,7 +138,8 @@ fn bar(count: u32) -> ProgressBar {
     if count <= CHUNK || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len}, {per_sec}, {eta} left");
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len}, {per_sec}, {eta} left");
     let bar = ProgressBar::new(u64::from(count));
     match style {
         Ok(style) => bar.with_style(style),
@@ -145,7 +162,9 @@ mod tests {
 
     fn arguments(words: &[&str]) -> Arguments {
         let words = std::iter::once(&"publish-new-task").chain(words);
-        Line::try_parse_from(words).expect("good arguments").arguments
+        Line::try_parse_from(words)
+            .expect("good arguments")
+            .arguments
     }
 
     #[test]
@@ -156,7 +175,11 @@ mod tests {
               requestId b
               … and 1 more; --json lists them all
         "#]]
-        .assert_eq(&said(&arguments(&["--count", "3"]), "requests-web-crawl", &["a".into(), "b".into()]));
+        .assert_eq(&said(
+            &arguments(&["--count", "3"]),
+            "requests-web-crawl",
+            &["a".into(), "b".into()],
+        ));
         expect![[r#"
             sent 1 request to requests-web-crawl
             they carry no requestId; `taskhost task list` shows what became of them
@@ -166,7 +189,9 @@ mod tests {
 
     #[test]
     fn scripts_get_a_line_for_each_request() {
-        let config = Config::load(None, std::iter::empty()).expect("the defaults").config;
+        let config = Config::load(None, std::iter::empty())
+            .expect("the defaults")
+            .config;
         let envelope = line(&arguments(&["--json"]), &config, Some("a"));
         expect![[r#"
             {"bare":false,"requestId":"a","topic":"requests-web-crawl"}

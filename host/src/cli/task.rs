@@ -47,7 +47,11 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
 fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let database = Database::open(&global.config()?)?;
     // One more than is wanted tells whether there are more.
-    let limit = if arguments.all { u32::MAX } else { arguments.limit };
+    let limit = if arguments.all {
+        u32::MAX
+    } else {
+        arguments.limit
+    };
     let filter = TaskFilter {
         status: arguments.status.clone(),
         kind: arguments.task_type.clone(),
@@ -94,7 +98,9 @@ fn lines(page: &[TaskRow]) -> String {
             "updatedAt": timestamp::to_rfc3339(task.updated_at),
         })
     };
-    page.iter().map(|task| format!("{}\n", line(task))).collect()
+    page.iter()
+        .map(|task| format!("{}\n", line(task)))
+        .collect()
 }
 
 /// The table that people see. Only the first page has a head, and no page's columns are narrower than those above.
@@ -126,7 +132,11 @@ impl People {
     fn keep_widths(&mut self, table: &mut Table) {
         let widths = table.column_max_content_widths();
         self.widths.resize(widths.len(), 0);
-        for (kept, (column, width)) in self.widths.iter_mut().zip(table.column_iter_mut().zip(widths)) {
+        for (kept, (column, width)) in self
+            .widths
+            .iter_mut()
+            .zip(table.column_iter_mut().zip(widths))
+        {
             *kept = width.max(*kept);
             let padded = kept.saturating_add(column.padding_width());
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(padded)));
@@ -163,13 +173,12 @@ mod tests {
     #[test]
     fn the_pages_of_a_table_stand_under_one_head() {
         let mut people = People::default();
-        let pages =
-            [("a-long-one", "completed"), ("b", "new")].map(|(id, status)| people.page(&[row(id, status)]));
+        let pages = [("a-long-one", "completed"), ("b", "new")]
+            .map(|(id, status)| people.page(&[row(id, status)]));
         expect![[r#"
-             id          type       status     version  updated|
-             a-long-one  web-crawl  completed  2        2024-01-01T00:00:01.500Z|
-            |
-             b           web-crawl  new        2        2024-01-01T00:00:01.500Z|
+             id          type       status     version  updated
+             a-long-one  web-crawl  completed  2        2024-01-01T00:00:01.500Z
+             b           web-crawl  new        2        2024-01-01T00:00:01.500Z
         "#]]
         .assert_eq(&pages.concat());
     }

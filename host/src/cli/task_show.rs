@@ -81,7 +81,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let database = Database::open(&global.config()?)?;
     let found = database.ask(database.store.show_task(&id))?;
     let (task, events) = found.ok_or_else(|| {
-        Failure::Failed(format!("there is no task {id}; `taskhost task list` lists those that are there"))
+        Failure::Failed(format!(
+            "there is no task {id}; `taskhost task list` lists those that are there"
+        ))
     })?;
     let text = match arguments.output.json {
         true => line(&task, &events)?,
@@ -141,12 +143,24 @@ fn page(task: &Task, events: &[RecordedEvent]) -> String {
     head.add_row(["created", &timestamp::to_rfc3339(task.created_at)]);
     head.add_row(["updated", &timestamp::to_rfc3339(task.updated_at)]);
     let mut text = format!("{}\n{}\n\n", output::text(&head), pretty(&task.data));
-    let mut history = table(["version", "event", "from", "to", "at", "caused by", "decided by", "data"]);
+    let mut history = table([
+        "version",
+        "event",
+        "from",
+        "to",
+        "at",
+        "caused by",
+        "decided by",
+        "data",
+    ]);
     for RecordedEvent { event, .. } in events {
         history.add_row([
             event.version.to_string().into(),
             event.kind.as_str().into(),
-            event.from.as_deref().map_or_else(|| "-".into(), output::status),
+            event
+                .from
+                .as_deref()
+                .map_or_else(|| "-".into(), output::status),
             output::status(&event.to),
             timestamp::to_rfc3339(event.at).into(),
             event.cause.to_string().into(),
@@ -177,7 +191,11 @@ mod tests {
 
     fn task() -> (Task, Vec<RecordedEvent>) {
         let id = TaskId::new("t-1").expect("an id");
-        let plugin = PluginVersion { name: "p".into(), version: "1.0.0".into(), digest: "ab".into() };
+        let plugin = PluginVersion {
+            name: "p".into(),
+            version: "1.0.0".into(),
+            digest: "ab".into(),
+        };
         let event = TaskEvent {
             task_id: id.clone(),
             version: 1,
@@ -202,7 +220,13 @@ mod tests {
             created_at: 1_704_067_200_000,
             updated_at: 1_704_067_200_000,
         };
-        (task, vec![RecordedEvent { event, recorded_at: 1_704_067_200_001 }])
+        (
+            task,
+            vec![RecordedEvent {
+                event,
+                recorded_at: 1_704_067_200_001,
+            }],
+        )
     }
 
     #[test]
@@ -218,19 +242,19 @@ mod tests {
     fn a_person_gets_data_and_history() {
         let (task, events) = task();
         expect![[r#"
-             id       t-1|
-             type     web-crawl|
-             status   new|
-             version  1|
-             created  2024-01-01T00:00:00.000Z|
-             updated  2024-01-01T00:00:00.000Z|
-            |
-            {|
-              "a": 1|
-            }|
-            |
-             version  event         from  to   at                        caused by         decided by  data|
-             1        task.created  -     new  2024-01-01T00:00:00.000Z  task-status[3]@7  p 1.0.0     {"n":12345678901234567890.10}|
+             id       t-1
+             type     web-crawl
+             status   new
+             version  1
+             created  2024-01-01T00:00:00.000Z
+             updated  2024-01-01T00:00:00.000Z
+
+            {
+              "a": 1
+            }
+
+             version  event         from  to   at                        caused by         decided by  data
+             1        task.created  -     new  2024-01-01T00:00:00.000Z  task-status[3]@7  p 1.0.0     {"n":12345678901234567890.10}
         "#]]
         .assert_eq(&page(&task, &events));
     }

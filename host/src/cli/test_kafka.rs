@@ -56,8 +56,10 @@ fn role(config: &Config, name: &str) -> Option<&'static str> {
 /// Topics that the host needs and the cluster doesn't have.
 fn missing(config: &Config, topics: &[kafka::Topic]) -> Vec<String> {
     let there = |name: &String| topics.iter().any(|topic| topic.name == *name);
-    let needed: BTreeSet<String> =
-        host::consumed(config).into_iter().chain(host::produced(config)).collect();
+    let needed: BTreeSet<String> = host::consumed(config)
+        .into_iter()
+        .chain(host::produced(config))
+        .collect();
     needed.into_iter().filter(|name| !there(name)).collect()
 }
 
@@ -70,10 +72,14 @@ fn lines(config: &Config, cluster: &Cluster) -> String {
         let role = role(config, &topic.name);
         json!({ "kind": "topic", "name": topic.name, "partitions": topic.partitions, "role": role })
     });
-    let missing = missing(config, &cluster.topics).into_iter().map(|name| {
-        json!({ "kind": "missing-topic", "name": name, "role": role(config, &name) })
-    });
-    brokers.chain(topics).chain(missing).map(|line| format!("{line}\n")).collect()
+    let missing = missing(config, &cluster.topics)
+        .into_iter()
+        .map(|name| json!({ "kind": "missing-topic", "name": name, "role": role(config, &name) }));
+    brokers
+        .chain(topics)
+        .chain(missing)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn tables(config: &Config, cluster: &Cluster) -> String {
@@ -109,16 +115,26 @@ mod tests {
     use super::*;
 
     fn cluster() -> Cluster {
-        let topic = |name: &str| kafka::Topic { name: name.to_owned(), partitions: 4 };
+        let topic = |name: &str| kafka::Topic {
+            name: name.to_owned(),
+            partitions: 4,
+        };
         Cluster {
             settings: kafka::Settings::default(),
-            brokers: vec![kafka::Broker { id: 1, address: "kafka:9092".into() }],
-            topics: ["other", "requests-web-crawl", "task-events", "task-status"].map(topic).into(),
+            brokers: vec![kafka::Broker {
+                id: 1,
+                address: "kafka:9092".into(),
+            }],
+            topics: ["other", "requests-web-crawl", "task-events", "task-status"]
+                .map(topic)
+                .into(),
         }
     }
 
     fn config() -> Config {
-        Config::load(None, std::iter::empty()).expect("the defaults").config
+        Config::load(None, std::iter::empty())
+            .expect("the defaults")
+            .config
     }
 
     #[test]

@@ -50,7 +50,11 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let id = Uuid::new_v4().to_string();
     let watch = Watch::start(&config, &cluster.settings, &id, in_database)?;
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
-    let last = if arguments.error { Step::Error } else { Step::Completed };
+    let last = if arguments.error {
+        Step::Error
+    } else {
+        Step::Completed
+    };
     if !arguments.output.json {
         output::print(&format!("task {id}\n"))?;
     }
@@ -64,7 +68,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         output::print(&told(arguments, &id, step, version, began.elapsed()))?;
     }
     if !arguments.output.json {
-        output::print(&format!("done; `taskhost task show {id}` shows its history\n"))?;
+        output::print(&format!(
+            "done; `taskhost task show {id}` shows its history\n"
+        ))?;
     }
     Ok(())
 }
@@ -82,8 +88,15 @@ fn told(arguments: &Arguments, id: &str, step: Step, version: i64, took: Duratio
 
 /// Where it is seen what the host did.
 enum Watch {
-    Rows { database: Box<Database>, group: String, id: TaskId },
-    Events { tail: Tail, id: String },
+    Rows {
+        database: Box<Database>,
+        group: String,
+        id: TaskId,
+    },
+    Events {
+        tail: Tail,
+        id: String,
+    },
 }
 
 impl Watch {
@@ -96,7 +109,11 @@ impl Watch {
         if in_database {
             let id = TaskId::new(id).map_err(|error| Failure::of("the new task", &error))?;
             let database = Database::open(config)?;
-            return Ok(Self::Rows { database: Box::new(database), group: config.kafka.group_id.clone(), id });
+            return Ok(Self::Rows {
+                database: Box::new(database),
+                group: config.kafka.group_id.clone(),
+                id,
+            });
         }
         let topic = &config.topics.named.task_events;
         let tail = Tail::start(settings, topic, broker::patience(config)).map_err(|error| {
@@ -104,13 +121,20 @@ impl Watch {
                 "{error}; without DATABASE_URL the task is watched in {topic}, which a host makes when it starts"
             ))
         })?;
-        Ok(Self::Events { tail, id: id.to_owned() })
+        Ok(Self::Events {
+            tail,
+            id: id.to_owned(),
+        })
     }
 
     /// Waits until the task has a step's status, and says under which version; none if it is too late.
     fn wait(&self, step: Step, deadline: Instant) -> Result<Option<i64>, Failure> {
         match self {
-            Self::Rows { database, group, id } => wait_for_row(database, group, id, step, deadline),
+            Self::Rows {
+                database,
+                group,
+                id,
+            } => wait_for_row(database, group, id, step, deadline),
             Self::Events { tail, id } => wait_for_event(tail, id, step, deadline),
         }
     }
@@ -132,7 +156,9 @@ fn wait_for_row(
         }
         if Instant::now() >= look_for_letters {
             let letters = database.ask(store.list_dead_letters(group, LETTERS_LOOKED_AT))?;
-            let ours = letters.into_iter().find(|stored| stored.letter.task_id.as_ref() == Some(id));
+            let ours = letters
+                .into_iter()
+                .find(|stored| stored.letter.task_id.as_ref() == Some(id));
             if let Some(stored) = ours {
                 let (status, letter) = (step.status(), stored.letter);
                 return Err(Failure::Failed(format!(
@@ -157,9 +183,16 @@ fn wait_for_event(
 ) -> Result<Option<i64>, Failure> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let message = tail.next(left).map_err(|error| Failure::of("kafka", &error))?;
-        let Some(message) = message else { return Ok(None) };
-        let version = message.value.as_deref().and_then(|value| version_of(value, id, step));
+        let message = tail
+            .next(left)
+            .map_err(|error| Failure::of("kafka", &error))?;
+        let Some(message) = message else {
+            return Ok(None);
+        };
+        let version = message
+            .value
+            .as_deref()
+            .and_then(|value| version_of(value, id, step));
         if version.is_some() {
             return Ok(version);
         }
@@ -177,9 +210,13 @@ fn version_of(value: &[u8], id: &str, step: Step) -> Option<i64> {
 fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: Step) -> Failure {
     let (group, status, timeout) = (&config.kafka.group_id, step.status(), arguments.timeout);
     let members = Admin::new(settings, broker::patience(config)).and_then(|admin| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         match runtime {
-            Ok(runtime) => runtime.block_on(admin.group(group)).map(|group| group.members.len()),
+            Ok(runtime) => runtime
+                .block_on(admin.group(group))
+                .map(|group| group.members.len()),
             // Then nothing is known, and one host is the likelier guess.
             Err(_) => Ok(1),
         }
@@ -195,7 +232,9 @@ fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: S
         ),
         Err(error) => format!("{error}; is a host running (`taskhost run` or `taskhost dev`)?"),
     };
-    Failure::Failed(format!("the task is not `{status}` after {timeout} s: {why}"))
+    Failure::Failed(format!(
+        "the task is not `{status}` after {timeout} s: {why}"
+    ))
 }
 
 #[cfg(test)]
@@ -205,12 +244,24 @@ mod tests {
     use super::*;
 
     fn arguments(json: bool) -> Arguments {
-        Arguments { error: false, timeout: 30, output: Output { json } }
+        Arguments {
+            error: false,
+            timeout: 30,
+            output: Output { json },
+        }
     }
 
     #[test]
     fn a_step_is_told_with_its_time() {
-        let told = |json| told(&arguments(json), "t-1", Step::Started, 2, Duration::from_millis(7));
+        let told = |json| {
+            told(
+                &arguments(json),
+                "t-1",
+                Step::Started,
+                2,
+                Duration::from_millis(7),
+            )
+        };
         expect![[r#"
               started         7 ms  version 2
         "#]]
@@ -224,7 +275,8 @@ mod tests {
     #[test]
     fn only_the_tasks_own_event_ends_the_wait() {
         let event = |id: &str, to: &str| {
-            json!({ "headers": {}, "message": { "taskId": id, "to": to, "version": 2 } }).to_string()
+            json!({ "headers": {}, "message": { "taskId": id, "to": to, "version": 2 } })
+                .to_string()
         };
         let version = |value: &str| version_of(value.as_bytes(), "t-1", Step::Started);
         assert_eq!(version(&event("t-1", "started")), Some(2));

@@ -36,9 +36,14 @@ impl Tail {
         config.set("group.id", format!("taskhost-reader-{}", Uuid::new_v4()));
         let client: BaseConsumer<Logging> = config.create_with_context(Logging).map_err(error)?;
         let reader = PolledConsumer::new(client)?;
-        let metadata =
-            reader.client().fetch_metadata(Some(topic), patience).map_err(error)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let metadata = reader
+            .client()
+            .fetch_metadata(Some(topic), patience)
+            .map_err(error)?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let (_, end) = reader
@@ -53,7 +58,10 @@ impl Tail {
             return Err(Error::new(DOING, Disposition::UnknownTopic, reason));
         }
         reader.client().assign(&list).map_err(error)?;
-        Ok(Self { reader, topic: topic.into() })
+        Ok(Self {
+            reader,
+            topic: topic.into(),
+        })
     }
 
     /// The next message; none if `patience` ends first.
@@ -64,7 +72,12 @@ impl Tail {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.reader.poll(left).as_ref().map(super::events::Event::content) {
+            match self
+                .reader
+                .poll(left)
+                .as_ref()
+                .map(super::events::Event::content)
+            {
                 Some(Content::Fetched(fetched)) => {
                     return Ok(Some(fetched.to_message(self.topic.clone())));
                 }
@@ -74,7 +87,11 @@ impl Tail {
                     return Err(Error::new(DOING, disposition, report.reason));
                 }
                 Some(Content::Error(report)) => tracing::warn!("{}", report.reason),
-                Some(Content::Log { level, facility, text }) => {
+                Some(Content::Log {
+                    level,
+                    facility,
+                    text,
+                }) => {
                     context::log(level, &facility, &text);
                 }
                 Some(Content::Rebalance { .. } | Content::Other) => {}
@@ -89,6 +106,8 @@ impl Tail {
 
 impl std::fmt::Debug for Tail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tail").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Tail")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
