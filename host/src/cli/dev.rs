@@ -96,6 +96,11 @@ fn defaults(
 /// Writes and prints where everything is, once the host's address is known.
 fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAddr) + Send + 'a {
     let kafka_brokers = config.kafka.brokers.join(",");
+    // The terminal is no place for a password; the file, which only this user can read, has it.
+    let database_shown = config
+        .database_url()
+        .map(crate::config::DatabaseUrl::masked)
+        .unwrap_or_default();
     let database_url = config
         .database_url()
         .map(|url| url.expose().to_owned())
@@ -110,12 +115,11 @@ fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAd
         };
         match lease.publish(&env) {
             Ok(path) => eprintln!(
-                "\n  Kafka     {}\n  Postgres  {}\n  HTTP      {}\n  plugins   {plugins}\n  \
+                "\n  Kafka     {}\n  Postgres  {database_shown}\n  HTTP      {}\n  plugins   {plugins}\n  \
                  All of it stands in {}; the other commands find it there:\n  \
                  taskhost publish-new-task, taskhost test-task-updates, taskhost task list\n  \
                  Ctrl-C ends everything.\n",
                 env.kafka_brokers,
-                env.database_url,
                 env.taskhost_url,
                 path.display()
             ),

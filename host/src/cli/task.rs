@@ -176,10 +176,9 @@ mod tests {
         let pages = [("a-long-one", "completed"), ("b", "new")]
             .map(|(id, status)| people.page(&[row(id, status)]));
         expect![[r#"
-             id          type       status     version  updated|
-             a-long-one  web-crawl  completed  2        2024-01-01T00:00:01.500Z|
-            |
-             b           web-crawl  new        2        2024-01-01T00:00:01.500Z|
+             id          type       status     version  updated
+             a-long-one  web-crawl  completed  2        2024-01-01T00:00:01.500Z
+             b           web-crawl  new        2        2024-01-01T00:00:01.500Z
         "#]]
         .assert_eq(&pages.concat());
     }

@@ -242,19 +242,19 @@ mod tests {
     fn a_person_gets_data_and_history() {
         let (task, events) = task();
         expect![[r#"
-             id       t-1|
-             type     web-crawl|
-             status   new|
-             version  1|
-             created  2024-01-01T00:00:00.000Z|
-             updated  2024-01-01T00:00:00.000Z|
-            |
-            {|
-              "a": 1|
-            }|
-            |
-             version  event         from  to   at                        caused by         decided by  data|
-             1        task.created  -     new  2024-01-01T00:00:00.000Z  task-status[3]@7  p 1.0.0     {"n":12345678901234567890.10}|
+             id       t-1
+             type     web-crawl
+             status   new
+             version  1
+             created  2024-01-01T00:00:00.000Z
+             updated  2024-01-01T00:00:00.000Z
+
+            {
+              "a": 1
+            }
+
+             version  event         from  to   at                        caused by         decided by  data
+             1        task.created  -     new  2024-01-01T00:00:00.000Z  task-status[3]@7  p 1.0.0     {"n":12345678901234567890.10}
         "#]]
         .assert_eq(&page(&task, &events));
     }

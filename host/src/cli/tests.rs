@@ -71,3 +71,41 @@ fn an_activation_names_exactly_one_version() {
         assert_eq!(error.exit_code(), 2, "{words}");
     }
 }
+
+#[test]
+fn a_list_is_bounded_unless_all_is_asked_for() {
+    use super::Command;
+    use super::task::Command as Task;
+    let parse = |words: &str| Cli::try_parse_from(words.split(' '));
+    let list = |words: &str| match parse(words).expect("a list").command {
+        Command::Task(Task::List(list)) => (list.limit, list.all, list.status, list.task_type),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("taskhost task list"), (50, false, None, None));
+    assert_eq!(
+        list("taskhost task list --status error --type web-crawl --limit 3"),
+        (3, false, Some("error".into()), Some("web-crawl".into()))
+    );
+    assert!(list("taskhost task list --all").1);
+    for words in [
+        "taskhost task list --limit 0",
+        "taskhost task list --all --limit 3",
+        "taskhost task show",
+        "taskhost test-task-updates --timeout 0",
+        "taskhost publish-new-task --count -1",
+    ] {
+        let error = parse(words).expect_err(words);
+        assert_eq!(error.exit_code(), 2, "{words}");
+    }
+}
+
+#[test]
+fn what_a_script_would_read_comes_as_json_too() {
+    let without = ["taskhost run", "taskhost dev"];
+    for (name, command) in leaves() {
+        let json = command
+            .get_arguments()
+            .any(|argument| argument.get_id() == "json");
+        assert_eq!(json, !without.contains(&&*name), "{name}");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use expect_test::{expect, expect_file};
 
 use super::good;
-use crate::config::{Config, docs, settings};
+use crate::config::{Config, Offered, Origin, docs, settings};
 
 #[test]
 fn without_file_and_environment_the_documented_defaults_are_in_force() {
@@ -150,4 +150,33 @@ fn the_configuration_page_is_in_step_with_the_code() {
         "/../docs/configuration.md"
     )]
     .assert_eq(&docs::page());
+}
+
+#[test]
+fn a_running_dev_gives_only_what_nobody_else_says() {
+    let offered = Offered {
+        path: "dev.env".into(),
+        values: vec![
+            ("KAFKA_BROKERS", "dev:1".into()),
+            ("DATABASE_URL", "postgres://dev/x".into()),
+            ("HTTP_ADDR", String::new()),
+        ],
+    };
+    let env = [("DATABASE_URL".to_owned(), "postgres://mine/x".to_owned())];
+    let load = |toml: &str| {
+        let file = Some((Path::new("taskhost.toml"), toml));
+        Config::parse_over(Some(&offered), file, env.clone().into_iter()).expect("good")
+    };
+    let loaded = load("");
+    assert_eq!(loaded.config.kafka.brokers, ["dev:1"]);
+    assert_eq!(
+        loaded.origins.of("kafka.brokers"),
+        Some(&Origin::Dev("dev.env".into()))
+    );
+    let url = loaded.config.database_url().expect("a URL");
+    assert_eq!(url.expose(), "postgres://mine/x");
+    assert!(!loaded.origins.is_set("http.addr"));
+
+    let loaded = load("[kafka]\nbrokers = \"file:1\"\n");
+    assert_eq!(loaded.config.kafka.brokers, ["file:1"]);
 }
