@@ -44,6 +44,7 @@ build: plugins ## Build the plugins and the host
 .PHONY: plugins
 plugins: ## Build the plugins, examples and test guests to WebAssembly components
 	@scripts/setup plugins
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" \
 	$(GUEST_CARGO) build --locked $(GUESTS) --workspace --release --target wasm32-wasip2
 
 .PHONY: lint

@@ -19,6 +19,9 @@ const CONNECT: &str = "__connect.errors.";
 /// Prefix of taskhost's own headers.
 const OWN: &str = "taskhost-dlq-";
 
+/// Prefix of Spring Kafka's headers.
+const SPRING: &str = "kafka_dlt-";
+
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -67,7 +70,7 @@ impl Stage {
 
 impl DeadLetter {
     /// The record for the dead letter topic.
-    pub fn record(&self, topic: &str, group: &str) -> Record {
+    pub fn record(&self, topic: &str, group: &str, spring: bool) -> Record {
         let Message {
             position,
             key,
@@ -87,6 +90,9 @@ impl DeadLetter {
         for (name, text) in self.own_headers() {
             set_header(&mut kept, &format!("{OWN}{name}"), text);
         }
+        if spring {
+            self.add_spring_headers(&mut kept, group);
+        }
         Record {
             topic: topic.to_owned(),
             key: key.clone(),
@@ -99,7 +105,7 @@ impl DeadLetter {
     /// The record for a topic that doesn't take it whole: without value and original headers, which
     /// stay in the row, and with a header that says so.
     pub fn record_without_value(&self, topic: &str, group: &str) -> Record {
-        let mut record = self.record(topic, group);
+        let mut record = self.record(topic, group, false);
         record.value = None;
         record
             .headers
@@ -162,6 +168,44 @@ impl DeadLetter {
         all
     }
 
+    /// Spring Kafka's headers, as its `DeadLetterPublishingRecoverer` writes them: numbers in big-endian bytes. The
+    /// origin of an earlier failure stays.
+    fn add_spring_headers(&self, headers: &mut Vec<Header>, group: &str) {
+        let Message {
+            position,
+            timestamp,
+            ..
+        } = &*self.message;
+        let origin: [(&str, Vec<u8>); 6] = [
+            ("original-topic", position.topic.as_bytes().to_vec()),
+            (
+                "original-partition",
+                position.partition.to_be_bytes().to_vec(),
+            ),
+            ("original-offset", position.offset.to_be_bytes().to_vec()),
+            ("original-timestamp", timestamp.to_be_bytes().to_vec()),
+            ("original-timestamp-type", b"CreateTime".to_vec()),
+            ("original-consumer-group", group.as_bytes().to_vec()),
+        ];
+        for (name, value) in origin {
+            let name = format!("{SPRING}{name}");
+            if !headers.iter().any(|(known, _)| *known == name) {
+                headers.push((name, Some(value)));
+            }
+        }
+        let reason = cut(&self.reason, DEAD_LETTER_MESSAGE_BYTES_MAX);
+        set_header(
+            headers,
+            &format!("{SPRING}exception-fqcn"),
+            self.code.as_str(),
+        );
+        set_header(headers, &format!("{SPRING}exception-message"), reason);
+        if let Some(backtrace) = &self.backtrace {
+            let backtrace = cut(backtrace, DEAD_LETTER_BACKTRACE_BYTES_MAX);
+            set_header(headers, &format!("{SPRING}exception-stacktrace"), backtrace);
+        }
+    }
+
     fn own_headers(&self) -> Vec<(&'static str, String)> {
         let mut all = vec![
             ("id", self.id.to_string()),
@@ -176,5 +220,54 @@ impl DeadLetter {
             all.push(("plugin-digest", plugin.digest.clone()));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TopicPartition;
+
+    #[test]
+    fn spring_headers_are_big_endian_numbers_and_keep_an_earlier_origin() {
+        let letter = DeadLetter {
+            id: Uuid::nil(),
+            message: Arc::new(Message {
+                position: TopicPartition::new("t", 3).at(258),
+                timestamp: 1,
+                key: None,
+                value: None,
+                headers: vec![("kafka_dlt-original-topic".into(), Some(b"first".to_vec()))],
+            }),
+            code: "no-way".into(),
+            reason: "because".into(),
+            backtrace: None,
+            stage: Stage::Decide,
+            attempts: 1,
+            task_id: None,
+            route: None,
+            plugin: None,
+            failed_at: 0,
+        };
+        let record = letter.record("t.dlq", "g", true);
+        let header = |name: &str| {
+            let name = format!("kafka_dlt-{name}");
+            let found = record.headers.iter().find(|(known, _)| *known == name);
+            found.and_then(|(_, value)| value.clone())
+        };
+        assert_eq!(header("original-partition"), Some(vec![0, 0, 0, 3]));
+        assert_eq!(
+            header("original-offset"),
+            Some(vec![0, 0, 0, 0, 0, 0, 1, 2])
+        );
+        assert_eq!(header("original-topic"), Some(b"first".to_vec()));
+        assert_eq!(header("exception-message"), Some(b"because".to_vec()));
+        assert!(
+            letter
+                .record("t.dlq", "g", false)
+                .headers
+                .iter()
+                .all(|(name, _)| name != "kafka_dlt-original-offset")
+        );
     }
 }

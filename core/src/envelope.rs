@@ -105,8 +105,8 @@ pub fn decode(message: &Message) -> Result<Envelope, Undecodable> {
         trace: TraceHint {
             traceparent: utf8_header(message, "traceparent").map(str::to_owned),
             tracestate: utf8_header(message, "tracestate").map(str::to_owned),
-            trace_id: places.text("traceId", Strictness::InHeaders)?,
-            span_id: places.text("spanId", Strictness::InHeaders)?,
+            trace_id: places.text("traceId", Strictness::Nowhere)?,
+            span_id: places.text("spanId", Strictness::Nowhere)?,
         },
         headers: headers
             .into_iter()
@@ -172,6 +172,8 @@ pub fn utf8_header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 enum Strictness {
     Everywhere,
     InHeaders,
+    /// A trace is worth no message: what is no text counts as absent.
+    Nowhere,
 }
 
 /// The places where a meta field can be, in order.
@@ -203,12 +205,13 @@ impl Places<'_> {
         match self.headers.get(name) {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) => return Ok(Some(text.clone())),
+            Some(_) if strictness == Strictness::Nowhere => {}
             Some(_) => return Err(wrong("the envelope's headers")),
         }
         match self.body.get(name) {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             None | Some(Value::Null) => Ok(None),
-            Some(_) if strictness == Strictness::InHeaders => Ok(None),
+            Some(_) if strictness != Strictness::Everywhere => Ok(None),
             Some(_) => Err(wrong("the body")),
         }
     }

@@ -170,7 +170,13 @@ impl Partition {
                     attempt: self.attempt - 1,
                 }
             }
-            Event::Uncertain => self.again(),
+            Event::Uncertain => {
+                self.then = Some(self.again());
+                self.attempt = self.attempt.saturating_add(1);
+                Action::Wait {
+                    attempt: self.attempt - 1,
+                }
+            }
             Event::Claimed { owners, progress } => {
                 self.progress = Some(progress);
                 match owners.is_empty() {
@@ -380,7 +386,11 @@ mod tests {
     #[test]
     fn what_is_uncertain_begins_again_with_nothing_fetched() {
         let mut partition = working();
-        assert_eq!(partition.handle(Event::Uncertain), Action::Unassign);
+        assert_eq!(
+            partition.handle(Event::Uncertain),
+            Action::Wait { attempt: 0 }
+        );
+        assert_eq!(partition.handle(Event::Done), Action::Unassign);
         assert_eq!(partition.handle(Event::Done), Action::Claim);
     }
 

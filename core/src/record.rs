@@ -122,8 +122,8 @@ impl Message {
         self.headers
             .iter()
             .rev()
-            .find(|(key, _)| key == name)
-            .and_then(|(_, value)| value.as_deref())
+            .filter(|(key, _)| key == name)
+            .find_map(|(_, value)| value.as_deref())
     }
 }
 

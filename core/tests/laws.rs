@@ -131,6 +131,7 @@ fn settings() -> Arc<Settings> {
         topic_id: TOPIC_ID,
         events_topic: "task-events".into(),
         dead_letter_topic: "in.dlq".into(),
+        spring_headers: false,
         deferral: Deferral {
             attempts_max: 10,
             age_max: Duration::from_secs(60),

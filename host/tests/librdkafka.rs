@@ -51,10 +51,7 @@ fn librdkafka_accepts_every_kind_of_client_that_can_be_configured() {
             ("KAFKA_COMPRESSION", "snappy"),
             ("KAFKA_REQUEST_TIMEOUT", "30100"),
         ],
-        &[
-            ("KAFKA_COMPRESSION", "none"),
-            ("KAFKA_MESSAGE_BYTES_MAX", "1000000000"),
-        ],
+        &[("KAFKA_COMPRESSION", "none")],
         &[
             ("KAFKA_TRANSACTION_TIMEOUT", "1000"),
             ("KAFKA_REQUEST_TIMEOUT", "1100"),

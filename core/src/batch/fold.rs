@@ -448,9 +448,10 @@ impl Fold {
         let Settings {
             dead_letter_topic,
             group,
+            spring_headers,
             ..
         } = &*self.settings;
-        let mut record = letter.record(dead_letter_topic, group);
+        let mut record = letter.record(dead_letter_topic, group, *spring_headers);
         if !self.settings.fits(&record) {
             record = letter.record_without_value(dead_letter_topic, group);
         }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub events_topic: Arc<str>,
     /// Real name of the partition's dead letter topic.
     pub dead_letter_topic: Arc<str>,
+    /// Whether dead letters carry Spring Kafka's headers too.
+    pub spring_headers: bool,
     /// How long a cause may wait.
     pub deferral: Deferral,
     /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic

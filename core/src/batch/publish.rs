@@ -63,7 +63,7 @@ pub(super) fn task_event(event: &TaskEvent, task: &Task, trace: &Trace, topic: &
     record
 }
 
-/// The record of a plugin's message.
+/// The record of a plugin's message. Its own headers never replace the meta fields.
 pub(super) fn outgoing(message: &Outgoing, topic: &str, cause: &Cause, task: &Task) -> Record {
     let at = timestamp::to_rfc3339(cause.at);
     let mut record = enveloped(
@@ -74,7 +74,16 @@ pub(super) fn outgoing(message: &Outgoing, topic: &str, cause: &Cause, task: &Ta
         topic,
         message.key.as_deref(),
     );
-    for (name, value) in &message.headers {
+    let reserved: Vec<String> = record
+        .headers
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    for (name, value) in message
+        .headers
+        .iter()
+        .filter(|(name, _)| !reserved.contains(name))
+    {
         set_header(&mut record.headers, name, value.as_str());
     }
     record

@@ -205,4 +205,10 @@ pub(super) fn environment(
 const PREFIXES: [&str; 4] = ["KAFKA_", "TASKHOST_", "TASK_", "WEB_CRAWL_"];
 
 /// Names that the command line reads itself.
-const OTHER_NAMES: [&str; 2] = [super::CONFIG_VARIABLE, super::URL_VARIABLE];
+const OTHER_NAMES: [&str; 5] = [
+    super::CONFIG_VARIABLE,
+    super::URL_VARIABLE,
+    crate::dev::broker::LIBS_VARIABLE,
+    crate::failpoint::VARIABLE,
+    "TASKHOST_BIN",
+];

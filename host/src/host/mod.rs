@@ -90,6 +90,8 @@ pub fn kafka_settings(config: &Config) -> kafka::Settings {
         producer: owned(crate::config::kafka::producer_properties(&config.kafka)),
         group: config.kafka.group_id.clone(),
         transactional_prefix: config.kafka.transactional_prefix().to_owned(),
+        transaction_bytes_max: usize::try_from(config.batch.transaction_bytes_max)
+            .unwrap_or(usize::MAX),
     }
 }
 
@@ -296,6 +298,7 @@ fn rules(config: &Config) -> Rules {
         unpublished_max: count(config.batch.frames_unpublished_max),
         retries_max: config.kafka.max_retry_attempts,
         backoff: config.kafka.retry_backoff,
+        spring_headers: config.dead_letters.spring_headers,
         deferral: Deferral {
             attempts_max: config.deferral.attempts_max,
             age_max: config.deferral.age_max,

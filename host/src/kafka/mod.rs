@@ -71,6 +71,8 @@ pub struct Settings {
     pub group: String,
     /// What transactional ids begin with; see [`TransactionalIds`].
     pub transactional_prefix: String,
+    /// Bytes of messages in one transaction, beyond which the next one takes what is left.
+    pub transaction_bytes_max: usize,
 }
 
 impl Settings {

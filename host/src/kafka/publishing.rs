@@ -24,10 +24,6 @@ use super::producer::TransactionalProducer;
 use super::publisher::{Answer, Unpublished};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
 
-/// Bytes of one transaction's records: enough for large batches of many partitions, small enough to be
-/// sent well within a transaction's time.
-const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// Longest sleep: librdkafka's log lines are served at least so often.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -195,7 +191,9 @@ impl Thread {
 
     /// Runs the next transaction, if there is one. Gives the producer back if it is still of use.
     fn publish(&mut self, producer: TransactionalProducer) -> Option<TransactionalProducer> {
-        let shares = self.lanes.take(Instant::now(), TRANSACTION_BYTES_MAX);
+        let shares = self
+            .lanes
+            .take(Instant::now(), self.settings.transaction_bytes_max);
         if shares.is_empty() {
             return Some(producer);
         }

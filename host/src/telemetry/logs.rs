@@ -24,6 +24,9 @@ use redact::Redacting;
 /// What librdkafka itself has to say comes through the target `librdkafka`.
 const CLOSING: &str = "rdkafka::consumer::base_consumer=off";
 
+/// Postgres' notices, such as that a table is there already, are for those who ask for them.
+const NOTICES: &str = "sqlx::postgres::notice=warn";
+
 /// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -58,7 +61,11 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&log.level)?.add_directive(CLOSING.parse()?))
+        .with_env_filter(
+            EnvFilter::try_new(&log.level)?
+                .add_directive(CLOSING.parse()?)
+                .add_directive(NOTICES.parse()?),
+        )
         .with_ansi(colours && log.format == LogFormat::Human)
         .with_writer(Redacting(writer));
     Ok(match log.format {

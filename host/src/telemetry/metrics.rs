@@ -88,7 +88,6 @@ pub struct Metrics {
     partition_halted: IntGaugeVec,
     deferred_pending: IntGaugeVec,
     outbox_frames: IntGaugeVec,
-    breaker_open: IntGaugeVec,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -237,12 +236,6 @@ impl Metrics {
                 names::OUTBOX_FRAMES,
                 "Committed batches that Kafka doesn't have yet.",
                 &["topic", "partition"],
-            ),
-            breaker_open: gauges(
-                r,
-                names::BREAKER_OPEN,
-                "1 while the breaker is open.",
-                &["breaker"],
             ),
             registry,
         }
@@ -402,13 +395,6 @@ impl Metrics {
             // A gauge that was never set has nothing to remove.
             let _ = gauge.remove_label_values(&labels);
         }
-    }
-
-    /// Sets whether a breaker is open: a route's name, `kafka` or `postgres`.
-    pub fn set_breaker_open(&self, breaker: &str, open: bool) {
-        self.breaker_open
-            .with_label_values(&[breaker])
-            .set(i64::from(open));
     }
 
     /// Messages per second over the last minute, all topics together.

@@ -9,13 +9,13 @@ pub const CONSUMER_PROCESSED: &str = "kafka_consumer_messages_processed_total";
 pub const CONSUMER_FAILED: &str = "kafka_consumer_messages_failed_total";
 /// Gauge `{topic, partition}`: records still to decide.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
-/// Gauge `{topic}`: seconds from decoding to commit, mean of the last minute's records.
+/// Gauge `{topic}`: a record's share of the seconds that its batch took, from decoding to commit; mean of the last minute.
 pub const CONSUMER_DURATION: &str = "kafka_consumer_processing_duration_seconds";
 /// Counter `{topic}`: messages in committed transactions.
 pub const PRODUCER_SENT: &str = "kafka_producer_messages_sent_total";
 /// Counter `{topic}`: deliveries that failed.
 pub const PRODUCER_FAILED: &str = "kafka_producer_messages_failed_total";
-/// Gauge `{topic}`: seconds from sending to the transaction's commit, mean of the last minute's messages.
+/// Gauge `{topic}`: seconds from handing over a transaction's messages to the last acknowledgement, mean of the last minute.
 pub const PRODUCER_DURATION: &str = "kafka_producer_send_duration_seconds";
 
 /// Histogram: seconds that deciding one batch took.
@@ -42,8 +42,6 @@ pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
 pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
 /// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
 pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
-/// Gauge `{breaker}`: 1 while the breaker of a route or a dependency is open.
-pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
 
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";

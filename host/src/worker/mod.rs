@@ -101,6 +101,8 @@ pub struct Rules {
     pub retries_max: u32,
     /// Base of the backoff.
     pub backoff: Duration,
+    /// Whether dead letters carry Spring Kafka's headers too.
+    pub spring_headers: bool,
     /// How long causes may wait.
     pub deferral: Deferral,
 }
@@ -344,7 +346,7 @@ impl Worker {
     fn say_halted(&self, halt: Halt) {
         tracing::error!(
             reason = halt.code(),
-            "the partition stops: {halt}. All others go on. `taskhost plugin list` and /api/health/detailed show the host's state"
+            "the partition stops: {halt}. All others go on. docs/http.md (Halts) says for each reason what it means and what to do"
         );
         self.shared
             .metrics

@@ -33,6 +33,14 @@ impl Worker {
         // A frame that is still on its way could be published after the watermark is read.
         while self.publishing.next().await.is_some() {}
         self.forget();
+        if !self
+            .shared
+            .consumer
+            .ownership()
+            .holds(&self.partition, self.tag)
+        {
+            return Ok(Event::NotOwner);
+        }
         let claim = self
             .shared
             .store
@@ -139,6 +147,7 @@ impl Worker {
             topic_id: log.topic_id,
             events_topic: rules.events_topic.clone(),
             dead_letter_topic: dead_letter_topic.into(),
+            spring_headers: rules.spring_headers,
             deferral: rules.deferral,
             record_bytes_max: Arc::new(self.shared.limits.all()),
         })

@@ -84,8 +84,6 @@ section! {
         compression: Compression = "lz4", "KAFKA_COMPRESSION" => "compression.type";
         /// How long an outgoing message waits for company; whole batches are sent anyway.
         linger: Duration = "0" [0..=900000], "KAFKA_LINGER" => "linger.ms";
-        /// The largest message that is sent; the default is a broker's.
-        message_bytes_max: u64 = "1048588" [1000..=1000000000 bytes], "KAFKA_MESSAGE_BYTES_MAX" => "message.max.bytes";
         /// The most that one fetch brings from one partition.
         max_bytes_per_partition: u64 = "1048576" [1..=1000000000 bytes], "KAFKA_MAX_BYTES_PER_PARTITION"
             => "max.partition.fetch.bytes";

@@ -115,7 +115,6 @@ pub fn client_properties(kafka: &Kafka) -> Properties {
             "retry.backoff.max.ms",
             ms(kafka.retry_backoff.max(Duration::from_secs(1))),
         ),
-        ("message.max.bytes", kafka.message_bytes_max.to_string()),
     ];
     if kafka.ssl_enabled {
         properties.extend(tls_properties(kafka));

@@ -23,7 +23,6 @@ fn a_consumer_by_default() {
         socket.timeout.ms=30000
         retry.backoff.ms=100
         retry.backoff.max.ms=1000
-        message.max.bytes=1048588
         log.connection.close=false
         group.id=task-manager-group
         group.protocol=classic
@@ -93,7 +92,6 @@ fn every_client_with_tls_and_scram() {
             socket.timeout.ms=1002
             retry.backoff.ms=2000
             retry.backoff.max.ms=2000
-            message.max.bytes=1048588
             ssl.ca.location=/dev/null
             ssl.certificate.location=/dev/null
             ssl.key.location=/dev/null

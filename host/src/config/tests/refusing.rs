@@ -99,10 +99,6 @@ fn contradictions_are_refused() {
         (&["TASKHOST_DLQ_TOPIC={topic}"], "it is the topic itself"),
         (&["TASKHOST_DLQ_TOPIC=dead"], "it doesn't contain {topic}"),
         (
-            &["TASKHOST_DATABASE_POOL_MIN=11"],
-            "more than database.pool_max",
-        ),
-        (
             &["TASKHOST_DATABASE_LOCK_TIMEOUT=10001"],
             "so it never happens",
         ),
