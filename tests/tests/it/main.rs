@@ -1,0 +1,3 @@
+//! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
+
+mod messages;
