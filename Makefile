@@ -60,3 +60,9 @@ fmt: ## Format the code
 	@scripts/setup fmt
 	cargo fmt --all
 	cargo fmt $(GUESTS) --all
+
+.PHONY: bench
+bench: plugins ## Measure the host on its own broker and Postgres (ARGS: --messages, --rounds, --seconds)
+	@scripts/setup dev
+	cargo build --locked --workspace --bins
+	$(TARGET_DIR)/debug/taskhost-bench $(ARGS)

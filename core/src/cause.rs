@@ -193,10 +193,12 @@ pub fn of_message(
     let task_id = task_id(message, &envelope, &descriptor(route).task_id, seed)?;
     let meta = &envelope.meta;
     let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());
-    let task_type = task_type.or(routes[route].default_task_type.as_deref()).ok_or_else(|| {
-        let reason = "the message names no task type and its route has no default";
-        Undecodable::new("task-type-missing", reason)
-    })?;
+    let task_type = task_type
+        .or(routes[route].default_task_type.as_deref())
+        .ok_or_else(|| {
+            let reason = "the message names no task type and its route has no default";
+            Undecodable::new("task-type-missing", reason)
+        })?;
     if !crate::descriptor::is_name(task_type) {
         return Err(Undecodable::new(
             "invalid-task-type",

@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::{EXIT_CODES, Failure, Global, serve};
 use crate::config::Config;
-use crate::dev::{Broker, BrokerOptions, DevEnv, Lease, Postgres, PostgresOptions, broker, env_file};
+use crate::dev::{
+    Broker, BrokerOptions, DevEnv, Lease, Postgres, PostgresOptions, broker, env_file,
+};
 
 /// Run the host with a Kafka and a Postgres of its own, for trying things out on this machine.
 ///
@@ -50,9 +52,13 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         loaded.origins.is_set("plugins.cache_dir"),
         loaded.origins.is_set("http.addr"),
     );
-    let dir = std::path::absolute(env_file::DIR).map_err(|error| Failure::Failed(error.to_string()))?;
+    let dir =
+        std::path::absolute(env_file::DIR).map_err(|error| Failure::Failed(error.to_string()))?;
     let lease = Lease::take(&dir).map_err(failed)?;
-    let mut services = Services { broker: None, postgres: None };
+    let mut services = Services {
+        broker: None,
+        postgres: None,
+    };
     let mut env: Vec<(&str, String)> = Vec::new();
     if own_broker {
         eprintln!("starting a Kafka broker …");
@@ -84,7 +90,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         env.push(("TASKHOST_PLUGINS_DIR", BUILT_PLUGINS.to_owned()));
     }
     if !cache_set {
-        env.push(("TASKHOST_PLUGINS_CACHE_DIR", lease.dir().join("cache").display().to_string()));
+        env.push((
+            "TASKHOST_PLUGINS_CACHE_DIR",
+            lease.dir().join("cache").display().to_string(),
+        ));
     }
     match arguments.port {
         Some(port) => env.push(("HTTP_ADDR", format!("127.0.0.1:{port}"))),
@@ -103,8 +112,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
 /// Writes and prints where everything is, once the host's address is known.
 fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAddr) + Send + 'a {
     let kafka_brokers = config.kafka.brokers.join(",");
-    let database_url =
-        config.database_url().map(|url| url.expose().to_owned()).unwrap_or_default();
+    let database_url = config
+        .database_url()
+        .map(|url| url.expose().to_owned())
+        .unwrap_or_default();
     let plugins = config.plugins.dir.display().to_string();
     move |address| {
         let env = DevEnv {
@@ -124,7 +135,9 @@ fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAd
                 env.taskhost_url,
                 path.display()
             ),
-            Err(error) => tracing::error!(%error, "the commands won't find this host by themselves"),
+            Err(error) => {
+                tracing::error!(%error, "the commands won't find this host by themselves")
+            }
         }
     }
 }

@@ -129,7 +129,9 @@ impl Global {
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let more = more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
         let merged: BTreeMap<String, String> = env.chain(more).collect();
         Config::load(self.config_file().as_deref(), merged.into_iter())
     }

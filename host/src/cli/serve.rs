@@ -50,8 +50,10 @@ pub(super) fn serve(config: Config, ready: impl FnOnce(SocketAddr) + Send) -> Re
 
 fn stop_signal() -> Result<CancellationToken, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals: {error}")));
-    let (mut terminate, mut interrupt) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
     let stop = CancellationToken::new();
     let first = stop.clone();
     tokio::spawn(async move {

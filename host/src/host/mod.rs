@@ -8,31 +8,33 @@
 //! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
 //! hand and publish it, the publisher drains, the consumer leaves the group.
 
+mod life;
 mod observe;
 mod plugins;
 mod probe;
+mod running;
 mod topics;
 mod versions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::batch::Deferral;
 use taskhost_core::cause::Route;
-use taskhost_core::record::TopicPartition;
 use taskhost_core::recovery::Reset;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::{Config, ConfigErrors};
-use crate::kafka::{self, Admin, Assignment, Consumer, Limits, Ownership, Publisher, Tag, TransactionalIds};
+use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Places, Rules, Shared, Waker, Worker};
+use crate::worker::{self, Places, Rules, Shared, Waker};
+use life::LifeCycle;
+use running::Running;
 
 pub use plugins::catalog;
 pub use topics::{consumed, produced};
@@ -77,7 +79,9 @@ pub enum Error {
 /// Kafka's settings, as the clients take them.
 pub fn kafka_settings(config: &Config) -> kafka::Settings {
     let owned = |list: Vec<(&'static str, String)>| {
-        list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        list.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     };
     kafka::Settings {
         client: owned(crate::config::kafka::client_properties(&config.kafka)),
@@ -124,8 +128,15 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
     tracing::info!(%address, "the HTTP API answers");
     let stop = CancellationToken::new();
-    let router = admin::router(admin::State { status: status.clone(), metrics: metrics.clone() });
-    let http = tokio::spawn(admin::serve(listener, router, stop.clone().cancelled_owned()));
+    let router = admin::router(admin::State {
+        status: status.clone(),
+        metrics: metrics.clone(),
+    });
+    let http = tokio::spawn(admin::serve(
+        listener,
+        router,
+        stop.clone().cancelled_owned(),
+    ));
 
     tokio::pin!(shutdown);
     let started = tokio::select! {
@@ -148,15 +159,6 @@ pub async fn run(
     result
 }
 
-/// A host at work.
-struct Running {
-    shared: Arc<Shared>,
-    assignments: mpsc::UnboundedReceiver<Assignment>,
-    workers: HashMap<(TopicPartition, Tag), (CancellationToken, JoinHandle<()>)>,
-    /// Watches the plugin directory while it lives.
-    _watcher: Option<plugins::Watching>,
-}
-
 async fn start(
     config: &Config,
     status: &Status,
@@ -168,12 +170,23 @@ async fn start(
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
     topics::ensure(config, &admin, &limits, status).await?;
-    let (catalog, watcher) = plugins::start(config, &store, status, metrics, stop).await?;
+    let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
+    let observer = observe::Plugins {
+        status: status.clone(),
+        metrics: metrics.clone(),
+        life: life.clone(),
+    };
+    let catalog = plugins::start(config, &store, observer, stop).await?;
 
     let (assigned, assignments) = mpsc::unbounded_channel();
     let names = topics::consumed(config);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let consumer = Arc::new(Consumer::start(&settings, &names, Arc::new(Ownership::new()), assigned)?);
+    let consumer = Arc::new(Consumer::start(
+        &settings,
+        &names,
+        Arc::new(Ownership::new()),
+        assigned,
+    )?);
     let transactional_id = TransactionalIds::new(&settings.transactional_prefix).next();
     let publisher = Publisher::start(
         settings.clone(),
@@ -185,9 +198,25 @@ async fn start(
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
     tokio::spawn(waking);
-    tokio::spawn(probe::listen(store.clone(), waker.clone(), config.kafka.group_id.clone(), stop.clone()));
-    tokio::spawn(probe::watch(store.clone(), admin.clone(), consumer.clone(), status.clone(), stop.clone()));
-    tokio::spawn(worker::watch_lag(consumer.clone(), places.clone(), metrics.clone(), stop.clone()));
+    tokio::spawn(probe::listen(
+        store.clone(),
+        waker.clone(),
+        config.kafka.group_id.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(probe::watch(
+        store.clone(),
+        admin.clone(),
+        consumer.clone(),
+        status.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(worker::watch_lag(
+        consumer.clone(),
+        places.clone(),
+        metrics.clone(),
+        stop.clone(),
+    ));
     let shared = Shared {
         store,
         consumer,
@@ -205,53 +234,8 @@ async fn start(
         places,
         rules: rules(config),
     };
-    Ok(Running { shared: Arc::new(shared), assignments, workers: HashMap::new(), _watcher: watcher })
-}
-
-impl Running {
-    /// Starts and forgets workers as the group assigns and revokes partitions.
-    async fn serve(&mut self, shutdown: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), Error> {
-        loop {
-            let assignment = tokio::select! {
-                biased;
-                () = &mut *shutdown => return Ok(()),
-                assignment = self.assignments.recv() => assignment,
-            };
-            match assignment {
-                Some(Assignment::Assigned { partition, tag, feed, draining }) => {
-                    let worker =
-                        Worker::new(self.shared.clone(), partition.clone(), tag, feed, draining.clone());
-                    self.workers.retain(|_, (_, worker)| !worker.is_finished());
-                    self.workers.insert((partition, tag), (draining, tokio::spawn(worker.run())));
-                }
-                Some(Assignment::Revoked { partition, tag, lost }) => {
-                    tracing::info!(topic = %partition.topic, partition = partition.partition, assignment = tag.number(), lost, "the partition was revoked");
-                }
-                Some(Assignment::Trouble(error)) => {
-                    tracing::warn!(%error, "Kafka meets trouble and is tried again");
-                }
-                Some(Assignment::Failed(error)) => return Err(error.into()),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Finishes the batches in hand, publishes them and leaves the group.
-    async fn end(self) {
-        let Self { shared, workers, .. } = self;
-        tracing::info!(partitions = workers.len(), "stopping: batches in hand are finished and published");
-        for (draining, _) in workers.values() {
-            draining.cancel();
-        }
-        let all = futures::future::join_all(workers.into_values().map(|(_, worker)| worker));
-        if tokio::time::timeout(WORKERS_PATIENCE, all).await.is_err() {
-            tracing::warn!("not every partition was finished in time; the next owner recovers the rest");
-        }
-        shared.publisher.stop(CLIENTS_PATIENCE).await;
-        shared.consumer.close(CLIENTS_PATIENCE).await;
-        shared.store.close().await;
-        tracing::info!("stopped");
-    }
+    life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
+    Ok(Running::new(Arc::new(shared), assignments, life))
 }
 
 /// The routes in core's words.
@@ -268,8 +252,14 @@ fn routes(config: &Config) -> Vec<Route> {
 
 /// Real names of every logical topic that can be sent to. A consumed topic can be, too.
 fn real_topics(config: &Config) -> BTreeMap<String, String> {
-    let configured = config.topics.iter().map(|(logical, real)| (logical.to_owned(), real.to_owned()));
-    let routed = config.routes.iter().map(|route| (route.topic.clone(), route.real_topic.clone()));
+    let configured = config
+        .topics
+        .iter()
+        .map(|(logical, real)| (logical.to_owned(), real.to_owned()));
+    let routed = config
+        .routes
+        .iter()
+        .map(|route| (route.topic.clone(), route.real_topic.clone()));
     configured.chain(routed).collect()
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
 
+use super::life::LifeCycle;
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::telemetry::health::{RefusedPlugin, RunningPlugin};
@@ -36,11 +37,20 @@ impl PublishObserver for Publishing {
 pub(super) struct Plugins {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) life: LifeCycle,
 }
 
 impl PluginObserver for Plugins {
     fn refused(&self, route: &str, refusal: &Refusal) {
         self.metrics.plugin_refused(route);
+        self.life.tell(
+            "plugin.refused",
+            &[
+                ("route", route),
+                ("file", &refusal.file),
+                ("reason", &refusal.reason),
+            ],
+        );
         self.status.refuse_plugin(RefusedPlugin {
             route: route.to_owned(),
             file: refusal.file.clone(),
@@ -51,7 +61,17 @@ impl PluginObserver for Plugins {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
-        self.metrics.set_plugin(route, &version.name, &version.version, &version.digest);
+        self.metrics
+            .set_plugin(route, &version.name, &version.version, &version.digest);
+        let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());
+        let fields = [
+            ("route", route),
+            ("plugin", name),
+            ("version", &version.version),
+            ("digest", digest),
+            ("activation", &activation),
+        ];
+        self.life.tell("plugin.activated", &fields);
         self.status.set_plugin(RunningPlugin {
             route: route.to_owned(),
             name: version.name.clone(),
@@ -63,6 +83,10 @@ impl PluginObserver for Plugins {
     }
 
     fn log_dropped(&self, digest: &str, lines: u64) {
-        tracing::warn!(digest, lines, "a plugin wrote more lines than a batch may have; the rest is dropped");
+        tracing::warn!(
+            digest,
+            lines,
+            "a plugin wrote more lines than a batch may have; the rest is dropped"
+        );
     }
 }

@@ -9,16 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, observe, real_topics, routes};
 use crate::config::Config;
 use crate::plugin::{
-    Catalog, CatalogError, Engine, Library, Limits, Offer, PluginObserver, PluginRoute, Versions,
+    Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
 };
 use crate::store::Store;
-use crate::telemetry::{Metrics, Status};
 
 /// How often the activations are read, for those of other hosts. A batch finds out by itself anyway.
 const POLL: Duration = Duration::from_secs(1);
-
-/// Keeps the directory watched.
-pub(super) type Watching = ();
 
 /// A catalog of the configured routes in which nothing runs yet.
 ///
@@ -37,7 +33,8 @@ pub fn catalog(
         log_lines_max: usize::try_from(config.plugins.log_lines_max).unwrap_or(usize::MAX),
         ..Limits::default()
     };
-    let engine = Engine::new(limits, observer).map_err(|error| Error::Plugins(error.to_string()))?;
+    let engine =
+        Engine::new(limits, observer).map_err(|error| Error::Plugins(error.to_string()))?;
     let cache = &config.plugins.cache_dir;
     let library = Library::with_directory(engine, cache).map_err(|error| {
         Error::Plugins(format!(
@@ -46,11 +43,14 @@ pub fn catalog(
             cache.display()
         ))
     })?;
-    let settings = routes(config).into_iter().zip(&config.routes).map(|(route, configured)| PluginRoute {
-        route,
-        plugin: configured.plugin.clone(),
-        config: configured.config.to_string().into(),
-    });
+    let settings = routes(config)
+        .into_iter()
+        .zip(&config.routes)
+        .map(|(route, configured)| PluginRoute {
+            route,
+            plugin: configured.plugin.clone(),
+            config: configured.config.to_string().into(),
+        });
     let topics: HashSet<String> = real_topics(config).into_keys().collect();
     Ok(Catalog::new(library, versions, settings.collect(), topics))
 }
@@ -58,18 +58,26 @@ pub fn catalog(
 pub(super) async fn start(
     config: &Config,
     store: &Store,
-    status: &Status,
-    metrics: &Arc<Metrics>,
+    observer: observe::Plugins,
     stop: &CancellationToken,
-) -> Result<(Arc<Catalog>, Option<Watching>), Error> {
-    let observer = observe::Plugins { status: status.clone(), metrics: metrics.clone() };
-    let catalog = Arc::new(catalog(config, Arc::new(store.clone()), Arc::new(observer))?);
-    let mut without = Vec::new();
-    for number in 0..catalog.routes().len() {
-        if let Err(reason) = first(config, &catalog, number).await {
-            without.push(reason);
-        }
-    }
+) -> Result<Arc<Catalog>, Error> {
+    let catalog = Arc::new(catalog(
+        config,
+        Arc::new(store.clone()),
+        Arc::new(observer),
+    )?);
+    catalog.refresh_all().await;
+    let mut watcher = Watcher::new(
+        catalog.clone(),
+        &config.plugins.dir,
+        by(),
+        Timing::default(),
+    );
+    watcher.offer_all().await;
+    let without: Vec<String> = (0..catalog.routes().len())
+        .filter(|number| catalog.current(*number).is_none())
+        .map(|number| why_none(config, &catalog, number))
+        .collect();
     if !without.is_empty() {
         return Err(Error::Plugins(format!(
             "no plugin can decide:\n  {}\nput the file there (`make plugins` builds the shipped ones), \
@@ -77,10 +85,9 @@ pub(super) async fn start(
             without.join("\n  ")
         )));
     }
-    let watcher = match config.plugins.watch {
-        false => None,
-        true => Some(()),
-    };
+    if config.plugins.watch {
+        tokio::spawn(watcher.run(stop.clone()));
+    }
     let (polled, stop) = (catalog.clone(), stop.clone());
     tokio::spawn(async move {
         let forever = async {
@@ -91,47 +98,30 @@ pub(super) async fn start(
         };
         stop.run_until_cancelled(forever).await;
     });
-    Ok((catalog, watcher))
+    Ok(catalog)
+}
+
+/// Why nothing decides for a route.
+fn why_none(config: &Config, catalog: &Catalog, number: usize) -> String {
+    let route = &config.routes[number];
+    let file = config.plugins.file(&route.plugin);
+    match catalog.refusals(number).pop() {
+        Some(refusal) => format!(
+            "route {}: {} is refused: {}",
+            route.name, refusal.file, refusal.reason
+        ),
+        None => format!("route {}: there is no {}", route.name, file.display()),
+    }
 }
 
 /// Who activates what this host finds in its directory.
 fn by() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    format!("host {}", name.as_deref().unwrap_or("without a name"))
+    format!("host {}", host_name())
 }
 
-/// Makes a route's first plugin run; says why if none does.
-async fn first(config: &Config, catalog: &Catalog, number: usize) -> Result<(), String> {
-    let route = &config.routes[number];
-    let active = match catalog.refresh(number).await {
-        Ok(active) => active.is_some(),
-        Err(error) => {
-            tracing::error!(route = route.name, %error, "the active plugin version can't be loaded");
-            false
-        }
-    };
-    let file = config.plugins.file(&route.plugin);
-    let said = match tokio::fs::read(&file).await {
-        Err(error) => format!("{} can't be read: {error}", file.display()),
-        Ok(bytes) => {
-            let offer = Offer {
-                route: number,
-                bytes: bytes.into(),
-                config: route.config.to_string().into(),
-                file: file.display().to_string(),
-                by: by(),
-                reason: "found in the plugin directory at the start".to_owned(),
-                force: false,
-            };
-            match catalog.offer(offer).await {
-                Ok(_) => return Ok(()),
-                Err(CatalogError::Refused(refused)) => format!("{} is refused: {refused}", file.display()),
-                Err(error) => error.to_string(),
-            }
-        }
-    };
-    match active {
-        true => Ok(()),
-        false => Err(format!("route {}: {said}", route.name)),
-    }
+/// This machine's name.
+pub(super) fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "without a name".to_owned())
 }

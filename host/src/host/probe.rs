@@ -69,12 +69,23 @@ pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>
 
 async fn pause(config: &Config, attempt: &mut u32) {
     let base = config.kafka.retry_backoff;
-    tokio::time::sleep(retry::full_jitter(base, *attempt, BACKOFF_MAX, rand::random())).await;
+    tokio::time::sleep(retry::full_jitter(
+        base,
+        *attempt,
+        BACKOFF_MAX,
+        rand::random(),
+    ))
+    .await;
     *attempt = attempt.saturating_add(1);
 }
 
 fn down(status: &Status, dependency: Dependency, error: &impl ToString) {
-    status.set_dependency(dependency, DependencyState::Down { reason: error.to_string() });
+    status.set_dependency(
+        dependency,
+        DependencyState::Down {
+            reason: error.to_string(),
+        },
+    );
 }
 
 /// Tells health how Postgres, the brokers and the group are, until it is stopped.
@@ -97,12 +108,18 @@ pub(super) async fn watch(
             match admin.cluster().await {
                 Ok((brokers, _)) => {
                     let known = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
-                    status.set_brokers(BrokerCount { known, reachable: known });
+                    status.set_brokers(BrokerCount {
+                        known,
+                        reachable: known,
+                    });
                     status.set_dependency(Dependency::Kafka, DependencyState::Up);
                 }
                 Err(error) => {
                     let known = status.snapshot().brokers.known;
-                    status.set_brokers(BrokerCount { known, reachable: 0 });
+                    status.set_brokers(BrokerCount {
+                        known,
+                        reachable: 0,
+                    });
                     down(&status, Dependency::Kafka, &error);
                 }
             }

@@ -21,20 +21,33 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Real names of the topics that routes consume.
 pub fn consumed(config: &Config) -> BTreeSet<String> {
-    config.routes.iter().map(|route| route.real_topic.clone()).collect()
+    config
+        .routes
+        .iter()
+        .map(|route| route.real_topic.clone())
+        .collect()
 }
 
 /// Real names of the topics that the host may send to.
 pub fn produced(config: &Config) -> BTreeSet<String> {
-    let letters = consumed(config).into_iter().map(|topic| config.dead_letter_topic(&topic));
+    let letters = consumed(config)
+        .into_iter()
+        .map(|topic| config.dead_letter_topic(&topic));
     real_topics(config).into_values().chain(letters).collect()
 }
 
 /// Metrics are there at 0 from the start.
 pub(super) fn declare(config: &Config, metrics: &Metrics) {
-    consumed(config).iter().for_each(|topic| metrics.declare_consumed(topic));
-    produced(config).iter().for_each(|topic| metrics.declare_produced(topic));
-    config.routes.iter().for_each(|route| metrics.declare_route(&route.name));
+    consumed(config)
+        .iter()
+        .for_each(|topic| metrics.declare_consumed(topic));
+    produced(config)
+        .iter()
+        .for_each(|topic| metrics.declare_produced(topic));
+    config
+        .routes
+        .iter()
+        .for_each(|route| metrics.declare_route(&route.name));
 }
 
 /// Makes the topics that are missing, where that is wanted and allowed, and reads what each takes.
@@ -63,7 +76,12 @@ impl From<kafka::Error> for Missing {
 
 async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Result<(), Missing> {
     let (_, there) = admin.cluster().await?;
-    let partitions = |name: &str| there.iter().find(|topic| topic.name == name).map(|topic| topic.partitions);
+    let partitions = |name: &str| {
+        there
+            .iter()
+            .find(|topic| topic.name == name)
+            .map(|topic| topic.partitions)
+    };
     let sources = consumed(config);
     let mut missing = Vec::new();
     for name in sources.iter().chain(&produced(config)) {
@@ -79,14 +97,18 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
     }
     let mut refused = Vec::new();
     for name in &missing {
-        let source = sources.iter().find(|source| config.dead_letter_topic(source) == **name);
+        let source = sources
+            .iter()
+            .find(|source| config.dead_letter_topic(source) == **name);
         let created = match source {
             Some(source) => create_dead_letter_topic(admin, name, source, partitions(source)).await,
             None => admin.create(name, PARTITIONS).await,
         };
         match created {
             Ok(made) => tracing::info!(topic = name, made, "a missing topic was made"),
-            Err(error) if error.disposition() == Disposition::Authorization => refused.push(name.clone()),
+            Err(error) if error.disposition() == Disposition::Authorization => {
+                refused.push(name.clone())
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -101,7 +123,9 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
     wait_for(admin, &names).await?;
     match admin.limits(&names).await {
         Ok(known) => limits.update(known),
-        Err(error) => tracing::warn!(%error, "what the topics take is not known; a record that is too large is found when it is sent"),
+        Err(error) => {
+            tracing::warn!(%error, "what the topics take is not known; a record that is too large is found when it is sent")
+        }
     }
     Ok(())
 }
@@ -113,12 +137,20 @@ async fn create_dead_letter_topic(
     source: &str,
     partitions: Option<usize>,
 ) -> kafka::Result<bool> {
-    let partitions = partitions.and_then(|count| i32::try_from(count).ok()).unwrap_or(PARTITIONS);
-    let known = admin.limits(&[source]).await.ok().and_then(|limits| limits.get(source).copied());
+    let partitions = partitions
+        .and_then(|count| i32::try_from(count).ok())
+        .unwrap_or(PARTITIONS);
+    let known = admin
+        .limits(&[source])
+        .await
+        .ok()
+        .and_then(|limits| limits.get(source).copied());
     match known {
         Some(limit) => {
             let limit = (limit + DEAD_LETTER_ROOM).to_string();
-            admin.create_with(name, partitions, &[("max.message.bytes", &limit)]).await
+            admin
+                .create_with(name, partitions, &[("max.message.bytes", &limit)])
+                .await
         }
         None => admin.create(name, partitions).await,
     }
@@ -128,7 +160,11 @@ async fn create_dead_letter_topic(
 async fn wait_for(admin: &Admin, names: &[&str]) -> kafka::Result<()> {
     for _ in 0..10 {
         let (_, there) = admin.cluster().await?;
-        if names.iter().all(|name| there.iter().any(|topic| topic.name == *name && topic.partitions > 0)) {
+        if names.iter().all(|name| {
+            there
+                .iter()
+                .any(|topic| topic.name == *name && topic.partitions > 0)
+        }) {
             break;
         }
         tokio::time::sleep(LOOK_AGAIN / 10).await;

@@ -44,7 +44,10 @@ impl Limits {
     /// All that is known, by topic.
     pub fn all(&self) -> BTreeMap<String, usize> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.iter().map(|(topic, limit)| (topic.clone(), *limit)).collect()
+        topics
+            .iter()
+            .map(|(topic, limit)| (topic.clone(), *limit))
+            .collect()
     }
 
     /// The smallest limit of all.

@@ -66,16 +66,35 @@ impl Catalog {
         by: &str,
         reason: &str,
     ) -> Result<Offered, CatalogError> {
-        let unknown = || CatalogError::Unknown { digest: digest.to_owned() };
+        let unknown = || CatalogError::Unknown {
+            digest: digest.to_owned(),
+        };
         let bytes = self.versions.bytes(digest).await?.ok_or_else(unknown)?;
         let (by, reason) = (by.to_owned(), reason.to_owned());
         let file = format!("version {digest}");
-        self.offer(Offer { route, bytes, config, file, by, reason, force: true }).await
+        self.offer(Offer {
+            route,
+            bytes,
+            config,
+            file,
+            by,
+            reason,
+            force: true,
+        })
+        .await
     }
 
     /// Offers a component without remembering a refusal.
     pub(super) async fn try_offer(&self, offer: Offer) -> Result<Offered, CatalogError> {
-        let Offer { route, bytes, config, by, reason, force, .. } = offer;
+        let Offer {
+            route,
+            bytes,
+            config,
+            by,
+            reason,
+            force,
+            ..
+        } = offer;
         let Some(slot) = self.slots.get(route) else {
             let reason = format!("the host has no route number {route}");
             return Err(Refused::Route { reason }.into());
@@ -83,26 +102,53 @@ impl Catalog {
         let name = &slot.settings.route.name;
         let bytes_max = self.library.engine().limits().component_bytes_max;
         if bytes.len() > bytes_max {
-            return Err(Refused::TooLarge { bytes: bytes.len() as u64, bytes_max }.into());
+            return Err(Refused::TooLarge {
+                bytes: bytes.len() as u64,
+                bytes_max,
+            }
+            .into());
         }
         let digest = digest(&bytes);
         let seen = self.versions.current(name).await?;
-        if let Some(current) = seen.as_ref().filter(|current| current.digest == digest && current.config == config) {
+        if let Some(current) = seen
+            .as_ref()
+            .filter(|current| current.digest == digest && current.config == config)
+        {
             self.refresh(route).await?;
             return Ok(Offered::Unchanged(current.clone()));
         }
         if !force && self.versions.is_superseded(name, &digest, &config).await? {
-            return Err(Refused::Superseded { route: name.clone(), digest }.into());
+            return Err(Refused::Superseded {
+                route: name.clone(),
+                digest,
+            }
+            .into());
         }
         let (library, code) = (self.library.clone(), bytes.clone());
         let component = blocking(move || library.open(&code)).await?;
-        let descriptor = self.describe(route, component.clone(), config.clone()).await?;
+        let descriptor = self
+            .describe(route, component.clone(), config.clone())
+            .await?;
 
         let _turn = slot.turn.lock().await;
         let (plugin, version) = (descriptor.name.clone(), descriptor.version.clone());
-        self.versions.save(SavedVersion { digest: digest.clone(), name: plugin, version, bytes }).await?;
+        self.versions
+            .save(SavedVersion {
+                digest: digest.clone(),
+                name: plugin,
+                version,
+                bytes,
+            })
+            .await?;
         let seen = seen.map_or(0, |activation| activation.number);
-        let new = NewActivation { route: name.clone(), seen, digest, config, by, reason };
+        let new = NewActivation {
+            route: name.clone(),
+            seen,
+            digest,
+            config,
+            by,
+            reason,
+        };
         match self.versions.activate(new).await? {
             Activated::Done(activation) => {
                 self.swap(slot, &activation, component, descriptor);

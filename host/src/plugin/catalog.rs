@@ -63,9 +63,18 @@ impl Active {
     ///
     /// # Errors
     /// The plugin's fault, or the machine's trouble.
-    pub fn decide(&self, works: &[Work<'_>], at: &TopicPartition) -> Result<Vec<Vec<Decision>>, Failure> {
+    pub fn decide(
+        &self,
+        works: &[Work<'_>],
+        at: &TopicPartition,
+    ) -> Result<Vec<Vec<Decision>>, Failure> {
         let (config, logical_topic) = (&*self.config, &*self.logical_topic);
-        self.component.decide(&Question { config, logical_topic, at, works })
+        self.component.decide(&Question {
+            config,
+            logical_topic,
+            at,
+            works,
+        })
     }
 }
 
@@ -168,12 +177,19 @@ impl Catalog {
             turn: tokio::sync::Mutex::default(),
             refusals: Mutex::default(),
         };
-        Self { library: Arc::new(library), versions, slots: routes.into_iter().map(slot).collect(), topics }
+        Self {
+            library: Arc::new(library),
+            versions,
+            slots: routes.into_iter().map(slot).collect(),
+            topics,
+        }
     }
 
     /// The number of a route by its name.
     pub fn number_of(&self, name: &str) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.settings.route.name == name)
+        self.slots
+            .iter()
+            .position(|slot| slot.settings.route.name == name)
     }
 
     /// The routes, in the order of their numbers.
@@ -196,17 +212,24 @@ impl Catalog {
     /// # Errors
     /// If it can't be read, or the version can't run here. What ran before still does.
     pub async fn refresh(&self, route: usize) -> Result<Option<Arc<Active>>, CatalogError> {
-        let Some(slot) = self.slots.get(route) else { return Ok(None) };
+        let Some(slot) = self.slots.get(route) else {
+            return Ok(None);
+        };
         let _turn = slot.turn.lock().await;
         let Some(activation) = self.versions.current(&slot.settings.route.name).await? else {
             return Ok(None);
         };
         let current = slot.active.load_full();
-        if current.as_ref().is_some_and(|active| active.is(&activation)) {
+        if current
+            .as_ref()
+            .is_some_and(|active| active.is(&activation))
+        {
             return Ok(current);
         }
         let component = self.load(&activation.digest).await?;
-        let descriptor = self.describe(route, component.clone(), activation.config.clone()).await?;
+        let descriptor = self
+            .describe(route, component.clone(), activation.config.clone())
+            .await?;
         Ok(Some(self.swap(slot, &activation, component, descriptor)))
     }
 
@@ -225,7 +248,9 @@ impl Catalog {
     /// # Errors
     /// If no such version is stored, or it can't run here.
     pub async fn load(&self, digest: &str) -> Result<Arc<Component>, CatalogError> {
-        let unknown = || CatalogError::Unknown { digest: digest.to_owned() };
+        let unknown = || CatalogError::Unknown {
+            digest: digest.to_owned(),
+        };
         let (library, wanted) = (self.library.clone(), digest.to_owned());
         if let Some(component) = blocking(move || Ok(library.find(&wanted))).await? {
             return Ok(component);
@@ -233,7 +258,11 @@ impl Catalog {
         let bytes = self.versions.bytes(digest).await?.ok_or_else(unknown)?;
         let library = self.library.clone();
         let component = blocking(move || library.open(&bytes)).await?;
-        if component.digest() == digest { Ok(component) } else { Err(unknown()) }
+        if component.digest() == digest {
+            Ok(component)
+        } else {
+            Err(unknown())
+        }
     }
 
     /// Configures a component for a route and checks that it fits.
@@ -250,10 +279,17 @@ impl Catalog {
             let reason = format!("the route's topic is `{logical}`, and it consumes `{consumed}`");
             return Err(Refused::Route { reason });
         }
-        let unmapped: Vec<_> =
-            descriptor.produces.iter().filter(|topic| !self.topics.contains(*topic)).map(String::as_str).collect();
+        let unmapped: Vec<_> = descriptor
+            .produces
+            .iter()
+            .filter(|topic| !self.topics.contains(*topic))
+            .map(String::as_str)
+            .collect();
         if !unmapped.is_empty() {
-            let reason = format!("it produces to `{}`, which the configuration maps to no topic", unmapped.join("`, `"));
+            let reason = format!(
+                "it produces to `{}`, which the configuration maps to no topic",
+                unmapped.join("`, `")
+            );
             return Err(Refused::Route { reason });
         }
         Ok(descriptor)
@@ -274,11 +310,17 @@ impl Catalog {
         };
         let route = &slot.settings.route;
         tracing::info!(
-            route = route.name, plugin = version.name, version = version.version, digest = version.digest,
-            activation = activation.number, by = activation.by, reason = activation.reason,
+            route = route.name,
+            plugin = version.name,
+            version = version.version,
+            digest = version.digest,
+            activation = activation.number,
+            by = activation.by,
+            reason = activation.reason,
             "a plugin version decides from now on"
         );
-        self.observer().swapped(&route.name, &version, activation.number);
+        self.observer()
+            .swapped(&route.name, &version, activation.number);
         let active = Arc::new(Active {
             number: activation.number,
             version: Arc::new(version),
@@ -293,18 +335,37 @@ impl Catalog {
     }
 
     /// Remembers, logs and reports that something was refused for a route.
-    pub fn record_refusal(&self, route: usize, file: &str, digest: Option<String>, refused: &Refused) {
-        let Some(slot) = self.slots.get(route) else { return };
+    pub fn record_refusal(
+        &self,
+        route: usize,
+        file: &str,
+        digest: Option<String>,
+        refused: &Refused,
+    ) {
+        let Some(slot) = self.slots.get(route) else {
+            return;
+        };
         let reason = taskhost_core::decision::clean(&refused.to_string());
-        let refusal = Refusal { file: file.to_owned(), digest, reason, at: OffsetDateTime::now_utc() };
+        let refusal = Refusal {
+            file: file.to_owned(),
+            digest,
+            reason,
+            at: OffsetDateTime::now_utc(),
+        };
         let name = &slot.settings.route.name;
         tracing::warn!(
-            route = name, file, digest = refusal.digest.as_deref().unwrap_or(""), reason = refusal.reason,
+            route = name,
+            file,
+            digest = refusal.digest.as_deref().unwrap_or(""),
+            reason = refusal.reason,
             "a plugin is refused; what ran before still does"
         );
         self.observer().refused(name, &refusal);
         let mut refusals = slot.refusals();
-        refusals.retain(|one| (&one.file, &one.digest, &one.reason) != (&refusal.file, &refusal.digest, &refusal.reason));
+        refusals.retain(|one| {
+            (&one.file, &one.digest, &one.reason)
+                != (&refusal.file, &refusal.digest, &refusal.reason)
+        });
         if refusals.len() == REFUSALS_MAX {
             refusals.pop_front();
         }
@@ -313,7 +374,10 @@ impl Catalog {
 
     /// What was refused for a route, latest last.
     pub fn refusals(&self, route: usize) -> Vec<Refusal> {
-        self.slots.get(route).map(|slot| slot.refusals().iter().cloned().collect()).unwrap_or_default()
+        self.slots
+            .get(route)
+            .map(|slot| slot.refusals().iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// What every route has, for people.
@@ -328,18 +392,26 @@ impl Catalog {
 
 impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalog").field("routes", &self.snapshot()).finish_non_exhaustive()
+        f.debug_struct("Catalog")
+            .field("routes", &self.snapshot())
+            .finish_non_exhaustive()
     }
 }
 
 impl Active {
     /// Whether it is what an activation says.
     pub(super) fn is(&self, activation: &Activation) -> bool {
-        self.number == activation.number && self.version.digest == activation.digest && self.config == activation.config
+        self.number == activation.number
+            && self.version.digest == activation.digest
+            && self.config == activation.config
     }
 
     fn snapshot(&self) -> ActiveSnapshot {
-        let PluginVersion { name, version, digest } = (*self.version).clone();
+        let PluginVersion {
+            name,
+            version,
+            digest,
+        } = (*self.version).clone();
         ActiveSnapshot {
             name,
             version,
@@ -373,5 +445,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(Refused::Machine { reason: format!("its thread ended: {error}") }))
+        .unwrap_or_else(|error| {
+            Err(Refused::Machine {
+                reason: format!("its thread ended: {error}"),
+            })
+        })
 }

@@ -1,10 +1,11 @@
 //! The directory of compiled components: what was compiled once is not compiled again by the next start.
 //!
 //! Loading compiled code runs it, so a file is only trusted if this user owns it and its directory, nobody
-//! else can write or read either, and its checksum holds. A file's name has the component's digest and a hash of everything that the engine's
-//! version and settings mean for compiled code; another engine looks for another name. A file that can't be
-//! used is as good as none: the component is compiled again.
+//! else can write or read either, and its checksum holds. A file's name has the component's digest and a
+//! hash of everything that the engine's version and settings mean for compiled code; another engine looks
+//! for another name. A file that can't be used is as good as none: the component is compiled again.
 
+use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -45,12 +46,23 @@ impl CompiledDir {
         }
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
         let mut hasher = DefaultHasher::new();
-        engine.inner().precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self { path: path.to_owned(), engine_hash: hasher.finish(), next: AtomicU64::new(0) })
+        engine
+            .inner()
+            .precompile_compatibility_hash()
+            .hash(&mut hasher);
+        Ok(Self {
+            path: path.to_owned(),
+            engine_hash: hasher.finish(),
+            next: AtomicU64::new(0),
+        })
     }
 
     /// What was compiled for a digest, if it is there and sound.
-    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<wasmtime::component::Component> {
+    pub(super) fn load(
+        &self,
+        engine: &Engine,
+        digest: &str,
+    ) -> Option<wasmtime::component::Component> {
         let path = self.file(digest);
         let bytes = match self.read(&path) {
             Ok(bytes) => bytes,
@@ -71,7 +83,9 @@ impl CompiledDir {
 
     /// Keeps what was compiled. Failing to is no failure: it is only slower next time.
     pub(super) fn store(&self, digest: &str, component: &wasmtime::component::Component) {
-        let stored = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")));
+        let stored = component
+            .serialize()
+            .map_err(|error| io::Error::other(format!("{error:#}")));
         if let Err(error) = stored.and_then(|bytes| self.write(digest, &bytes)) {
             tracing::warn!(path = %self.path.display(), %error, "compiled code is not kept");
         }
@@ -79,12 +93,16 @@ impl CompiledDir {
     }
 
     fn file(&self, digest: &str) -> PathBuf {
-        self.path.join(format!("{digest}-{:016x}{SUFFIX}", self.engine_hash))
+        self.path
+            .join(format!("{digest}-{:016x}{SUFFIX}", self.engine_hash))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         check_private(&fs::symlink_metadata(&self.path)?)?;
-        let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path)?;
         // Looked at through the open file, so that nothing can be put in its place in between.
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -107,8 +125,11 @@ impl CompiledDir {
 
     fn write(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path.join(format!(".{digest}-{}-{number}", std::process::id()));
-        let written = write_private(&temporary, bytes).and_then(|()| fs::rename(&temporary, self.file(digest)));
+        let temporary = self
+            .path
+            .join(format!(".{digest}-{}-{number}", std::process::id()));
+        let written = write_private(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, self.file(digest)));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -117,13 +138,15 @@ impl CompiledDir {
 
     /// Removes the files unused for longest beyond the number that is kept.
     fn prune(&self) {
-        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
         let mut files: Vec<_> = entries
             .filter_map(Result::ok)
             .filter(|entry| entry.file_name().to_string_lossy().ends_with(SUFFIX))
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
-        files.sort_by(|one, other| other.0.cmp(&one.0));
+        files.sort_by_key(|(modified, _)| Reverse(*modified));
         for (_, path) in files.into_iter().skip(FILES_MAX) {
             let _ = fs::remove_file(path);
         }
@@ -141,13 +164,20 @@ fn check_private(metadata: &fs::Metadata) -> io::Result<()> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.write_all(&Sha256::digest(bytes))?;
     file.sync_data()
 }
 
-#[expect(unsafe_code, reason = "compiled code is loaded; the file was checked to be this host's own")]
+#[expect(
+    unsafe_code,
+    reason = "compiled code is loaded; the file was checked to be this host's own"
+)]
 fn deserialize(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<wasmtime::component::Component> {
     // SAFETY: the bytes were written by `write_private` after compiling: the file and its directory belong to
     // this user and nobody else may write them, and the checksum holds. The engine checks its own version

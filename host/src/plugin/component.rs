@@ -18,10 +18,10 @@ use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::{Task, TaskId};
 
-use super::bindings::taskhost::plugin::types as wit;
 use super::bindings::PluginPre;
+use super::bindings::taskhost::plugin::types as wit;
 use super::convert;
-use super::diagnosis::{diagnose, waiting, Failure, Stage};
+use super::diagnosis::{Failure, Stage, diagnose, waiting};
 use super::engine::Engine;
 use super::journal;
 use super::refused::Refused;
@@ -83,7 +83,11 @@ impl Component {
         compiled: &wasmtime::component::Component,
     ) -> Result<Self, Refused> {
         let pre = world::link(engine, compiled)?;
-        Ok(Self { engine: engine.clone(), digest, pre })
+        Ok(Self {
+            engine: engine.clone(),
+            digest,
+            pre,
+        })
     }
 
     /// SHA-256 of its bytes.
@@ -97,26 +101,40 @@ impl Component {
     /// Why it can't decide under this configuration.
     pub fn describe(&self, config: &str) -> Result<Descriptor, Refused> {
         let machine = |reason: String| Refused::Machine { reason };
-        let _turn = self.engine.turn().ok_or_else(|| machine(NO_ROOM.to_owned()))?;
+        let _turn = self
+            .engine
+            .turn()
+            .ok_or_else(|| machine(NO_ROOM.to_owned()))?;
         let mut store = sandbox::store(&self.engine);
         let answer = poll_once(async {
-            let plugin = self.pre.instantiate_async(&mut store).await.map_err(|error| (Stage::Instantiate, error))?;
-            plugin.call_configure(&mut store, config).await.map_err(|error| (Stage::Call, error))
+            let plugin = self
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(|error| (Stage::Instantiate, error))?;
+            plugin
+                .call_configure(&mut store, config)
+                .await
+                .map_err(|error| (Stage::Call, error))
         });
         let lines = store.data().lines();
         let answer = match answer {
             Some(Ok(answer)) => Ok(answer),
             // An export of another type shows when the instance is looked through.
             Some(Err((Stage::Instantiate, error))) if world::is_type_mismatch(&error) => {
-                return Err(Refused::OtherWorld { reason: format!("{error:#}") });
+                return Err(Refused::OtherWorld {
+                    reason: format!("{error:#}"),
+                });
             }
             Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
             None => Err(waiting()),
         };
-        journal::write(lines.take(), &self.engine, &self.digest, None);
+        journal::write(&lines.take(), &self.engine, &self.digest, None);
         match answer {
             Ok(Ok(said)) => checked(convert::descriptor(said)),
-            Ok(Err(reason)) => Err(Refused::Configuration { reason: taskhost_core::decision::clean(&reason) }),
+            Ok(Err(reason)) => Err(Refused::Configuration {
+                reason: taskhost_core::decision::clean(&reason),
+            }),
             Err(Failure::Fault(fault)) => Err(Refused::Faulty { fault }),
             Err(Failure::Machine { reason }) => Err(machine(reason)),
         }
@@ -128,20 +146,34 @@ impl Component {
     /// # Errors
     /// The plugin's fault, which any of the causes can have brought about, or the machine's trouble.
     pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
-        let no_room = || Failure::Machine { reason: NO_ROOM.to_owned() };
+        let no_room = || Failure::Machine {
+            reason: NO_ROOM.to_owned(),
+        };
         let works = convert::works(question.works, question.logical_topic);
         let causes = works.iter().map(|work| work.causes.len()).sum();
         let _turn = self.engine.turn().ok_or_else(no_room)?;
         let mut store = sandbox::store(&self.engine);
         let limits = self.engine.limits();
         let answer = poll_once(async {
-            let plugin = self.pre.instantiate_async(&mut store).await.map_err(|error| (Stage::Instantiate, error))?;
+            let plugin = self
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(|error| (Stage::Instantiate, error))?;
             let configured = plugin.call_configure(&mut store, question.config).await;
             if let Err(reason) = configured.map_err(|error| (Stage::Call, error))? {
                 return Ok(Err(reason));
             }
-            sandbox::allow(&mut store, limits.deadline_for(causes), limits.answer_bytes_max);
-            plugin.call_decide(&mut store, &works).await.map(Ok).map_err(|error| (Stage::Call, error))
+            sandbox::allow(
+                &mut store,
+                limits.deadline_for(causes),
+                limits.answer_bytes_max,
+            );
+            plugin
+                .call_decide(&mut store, &works)
+                .await
+                .map(Ok)
+                .map_err(|error| (Stage::Call, error))
         });
         let lines = store.data().lines();
         let answer = match answer {
@@ -149,11 +181,12 @@ impl Component {
             Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
             None => Err(waiting()),
         };
-        journal::write(lines.take(), &self.engine, &self.digest, Some(question));
+        journal::write(&lines.take(), &self.engine, &self.digest, Some(question));
         match answer? {
             Ok(answer) => counted(answer, &works).map(convert::decisions),
             Err(reason) => {
-                let reason = format!("it refuses the configuration that it was activated with: {reason}");
+                let reason =
+                    format!("it refuses the configuration that it was activated with: {reason}");
                 Err(malformed(taskhost_core::decision::clean(&reason)))
             }
         }
@@ -162,7 +195,9 @@ impl Component {
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Component").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Component")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,14 +219,23 @@ fn checked(descriptor: Descriptor) -> Result<Descriptor, Refused> {
 }
 
 /// The answer, if it has a decision for each cause.
-fn counted(answer: Vec<Vec<wit::Decision>>, works: &[wit::Work]) -> Result<Vec<Vec<wit::Decision>>, Failure> {
+fn counted(
+    answer: Vec<Vec<wit::Decision>>,
+    works: &[wit::Work],
+) -> Result<Vec<Vec<wit::Decision>>, Failure> {
     if answer.len() != works.len() {
-        return Err(malformed(format!("it answers {} works, asked were {}", answer.len(), works.len())));
+        return Err(malformed(format!(
+            "it answers {} works, asked were {}",
+            answer.len(),
+            works.len()
+        )));
     }
     for (work, decisions) in works.iter().zip(&answer) {
         if decisions.len() != work.causes.len() {
             let (given, asked) = (decisions.len(), work.causes.len());
-            return Err(malformed(format!("it gives {given} decisions for {asked} causes of a task")));
+            return Err(malformed(format!(
+                "it gives {given} decisions for {asked} causes of a task"
+            )));
         }
     }
     Ok(answer)

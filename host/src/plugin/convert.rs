@@ -58,7 +58,11 @@ fn cause(cause: &Cause, number: u32, topic: &str) -> wit::Cause {
             attempt,
             key: message.key.clone(),
             headers: headers(message),
-            envelope: envelope.headers.iter().map(|(name, value)| field(name, value)).collect(),
+            envelope: envelope
+                .headers
+                .iter()
+                .map(|(name, value)| field(name, value))
+                .collect(),
             meta: wit::Meta {
                 task_id: envelope.meta.task_id.clone(),
                 task_type: cause.task_type.as_ref().to_owned(),
@@ -81,17 +85,31 @@ fn cause(cause: &Cause, number: u32, topic: &str) -> wit::Cause {
 
 /// The record headers that are text.
 fn headers(message: &Message) -> Vec<wit::Field> {
-    let text = |value: &Option<Vec<u8>>| value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned));
-    message.headers.iter().filter_map(|(name, value)| Some(field(name, &text(value)?))).collect()
+    let text = |value: &Option<Vec<u8>>| {
+        value
+            .as_deref()
+            .and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
+    };
+    message
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some(field(name, &text(value)?)))
+        .collect()
 }
 
 fn field(name: &str, value: &str) -> wit::Field {
-    wit::Field { name: name.to_owned(), value: value.to_owned() }
+    wit::Field {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
 }
 
 /// A plugin's answer in core's form.
 pub(super) fn decisions(answer: Vec<Vec<wit::Decision>>) -> Vec<Vec<Decision>> {
-    answer.into_iter().map(|work| work.into_iter().map(decision).collect()).collect()
+    answer
+        .into_iter()
+        .map(|work| work.into_iter().map(decision).collect())
+        .collect()
 }
 
 fn decision(decision: wit::Decision) -> Decision {
@@ -111,15 +129,28 @@ fn transition(it: wit::Transition) -> Transition {
     Transition {
         status: it.status,
         data: it.data,
-        events: it.events.into_iter().map(|wit::Event { kind, data }| Event { kind, data }).collect(),
+        events: it
+            .events
+            .into_iter()
+            .map(|wit::Event { kind, data }| Event { kind, data })
+            .collect(),
         messages: it.messages.into_iter().map(outgoing).collect(),
         timers: it.timers.into_iter().map(timer).collect(),
     }
 }
 
 fn outgoing(it: wit::Outgoing) -> Outgoing {
-    let headers = it.headers.into_iter().map(|field| (field.name, field.value)).collect();
-    Outgoing { topic: it.topic, key: it.key, body: it.body, headers }
+    let headers = it
+        .headers
+        .into_iter()
+        .map(|field| (field.name, field.value))
+        .collect();
+    Outgoing {
+        topic: it.topic,
+        key: it.key,
+        body: it.body,
+        headers,
+    }
 }
 
 fn timer(it: wit::TimerOrder) -> TimerOrder {
@@ -137,9 +168,23 @@ pub(super) fn descriptor(it: wit::Descriptor) -> Descriptor {
         statuses: it
             .statuses
             .into_iter()
-            .map(|wit::Status { name, initial, terminal }| Status { name, initial, terminal })
+            .map(
+                |wit::Status {
+                     name,
+                     initial,
+                     terminal,
+                 }| Status {
+                    name,
+                    initial,
+                    terminal,
+                },
+            )
             .collect(),
-        transitions: it.transitions.into_iter().map(|rule| (rule.from, rule.to)).collect(),
+        transitions: it
+            .transitions
+            .into_iter()
+            .map(|rule| (rule.from, rule.to))
+            .collect(),
         consumes: it.consumes,
         produces: it.produces,
         events: it.events,

@@ -1,7 +1,7 @@
 //! What the engine's error says about a guest: which fault it is, or that it is none of the guest's.
 
 use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::limits::{cut, DEAD_LETTER_BACKTRACE_BYTES_MAX};
+use taskhost_core::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, cut};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -37,20 +37,35 @@ pub enum Failure {
 /// What an error of the engine means.
 pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> Failure {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        return Failure::Machine { reason: format!("{error:#}") };
+        return Failure::Machine {
+            reason: format!("{error:#}"),
+        };
     }
     let (kind, reason) = match cause(error) {
         Some(found) => found,
         // An instance that can't be made for no reason of the guest's is the machine's trouble.
-        None if stage == Stage::Instantiate => return Failure::Machine { reason: format!("{error:#}") },
+        None if stage == Stage::Instantiate => {
+            return Failure::Machine {
+                reason: format!("{error:#}"),
+            };
+        }
         // The guest has returned, and what it returned can't be read.
-        None => (Kind::MalformedAnswer, format!("its answer can't be read: {}", error.root_cause())),
+        None => (
+            Kind::MalformedAnswer,
+            format!("its answer can't be read: {}", error.root_cause()),
+        ),
     };
     let reason = match lines.last_words() {
-        Some(words) if kind == Kind::Trap => format!("{reason}; {}", cut(&words, LAST_WORDS_BYTES_MAX)),
+        Some(words) if kind == Kind::Trap => {
+            format!("{reason}; {}", cut(&words, LAST_WORDS_BYTES_MAX))
+        }
         _ => reason,
     };
-    Failure::Fault(Fault { kind, reason, backtrace: backtrace(error) })
+    Failure::Fault(Fault {
+        kind,
+        reason,
+        backtrace: backtrace(error),
+    })
 }
 
 fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
@@ -58,25 +73,35 @@ fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
         return Some((Kind::Memory, exhausted.to_string()));
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Some((Kind::Trap, format!("it ended itself with exit code {}", exit.0)));
+        return Some((
+            Kind::Trap,
+            format!("it ended itself with exit code {}", exit.0),
+        ));
     }
     if is_too_much_data(error) {
-        return Some((Kind::AnswerTooLarge, "it hands over more data than it may".to_owned()));
+        return Some((
+            Kind::AnswerTooLarge,
+            "it hands over more data than it may".to_owned(),
+        ));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => Some((Kind::Deadline, "it did not answer in time".to_owned())),
         Some(Trap::StackOverflow) => Some((Kind::Stack, "it used up its stack".to_owned())),
         Some(trap) => Some((Kind::Trap, format!("it trapped: {trap}"))),
-        None if error.downcast_ref::<WasmBacktrace>().is_some() => {
-            Some((Kind::Trap, format!("it called the host in a wrong way: {}", error.root_cause())))
-        }
+        None if error.downcast_ref::<WasmBacktrace>().is_some() => Some((
+            Kind::Trap,
+            format!("it called the host in a wrong way: {}", error.root_cause()),
+        )),
         None => None,
     }
 }
 
 /// The engine's error for it is private, so its text is all there is to know it by; a test holds it fast.
 fn is_too_much_data(error: &wasmtime::Error) -> bool {
-    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+    error
+        .root_cause()
+        .to_string()
+        .contains("fuel allocated for hostcalls has been exhausted")
 }
 
 fn backtrace(error: &wasmtime::Error) -> Option<String> {

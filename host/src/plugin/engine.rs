@@ -59,13 +59,26 @@ impl Engine {
     ///
     /// # Errors
     /// If the machine can't reserve the address space that the limits ask for, or has no thread to give.
-    pub fn new(limits: Limits, observer: Arc<dyn PluginObserver>) -> Result<Arc<Self>, EngineError> {
+    pub fn new(
+        limits: Limits,
+        observer: Arc<dyn PluginObserver>,
+    ) -> Result<Arc<Self>, EngineError> {
         let failed = |reason: String| EngineError { reason };
-        let inner = wasmtime::Engine::new(&config(&limits)).map_err(|error| failed(format!("{error:#}")))?;
+        let inner = wasmtime::Engine::new(&config(&limits))
+            .map_err(|error| failed(format!("{error:#}")))?;
         let linker = sandbox::linker(&inner).map_err(|error| failed(format!("{error:#}")))?;
         tick(&inner).map_err(|error| failed(format!("no thread for the deadlines: {error}")))?;
-        let gate = Arc::new(Gate { free: Mutex::new(limits.instances_max), freed: Condvar::new() });
-        Ok(Arc::new(Self { inner, linker, limits, gate, observer }))
+        let gate = Arc::new(Gate {
+            free: Mutex::new(limits.instances_max),
+            freed: Condvar::new(),
+        });
+        Ok(Arc::new(Self {
+            inner,
+            linker,
+            limits,
+            gate,
+            observer,
+        }))
     }
 
     /// The bounds on every plugin.
@@ -87,7 +100,11 @@ impl Engine {
 
     /// Waits for room for one instance; none if there was none for half a minute.
     pub(super) fn turn(&self) -> Option<Turn> {
-        let free = self.gate.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self
+            .gate
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (mut free, waited) = self
             .gate
             .freed
@@ -97,13 +114,17 @@ impl Engine {
             return None;
         }
         *free -= 1;
-        Some(Turn { gate: self.gate.clone() })
+        Some(Turn {
+            gate: self.gate.clone(),
+        })
     }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +141,11 @@ pub(super) struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.gate.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *self
+            .gate
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
         self.gate.freed.notify_one();
     }
 }
@@ -165,12 +190,14 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
 /// Raises the epoch until the engine is gone.
 fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new().name("plugin-epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("plugin-epoch".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }

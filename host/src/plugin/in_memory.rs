@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures::FutureExt;
 use futures::future::ready;
 
-use super::versions::{Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError};
+use super::versions::{
+    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+};
 
 /// Forgets everything with the process.
 #[derive(Debug, Default)]
@@ -35,7 +37,11 @@ impl InMemory {
 
     /// Every activation of a route, oldest first.
     pub fn history(&self, route: &str) -> Vec<Activation> {
-        self.lock().activations.get(route).cloned().unwrap_or_default()
+        self.lock()
+            .activations
+            .get(route)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -45,7 +51,9 @@ impl InMemory {
     fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut Kept) -> T) -> Answer<'_, T> {
         let mut kept = self.lock();
         let answer = match kept.unavailable {
-            true => Err(VersionsError { reason: "it is away".to_owned() }),
+            true => Err(VersionsError {
+                reason: "it is away".to_owned(),
+            }),
             false => Ok(work(&mut kept)),
         };
         ready(answer).boxed()
@@ -54,25 +62,45 @@ impl InMemory {
 
 impl Versions for InMemory {
     fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>> {
-        self.answer(|kept| kept.activations.get(route).and_then(|all| all.last()).cloned())
+        self.answer(|kept| {
+            kept.activations
+                .get(route)
+                .and_then(|all| all.last())
+                .cloned()
+        })
     }
 
-    fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool> {
+    fn is_superseded<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, bool> {
         let same = |one: &Activation| one.digest == digest && *one.config == *config;
         self.answer(|kept| {
-            let all = kept.activations.get(route).map(Vec::as_slice).unwrap_or_default();
+            let all = kept
+                .activations
+                .get(route)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             all.iter().any(same) && !all.last().is_some_and(same)
         })
     }
 
     fn save(&self, version: SavedVersion) -> Answer<'_, ()> {
         self.answer(|kept| {
-            kept.versions.entry(version.digest.clone()).or_insert(version);
+            kept.versions
+                .entry(version.digest.clone())
+                .or_insert(version);
         })
     }
 
     fn bytes<'a>(&'a self, digest: &'a str) -> Answer<'a, Option<Arc<[u8]>>> {
-        self.answer(|kept| kept.versions.get(digest).map(|version| version.bytes.clone()))
+        self.answer(|kept| {
+            kept.versions
+                .get(digest)
+                .map(|version| version.bytes.clone())
+        })
     }
 
     fn activate(&self, new: NewActivation) -> Answer<'_, Activated> {
@@ -81,14 +109,33 @@ impl Versions for InMemory {
             if all.last().map_or(0, |last| last.number) != new.seen {
                 return Activated::Lost(all.last().cloned());
             }
-            let NewActivation { route, seen, digest, config, by, reason } = new;
-            all.push(Activation { route, number: seen + 1, digest, config, since: now(), by, reason });
-            all.last().cloned().map_or(Activated::Lost(None), Activated::Done)
+            let NewActivation {
+                route,
+                seen,
+                digest,
+                config,
+                by,
+                reason,
+            } = new;
+            all.push(Activation {
+                route,
+                number: seen + 1,
+                digest,
+                config,
+                since: now(),
+                by,
+                reason,
+            });
+            all.last()
+                .cloned()
+                .map_or(Activated::Lost(None), Activated::Done)
         })
     }
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,12 @@ use super::engine::Engine;
 use super::lines::{Gathered, Line, Origin};
 
 /// Writes the lines of one call. Without a question they belong to `configure` outside of any batch.
-pub(super) fn write(gathered: Gathered, engine: &Engine, digest: &str, question: Option<&Question<'_>>) {
+pub(super) fn write(
+    gathered: &Gathered,
+    engine: &Engine,
+    digest: &str,
+    question: Option<&Question<'_>>,
+) {
     for line in &gathered.lines {
         let cause = match (line.origin, question) {
             (Origin::Import(_, Some(number)), Some(question)) => find(question, number),
@@ -22,7 +27,9 @@ pub(super) fn write(gathered: Gathered, engine: &Engine, digest: &str, question:
         }
     }
     if gathered.dropped > 0 {
-        let at = question.map(|question| question.at.to_string()).unwrap_or_default();
+        let at = question
+            .map(|question| question.at.to_string())
+            .unwrap_or_default();
         tracing::warn!(target: "plugin", digest, at, dropped = gathered.dropped, "a plugin writes more lines than it may");
         engine.observer().log_dropped(digest, gathered.dropped);
     }
@@ -36,7 +43,13 @@ fn find<'a>(question: &Question<'a>, number: u32) -> Option<&'a Cause> {
 }
 
 fn with_cause(line: &Line, digest: &str, cause: &Cause) {
-    emit(line, digest, &cause.position().to_string(), cause.task_id.as_str(), &cause.trace.trace_id);
+    emit(
+        line,
+        digest,
+        &cause.position().to_string(),
+        cause.task_id.as_str(),
+        &cause.trace.trace_id,
+    );
 }
 
 fn emit(line: &Line, digest: &str, at: &str, task_id: &str, trace_id: &str) {

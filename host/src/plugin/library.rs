@@ -23,7 +23,11 @@ pub struct Library {
 impl Library {
     /// A library that compiles everything once a process.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, used: Mutex::default(), compiled: None }
+        Self {
+            engine,
+            used: Mutex::default(),
+            compiled: None,
+        }
     }
 
     /// A library that keeps what it compiles in a directory of its own.
@@ -32,7 +36,11 @@ impl Library {
     /// If the directory can't be made, or is not this user's alone.
     pub fn with_directory(engine: Arc<Engine>, path: &Path) -> io::Result<Self> {
         let compiled = Some(CompiledDir::open(path, &engine)?);
-        Ok(Self { engine, used: Mutex::default(), compiled })
+        Ok(Self {
+            engine,
+            used: Mutex::default(),
+            compiled,
+        })
     }
 
     /// The process's engine.
@@ -70,7 +78,10 @@ impl Library {
 
     /// How many components are in use.
     pub fn used_count(&self) -> usize {
-        self.used().values().filter(|component| component.strong_count() > 0).count()
+        self.used()
+            .values()
+            .filter(|component| component.strong_count() > 0)
+            .count()
     }
 
     fn keep(&self, component: Component) -> Arc<Component> {

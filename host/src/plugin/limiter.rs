@@ -43,28 +43,54 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let asked = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let asked = self
+            .memory_bytes
+            .saturating_add(desired.saturating_sub(current));
         if asked > self.memory_bytes_max {
-            return Err(Exhausted::Memory { asked, bytes_max: self.memory_bytes_max }.into());
+            return Err(Exhausted::Memory {
+                asked,
+                bytes_max: self.memory_bytes_max,
+            }
+            .into());
         }
         self.memory_bytes = asked;
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        Err(Exhausted::Growth { reason: format!("{error:#}") }.into())
+        Err(Exhausted::Growth {
+            reason: format!("{error:#}"),
+        }
+        .into())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if desired > self.table_elements_max {
-            return Err(Exhausted::Table { asked: desired, elements_max: self.table_elements_max }.into());
+            return Err(Exhausted::Table {
+                asked: desired,
+                elements_max: self.table_elements_max,
+            }
+            .into());
         }
         Ok(true)
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        Err(Exhausted::Growth { reason: format!("{error:#}") }.into())
+        Err(Exhausted::Growth {
+            reason: format!("{error:#}"),
+        }
+        .into())
     }
 
     fn instances(&self) -> usize {

@@ -55,7 +55,10 @@ impl Limits {
     /// How long `decide` may take for a number of causes.
     pub fn deadline_for(&self, causes: usize) -> Duration {
         let causes = u32::try_from(causes).unwrap_or(u32::MAX);
-        let allowed = self.decide_deadline_per_cause.saturating_mul(causes).saturating_add(self.decide_deadline);
+        let allowed = self
+            .decide_deadline_per_cause
+            .saturating_mul(causes)
+            .saturating_add(self.decide_deadline);
         allowed.min(self.decide_deadline_max)
     }
 }

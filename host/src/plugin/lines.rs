@@ -43,7 +43,10 @@ pub(super) struct Gathered {
 
 impl Lines {
     pub(super) fn new(lines_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Gathered { lines_max, ..Gathered::default() })))
+        Self(Arc::new(Mutex::new(Gathered {
+            lines_max,
+            ..Gathered::default()
+        })))
     }
 
     /// Takes a line of the logging import.
@@ -79,7 +82,14 @@ impl Lines {
             .collect();
         // A panic says where in one line and why in the next; anything else is best known by its end.
         match errors.iter().rposition(|line| line.contains("panicked at")) {
-            Some(start) => Some(errors[start..].iter().take(2).copied().collect::<Vec<_>>().join(" ")),
+            Some(start) => Some(
+                errors[start..]
+                    .iter()
+                    .take(2)
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
             None => errors.last().map(|line| (*line).to_owned()),
         }
     }
@@ -105,7 +115,10 @@ impl Gathered {
         if self.lines.len() >= self.lines_max {
             self.dropped += 1;
         } else {
-            self.lines.push(Line { origin, text: cut(text, LINE_BYTES_MAX).to_owned() });
+            self.lines.push(Line {
+                origin,
+                text: cut(text, LINE_BYTES_MAX).to_owned(),
+            });
         }
     }
 
@@ -127,7 +140,11 @@ mod tests {
     use super::*;
 
     fn texts(gathered: &Gathered) -> Vec<&str> {
-        gathered.lines.iter().map(|line| line.text.as_str()).collect()
+        gathered
+            .lines
+            .iter()
+            .map(|line| line.text.as_str())
+            .collect()
     }
 
     #[test]
@@ -146,14 +163,26 @@ mod tests {
         lines.write(Origin::Stderr, &vec![b'y'; LINE_BYTES_MAX * 3]);
         lines.write(Origin::Stderr, b"\nz\nz\n");
         let gathered = lines.take();
-        assert_eq!(texts(&gathered).iter().map(|text| text.len()).collect::<Vec<_>>(), [LINE_BYTES_MAX; 2]);
+        assert_eq!(
+            texts(&gathered)
+                .iter()
+                .map(|text| text.len())
+                .collect::<Vec<_>>(),
+            [LINE_BYTES_MAX; 2]
+        );
         assert_eq!(gathered.dropped, 2);
     }
 
     #[test]
     fn the_last_words_of_a_panic_are_where_and_why() {
         let lines = Lines::new(10);
-        lines.write(Origin::Stderr, b"hello\nthread 'main' panicked at src/lib.rs:1:2:\ntold to\nnote: run with\n");
-        assert_eq!(lines.last_words().as_deref(), Some("thread 'main' panicked at src/lib.rs:1:2: told to"));
+        lines.write(
+            Origin::Stderr,
+            b"hello\nthread 'main' panicked at src/lib.rs:1:2:\ntold to\nnote: run with\n",
+        );
+        assert_eq!(
+            lines.last_words().as_deref(),
+            Some("thread 'main' panicked at src/lib.rs:1:2: told to")
+        );
     }
 }

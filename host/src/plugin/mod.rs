@@ -35,8 +35,10 @@ mod lines;
 mod observer;
 mod refused;
 mod sandbox;
+mod settling;
 mod versions;
 mod wasi;
+mod watcher;
 mod world;
 
 pub use activation::{Offer, Offered};
@@ -49,4 +51,7 @@ pub use library::Library;
 pub use limits::Limits;
 pub use observer::PluginObserver;
 pub use refused::Refused;
-pub use versions::{Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError};
+pub use versions::{
+    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+};
+pub use watcher::{Timing, Watcher};

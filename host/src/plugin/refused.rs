@@ -88,6 +88,9 @@ impl Refused {
 
     /// Whether a file that is still being written looks like this.
     pub fn looks_half_written(&self) -> bool {
-        matches!(self, Self::NotAComponent { .. } | Self::DoesNotCompile { .. })
+        matches!(
+            self,
+            Self::NotAComponent { .. } | Self::DoesNotCompile { .. }
+        )
     }
 }

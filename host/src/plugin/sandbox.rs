@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::Store;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::taskhost::plugin::{logging, types};
 use super::bindings::Plugin;
+use super::bindings::taskhost::plugin::{logging, types};
 use super::engine::{Engine, TICK};
 use super::limiter::Limiter;
 use super::lines::Lines;
@@ -42,14 +42,22 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl types::Host for State {}
 
 impl logging::Host for State {
-    fn log(&mut self, level: logging::Level, cause: Option<u32>, message: String) -> wasmtime::Result<()> {
+    fn log(
+        &mut self,
+        level: logging::Level,
+        cause: Option<u32>,
+        message: String,
+    ) -> wasmtime::Result<()> {
         self.lines.push(level, cause, &message);
         Ok(())
     }
@@ -69,7 +77,12 @@ pub(super) fn store(engine: &Engine) -> Store<State> {
     let lines = Lines::new(limits.log_lines_max);
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
-    let state = State { wasi: wasi::context(&lines), table, limiter: Limiter::new(limits), lines };
+    let state = State {
+        wasi: wasi::context(&lines),
+        table,
+        limiter: Limiter::new(limits),
+        lines,
+    };
     let mut store = Store::new(engine.inner(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_max_component_handles(HANDLES_MAX);
@@ -81,7 +94,10 @@ pub(super) fn store(engine: &Engine) -> Store<State> {
 /// Gives the next call its time and the size of its answer.
 pub(super) fn allow(store: &mut Store<State>, deadline: Duration, answer_bytes_max: usize) {
     // The first tick can come at once, so one more than the deadline has.
-    let ticks = deadline.as_millis().div_ceil(TICK.as_millis()).saturating_add(1);
+    let ticks = deadline
+        .as_millis()
+        .div_ceil(TICK.as_millis())
+        .saturating_add(1);
     store.set_epoch_deadline(u64::from(u32::try_from(ticks).unwrap_or(u32::MAX)));
     store.set_hostcall_fuel(answer_bytes_max);
 }

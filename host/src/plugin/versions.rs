@@ -81,7 +81,12 @@ pub trait Versions: Send + Sync {
     fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>>;
 
     /// Whether this pair of version and configuration was once current on the route, and is not now.
-    fn is_superseded<'a>(&'a self, route: &'a str, digest: &'a str, config: &'a str) -> Answer<'a, bool>;
+    fn is_superseded<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, bool>;
 
     /// Keeps a version. One that is there already stays as it is.
     fn save(&self, version: SavedVersion) -> Answer<'_, ()>;

@@ -10,7 +10,7 @@
 //! | stdin | its end |
 //! | stdout, stderr | log lines |
 
-use std::future::{pending, Future};
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{
-    DynPollable, IoError, Network, OutputStream, Pollable, SocketError, SocketResult, StreamResult, TcpSocket,
-    UdpSocket, subscribe,
+    DynPollable, IoError, Network, OutputStream, Pollable, SocketError, SocketResult, StreamResult,
+    TcpSocket, UdpSocket, subscribe,
 };
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
@@ -37,8 +37,8 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// What every instance gets, as random as a list can be: the digits of the square root of 2.
 const SEED: &[u8] = &[
-    0x6a, 0x09, 0xe6, 0x67, 0xf3, 0xbc, 0xc9, 0x08, 0xb2, 0xfb, 0x13, 0x66, 0xea, 0x95, 0x7d, 0x3e, 0x3a, 0xde, 0xc1,
-    0x75, 0x12, 0x77, 0x50, 0x99, 0xda, 0x2f, 0x59, 0x0b, 0x06, 0x67, 0x32, 0x2a,
+    0x6a, 0x09, 0xe6, 0x67, 0xf3, 0xbc, 0xc9, 0x08, 0xb2, 0xfb, 0x13, 0x66, 0xea, 0x95, 0x7d, 0x3e,
+    0x3a, 0xde, 0xc1, 0x75, 0x12, 0x77, 0x50, 0x99, 0xda, 0x2f, 0x59, 0x0b, 0x06, 0x67, 0x32, 0x2a,
 ];
 
 /// The same randomness for what asks for a seed as a number.
@@ -47,8 +47,14 @@ const SEED_NUMBER: u128 = 0x6a09_e667_f3bc_c908_b2fb_1366_ea95_7d3e;
 /// The context of one instance.
 pub(super) fn context(lines: &Lines) -> WasiCtx {
     WasiCtx::builder()
-        .stdout(Stream { origin: Origin::Stdout, lines: lines.clone() })
-        .stderr(Stream { origin: Origin::Stderr, lines: lines.clone() })
+        .stdout(Stream {
+            origin: Origin::Stdout,
+            lines: lines.clone(),
+        })
+        .stderr(Stream {
+            origin: Origin::Stderr,
+            lines: lines.clone(),
+        })
         .wall_clock(Still)
         .monotonic_clock(Still)
         .secure_random(Deterministic::new(SEED.to_vec()))
@@ -73,7 +79,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 fn nothing(state: &mut State) -> Granted<'_> {
-    Granted { table: state.table() }
+    Granted {
+        table: state.table(),
+    }
 }
 
 /// Names [`Granted`] for the linker.
@@ -97,11 +105,17 @@ impl monotonic_clock::Host for Granted<'_> {
         Ok(1)
     }
 
-    fn subscribe_instant(&mut self, when: monotonic_clock::Instant) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe_instant(
+        &mut self,
+        when: monotonic_clock::Instant,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         self.subscribe_duration(when)
     }
 
-    fn subscribe_duration(&mut self, wait: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe_duration(
+        &mut self,
+        wait: monotonic_clock::Duration,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         let timer = self.table.push(Timer { due: wait == 0 })?;
         subscribe(self.table, timer)
     }

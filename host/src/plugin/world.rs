@@ -25,13 +25,21 @@ const IMPORTS: [&str; 8] = [
 ];
 
 /// Compiles bytes.
-pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<wasmtime::component::Component, Refused> {
+pub(super) fn compile(
+    engine: &Engine,
+    bytes: &[u8],
+) -> Result<wasmtime::component::Component, Refused> {
     let bytes_max = engine.limits().component_bytes_max;
     if bytes.len() > bytes_max {
-        return Err(Refused::TooLarge { bytes: bytes.len() as u64, bytes_max });
+        return Err(Refused::TooLarge {
+            bytes: bytes.len() as u64,
+            bytes_max,
+        });
     }
     if let Some(found) = not_a_component(bytes) {
-        return Err(Refused::NotAComponent { found: found.to_owned() });
+        return Err(Refused::NotAComponent {
+            found: found.to_owned(),
+        });
     }
     wasmtime::component::Component::from_binary(engine.inner(), bytes).map_err(|error| {
         let reason = format!("{error:#}");
@@ -55,9 +63,13 @@ pub(super) fn link(
         }
     }
     for name in EXPORTS {
-        let export = world.get_export(engine.inner(), name).map(|export| export.ty);
+        let export = world
+            .get_export(engine.inner(), name)
+            .map(|export| export.ty);
         if !matches!(export, Some(ComponentItem::ComponentFunc(_))) {
-            return Err(other(format!("it lacks the export `{name}` of the world taskhost:plugin/plugin@0.1.0")));
+            return Err(other(format!(
+                "it lacks the export `{name}` of the world taskhost:plugin/plugin@0.1.0"
+            )));
         }
     }
     let pre = engine.linker().instantiate_pre(compiled).map_err(|error| {
@@ -73,12 +85,24 @@ pub(super) fn link(
 /// Whether an instance could not be looked through because an export has another type than the world's.
 pub(super) fn is_type_mismatch(error: &wasmtime::Error) -> bool {
     let text = format!("{error:#}");
-    ["type mismatch", "failed to convert function to given type", "expected "].iter().any(|sign| text.contains(sign))
+    [
+        "type mismatch",
+        "failed to convert function to given type",
+        "expected ",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
 }
 
 /// What the pooling allocator says of a component that has more or larger parts than it has room for.
 fn exceeds_a_limit(reason: &str) -> bool {
-    ["exceeds the configured maximum", "exceeds the limit of", "exceeds the per-instance limit"].iter().any(|sign| reason.contains(sign))
+    [
+        "exceeds the configured maximum",
+        "exceeds the limit of",
+        "exceeds the per-instance limit",
+    ]
+    .iter()
+    .any(|sign| reason.contains(sign))
 }
 
 /// What the bytes are, if not a component. The preamble is in the specification's `Binary.md`: magic,
@@ -87,9 +111,9 @@ fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [] => Some("an empty file"),
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => None,
-        [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
-            Some("a core module; build it for the target wasm32-wasip2, or make a component of it with `wasm-tools`")
-        }
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => Some(
+            "a core module; build it for the target wasm32-wasip2, or make a component of it with `wasm-tools`",
+        ),
         [0, b'a', b's', b'm', ..] => Some("a cut or unknown form of WebAssembly"),
         _ if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok() => Some("a text file"),
         _ => Some("an unknown kind of file"),

@@ -59,7 +59,7 @@ pub struct Store {
     pub(super) pool: PgPool,
     pub(super) options: PgConnectOptions,
     /// Begins a transaction.
-    pub(super) begin: Arc<str>,
+    pub(super) begin_sql: Arc<str>,
     /// How long an answer may take before the server counts as gone.
     pub(super) patience: Duration,
 }
@@ -99,7 +99,7 @@ impl Store {
         Ok(Self {
             pool,
             options,
-            begin: begin.into(),
+            begin_sql: begin.into(),
             patience: settings.statement_timeout + ANSWER_MARGIN,
         })
     }

@@ -45,7 +45,7 @@ impl Session {
             patience: store.patience,
             failed: false,
         };
-        let begin = sqlx::raw_sql(AssertSqlSafe(store.begin.clone()));
+        let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
         let patience = session.patience;
         let done = within(patience, begin.execute(session.connection()?)).await;
         session.note(done)?;

@@ -20,6 +20,10 @@ use crate::config::Log;
 use crate::config::log::LogFormat;
 use redact::Redacting;
 
+/// The crate calls it an error that a consumer which was closed in order is closed again when it is dropped.
+/// What librdkafka itself has to say comes through the target `librdkafka`.
+const CLOSING: &str = "rdkafka::consumer::base_consumer=off";
+
 /// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -54,7 +58,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&log.level)?)
+        .with_env_filter(EnvFilter::try_new(&log.level)?.add_directive(CLOSING.parse()?))
         .with_ansi(colours && log.format == LogFormat::Human)
         .with_writer(Redacting(writer));
     Ok(match log.format {

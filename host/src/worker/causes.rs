@@ -17,7 +17,7 @@ use super::tracing_context as trace;
 #[derive(Debug)]
 pub(super) enum Item {
     /// A cause to be decided.
-    Cause(Cause),
+    Cause(Box<Cause>),
     /// A record that can't be: a dead letter.
     Undecodable {
         /// The record.
@@ -39,10 +39,13 @@ pub(super) struct Items {
 impl Items {
     /// The causes with their numbers.
     pub(super) fn causes(&self) -> impl Iterator<Item = (usize, &Cause)> {
-        self.list.iter().enumerate().filter_map(|(number, item)| match item {
-            Item::Cause(cause) => Some((number, cause)),
-            Item::Undecodable { .. } => None,
-        })
+        self.list
+            .iter()
+            .enumerate()
+            .filter_map(|(number, item)| match item {
+                Item::Cause(cause) => Some((number, &**cause)),
+                Item::Undecodable { .. } => None,
+            })
     }
 
     /// Numbers of the routes that they take.
@@ -58,7 +61,11 @@ impl Items {
 
     /// Ids of the wakeup rows that they come from.
     pub(super) fn wakeups(&self) -> Vec<Uuid> {
-        self.list.iter().filter_map(Item::waited).map(|waited| waited.wakeup).collect()
+        self.list
+            .iter()
+            .filter_map(Item::waited)
+            .map(|waited| waited.wakeup)
+            .collect()
     }
 }
 
@@ -85,13 +92,17 @@ pub(super) fn of_messages<'a>(
     for message in messages {
         match of_message(message, routes, topic_id, plugins) {
             Err(why) => {
-                items.list.push(Item::Undecodable { message: message.clone(), why, waited: None });
+                items.list.push(Item::Undecodable {
+                    message: message.clone(),
+                    why,
+                    waited: None,
+                });
             }
             Ok(cause) => {
                 if *taken.entry(cause.task_id.clone()).or_insert(cause.route) != cause.route {
                     break;
                 }
-                items.list.push(Item::Cause(cause));
+                items.list.push(Item::Cause(Box::new(cause)));
             }
         }
     }
@@ -116,24 +127,30 @@ pub(super) fn of_wakeups(
     topic_id: Uuid,
     plugins: &Plugins,
 ) -> Items {
-    let list = wakeups.iter().filter_map(|wakeup| of_wakeup(wakeup, routes, topic_id, plugins));
-    Items { list: list.collect() }
+    let list = wakeups
+        .iter()
+        .filter_map(|wakeup| of_wakeup(wakeup, routes, topic_id, plugins));
+    Items {
+        list: list.collect(),
+    }
 }
 
-fn of_wakeup(
-    wakeup: &Wakeup,
-    routes: &[Route],
-    topic_id: Uuid,
-    plugins: &Plugins,
-) -> Option<Item> {
-    let waited =
-        Some(Waited { wakeup: wakeup.id, attempt: wakeup.attempt, since: wakeup.since });
+fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugins) -> Option<Item> {
+    let waited = Some(Waited {
+        wakeup: wakeup.id,
+        attempt: wakeup.attempt,
+        since: wakeup.since,
+    });
     match Stored::decode(&wakeup.cause) {
         Some(Stored::Message(message)) => {
             let message = Arc::new(message);
             Some(match of_message(&message, routes, topic_id, plugins) {
-                Ok(cause) => Item::Cause(Cause { waited, ..cause }),
-                Err(why) => Item::Undecodable { message, why, waited },
+                Ok(cause) => Item::Cause(Box::new(Cause { waited, ..cause })),
+                Err(why) => Item::Undecodable {
+                    message,
+                    why,
+                    waited,
+                },
             })
         }
         Some(Stored::Timer(timer)) => {
@@ -141,7 +158,7 @@ fn of_wakeup(
             if route.is_none() {
                 tracing::warn!(task = %wakeup.task_id, route = wakeup.route, "a timer is due and its route is not configured; it waits");
             }
-            Some(Item::Cause(Cause {
+            Some(Item::Cause(Box::new(Cause {
                 task_id: wakeup.task_id.clone(),
                 task_type: "".into(),
                 route: route?,
@@ -150,7 +167,7 @@ fn of_wakeup(
                 trace: trace::next_span(&timer.trace),
                 waited,
                 source: Source::Timer(timer),
-            }))
+            })))
         }
         None => {
             tracing::error!(task = %wakeup.task_id, wakeup = %wakeup.id, "a stored cause can't be read by this version; it waits for one that can");

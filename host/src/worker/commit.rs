@@ -44,7 +44,8 @@ impl Worker {
             let alone = self.singly > 0;
             let count = if alone { 1 } else { self.pending.len() };
             let records = self.pending.iter().take(count);
-            let items = causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
+            let items =
+                causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
             match self.attempt(&items, &plugins, !alone, None).await? {
                 Tried::Committed(round) => {
                     let covered = round.covered;
@@ -98,12 +99,19 @@ impl Worker {
         loop {
             let plugins = self.plugins()?;
             let count = alone.map_or(due.len(), |_| 1);
-            let items =
-                causes::of_wakeups(&due[..count], &self.shared.routes, self.topic_id(), &plugins);
+            let items = causes::of_wakeups(
+                &due[..count],
+                &self.shared.routes,
+                self.topic_id(),
+                &plugins,
+            );
             if items.list.is_empty() {
                 return Ok(false);
             }
-            match self.attempt(&items, &plugins, alone.is_none(), None).await? {
+            match self
+                .attempt(&items, &plugins, alone.is_none(), None)
+                .await?
+            {
                 Tried::Committed(round) => {
                     self.committed(&round.set, began);
                     return Ok(true);
@@ -113,7 +121,10 @@ impl Worker {
                 Tried::Refused(_) if alone.is_none() => alone = Some(1),
                 Tried::Refused(reason) => {
                     let refusal = Fault::new(Kind::RefusedByDatabase, reason);
-                    return match self.attempt(&items, &plugins, false, Some(&refusal)).await? {
+                    return match self
+                        .attempt(&items, &plugins, false, Some(&refusal))
+                        .await?
+                    {
                         Tried::Committed(round) => {
                             self.committed(&round.set, began);
                             Ok(true)
@@ -146,12 +157,18 @@ impl Worker {
 
     /// What is current for the partition's routes.
     fn plugins(&self) -> Result<Plugins, Failure> {
-        let Self { shared, partition, .. } = self;
-        Plugins::current(&shared.catalog, &shared.routes, &partition.topic, &shared.topics).ok_or_else(|| {
-            Failure::Trouble {
-                dependency: Dependency::Plugins,
-                reason: "a route of this topic has no plugin".to_owned(),
-            }
+        let Self {
+            shared, partition, ..
+        } = self;
+        Plugins::current(
+            &shared.catalog,
+            &shared.routes,
+            &partition.topic,
+            &shared.topics,
+        )
+        .ok_or_else(|| Failure::Trouble {
+            dependency: Dependency::Plugins,
+            reason: "a route of this topic has no plugin".to_owned(),
         })
     }
 
@@ -173,7 +190,12 @@ impl Worker {
         let tasks = batch.lock_tasks(&ids).await?;
         let still_due: HashSet<Uuid> = match wakeups.is_empty() {
             true => HashSet::new(),
-            false => batch.lock_wakeups(&wakeups, now).await?.iter().map(|wakeup| wakeup.id).collect(),
+            false => batch
+                .lock_wakeups(&wakeups, now)
+                .await?
+                .iter()
+                .map(|wakeup| wakeup.id)
+                .collect(),
         };
         if still_due.len() != wakeups.len() {
             // Cancelled, replaced or postponed since it was read: read again.
@@ -185,9 +207,16 @@ impl Worker {
             false => HashSet::new(),
         };
         let Some(settings) = self.settings.clone() else {
-            return Err(Failure::Uncertain("the partition was not inspected".to_owned()));
+            return Err(Failure::Uncertain(
+                "the partition was not inspected".to_owned(),
+            ));
         };
-        let ground = Ground { settings, now, tasks, blocked };
+        let ground = Ground {
+            settings,
+            now,
+            tasks,
+            blocked,
+        };
         let began = Instant::now();
         let decided = match refusal {
             Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
@@ -209,7 +238,10 @@ impl Worker {
                 });
             }
         };
-        self.shared.metrics.decided(u32::try_from(round.covered).unwrap_or(u32::MAX), began.elapsed());
+        self.shared.metrics.decided(
+            u32::try_from(round.covered).unwrap_or(u32::MAX),
+            began.elapsed(),
+        );
         if round.covered == 0 {
             batch.rollback().await;
             return Ok(self.slow(round));
@@ -234,8 +266,10 @@ impl Worker {
         let routes = items.routes();
         let number = |route: usize| plugins.activation(route).unwrap_or(0);
         let name = |route: usize| self.shared.routes[route].name.as_str();
-        let under: Vec<(&str, i64)> =
-            routes.iter().map(|route| (name(*route), number(*route))).collect();
+        let under: Vec<(&str, i64)> = routes
+            .iter()
+            .map(|route| (name(*route), number(*route)))
+            .collect();
         if !batch.check_activations(&under).await? {
             batch.rollback().await;
             for route in routes {
@@ -270,7 +304,9 @@ impl Worker {
         if items.list.iter().any(|item| item.waited().is_some()) {
             return self.next_offset;
         }
-        let last = covered.checked_sub(1).and_then(|last| self.pending.get(last));
+        let last = covered
+            .checked_sub(1)
+            .and_then(|last| self.pending.get(last));
         let after = last.map_or(self.next_offset, |message| message.position.offset + 1);
         match self.end {
             Some(end) if covered == self.pending.len() => end.max(after),
@@ -286,7 +322,11 @@ impl Worker {
         next_offset: Offset,
     ) -> Result<(), Stored> {
         let (began, token) = (Instant::now(), Uuid::new_v4());
-        let frame = Frame { batch: batch.number(), next_offset, records: set.records.clone() };
+        let frame = Frame {
+            batch: batch.number(),
+            next_offset,
+            records: set.records.clone(),
+        };
         let known = Some(self.published);
         let frame = match batch.commit(self.next_offset, frame, token, known).await {
             Ok(Commit::Committed(frame)) => frame,
@@ -318,10 +358,17 @@ impl Worker {
         loop {
             match self.shared.store.settle(&self.key, token).await {
                 Ok(committed) => return Ok(committed),
-                Err(error) if error.disposition() == Disposition::Trouble && !self.draining.is_cancelled() => {
+                Err(error)
+                    if error.disposition() == Disposition::Trouble
+                        && !self.draining.is_cancelled() =>
+                {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
-                    let pause =
-                        retry::full_jitter(self.shared.rules.backoff, attempt, BACKOFF_MAX, rand::random());
+                    let pause = retry::full_jitter(
+                        self.shared.rules.backoff,
+                        attempt,
+                        BACKOFF_MAX,
+                        rand::random(),
+                    );
                     tokio::time::sleep(pause).await;
                     attempt += 1;
                 }
@@ -344,9 +391,16 @@ impl Worker {
     }
 
     fn slow(&mut self, round: Round) -> Tried {
-        let Some((position, fault)) = round.slow else { return Tried::Nothing };
+        let Some((position, fault)) = round.slow else {
+            return Tried::Nothing;
+        };
         let tried = self.tries.entry(position.clone()).or_default();
-        let pause = retry::full_jitter(self.shared.rules.backoff, *tried, BACKOFF_MAX, rand::random());
+        let pause = retry::full_jitter(
+            self.shared.rules.backoff,
+            *tried,
+            BACKOFF_MAX,
+            rand::random(),
+        );
         *tried += 1;
         tracing::warn!(offset = position.offset, attempt = *tried, fault = %fault.reason, "a message exceeded its deadline and is tried again");
         Tried::Slow(pause)
@@ -358,7 +412,9 @@ impl Worker {
             self.tries.clear();
         }
         for (decider, fault) in &round.faults {
-            self.shared.metrics.plugin_fault(&decider.plugin.name, fault.kind.code());
+            self.shared
+                .metrics
+                .plugin_fault(&decider.plugin.name, fault.kind.code());
             tracing::warn!(
                 plugin = decider.plugin.name,
                 version = decider.plugin.version,
@@ -372,7 +428,9 @@ impl Worker {
     /// Counts a committed batch and wakes what waits for its tasks.
     fn committed(&mut self, set: &WriteSet, began: Instant) {
         self.machine.succeeded();
-        self.shared.health.set_dependency(health::Dependency::Database, DependencyState::Up);
+        self.shared
+            .health
+            .set_dependency(health::Dependency::Database, DependencyState::Up);
         let counts = set.counts;
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.waiting += number(counts.deferred) - number(counts.left_waiting);
@@ -384,7 +442,9 @@ impl Worker {
             self.shared.metrics.processed(topic, consumed, share);
         }
         if counts.dead_letters > 0 {
-            self.shared.metrics.dead_lettered(topic, counts.dead_letters);
+            self.shared
+                .metrics
+                .dead_lettered(topic, counts.dead_letters);
         }
         self.count_outcomes(set);
         for letter in &set.dead_letters {
@@ -396,7 +456,11 @@ impl Worker {
             );
         }
         if !set.waiting.is_empty() || !set.timers.is_empty() {
-            let due = set.waiting.iter().chain(set.timers.values().flatten()).filter_map(|row| row.due);
+            let due = set
+                .waiting
+                .iter()
+                .chain(set.timers.values().flatten())
+                .filter_map(|row| row.due);
             self.next_due = due.chain(self.next_due).min();
         }
         let changed = set.created.iter().chain(&set.updated);

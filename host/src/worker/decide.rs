@@ -49,10 +49,15 @@ impl Round {
     pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
-            changed.chain(&ground.tasks).find(|task| task.id == *id).map_or(0, |task| task.version)
+            changed
+                .chain(&ground.tasks)
+                .find(|task| task.id == *id)
+                .map_or(0, |task| task.version)
         };
         let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
-        heads.map(|row| (row.task_id.clone(), version(&row.task_id))).collect()
+        heads
+            .map(|row| (row.task_id.clone(), version(&row.task_id)))
+            .collect()
     }
 }
 
@@ -77,7 +82,10 @@ pub(super) fn decide(
         match at_once(items, ground, plugins) {
             Ok(round) => return Ok(round),
             Err(DecideError::Fault(fault)) => {
-                tracing::debug!(kind = fault.kind.code(), "a batch faulted and is decided one by one");
+                tracing::debug!(
+                    kind = fault.kind.code(),
+                    "a batch faulted and is decided one by one"
+                );
             }
             Err(other) => return Err(other),
         }
@@ -90,20 +98,40 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
     let (mut fold, mut faults) = (fold(ground), Vec::new());
     for item in items.list.iter().take(1) {
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) => {
                 let decided = Decided::Fault(fault.clone());
-                take(&mut fold, cause, decided, plugins.decider(cause.route), &mut faults);
+                take(
+                    &mut fold,
+                    cause,
+                    decided,
+                    plugins.decider(cause.route),
+                    &mut faults,
+                );
             }
         }
     }
-    Round { set: fold.finish(), covered: items.list.len().min(1), slow: None, faults }
+    Round {
+        set: fold.finish(),
+        covered: items.list.len().min(1),
+        slow: None,
+        faults,
+    }
 }
 
 fn fold(ground: &Ground) -> Fold {
-    Fold::new(ground.settings.clone(), ground.now, ground.tasks.iter().cloned(), ground.blocked.clone())
+    Fold::new(
+        ground.settings.clone(),
+        ground.now,
+        ground.tasks.iter().cloned(),
+        ground.blocked.clone(),
+    )
 }
 
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
@@ -111,21 +139,31 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
     let mut answers = answers(items, &fold, ground, plugins)?;
     for (number, item) in items.list.iter().enumerate() {
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) => {
                 let decider = plugins.decider(cause.route);
                 match answers[number].take() {
                     Some(answer) if !fold.is_blocked(cause) => {
-                        fold.decided(cause, Decided::Answer(answer), decider).map_err(DecideError::Fault)?;
+                        fold.decided(cause, Decided::Answer(answer), decider)
+                            .map_err(DecideError::Fault)?;
                     }
                     _ => drop(fold.behind(cause, decider)),
                 }
             }
         }
     }
-    Ok(Round { set: fold.finish(), covered: items.list.len(), slow: None, faults: Vec::new() })
+    Ok(Round {
+        set: fold.finish(),
+        covered: items.list.len(),
+        slow: None,
+        faults: Vec::new(),
+    })
 }
 
 /// A decision for each item that is a cause and may be decided.
@@ -158,11 +196,16 @@ fn answers(
                 task_id: id,
                 task: fold.task(id),
                 causes: causes.iter().map(|(_, cause)| *cause).collect(),
-                numbers: causes.iter().map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX)).collect(),
+                numbers: causes
+                    .iter()
+                    .map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX))
+                    .collect(),
             })
             .collect();
         let decided = plugins.decide(route, &works, &ground.settings.partition)?;
-        let numbers = order.iter().flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
+        let numbers = order
+            .iter()
+            .flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
         for (number, decision) in numbers.zip(decided.into_iter().flatten()) {
             answers[number] = Some(decision);
         }
@@ -184,7 +227,11 @@ fn singly(
             break;
         }
         match item {
-            Item::Undecodable { message, why, waited } => {
+            Item::Undecodable {
+                message,
+                why,
+                waited,
+            } => {
                 fold.undecodable(message, why, waited.as_ref());
             }
             Item::Cause(cause) if fold.is_blocked(cause) => {
@@ -194,17 +241,30 @@ fn singly(
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
                 if let Decided::Fault(fault) = &decided
                     && fault.kind.is_retriable()
-                    && tries.get(cause.position()).is_none_or(|tried| *tried < tries_max)
+                    && tries
+                        .get(cause.position())
+                        .is_none_or(|tried| *tried < tries_max)
                 {
                     slow = Some((cause.position().clone(), fault.clone()));
                     break;
                 }
-                take(&mut fold, cause, decided, plugins.decider(cause.route), &mut faults);
+                take(
+                    &mut fold,
+                    cause,
+                    decided,
+                    plugins.decider(cause.route),
+                    &mut faults,
+                );
             }
         }
         covered = number + 1;
     }
-    Ok(Round { set: fold.finish(), covered, slow, faults })
+    Ok(Round {
+        set: fold.finish(),
+        covered,
+        slow,
+        faults,
+    })
 }
 
 /// Asks about one cause, in a fresh instance.

@@ -35,16 +35,27 @@ impl Places {
 
     /// Forgets a partition that is given back.
     pub fn remove(&self, partition: &TopicPartition) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(partition);
     }
 
     fn all(&self) -> HashMap<TopicPartition, Offset> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 /// Tells every partition's lag until it is stopped.
-pub async fn watch(consumer: Arc<Consumer>, places: Places, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub async fn watch(
+    consumer: Arc<Consumer>,
+    places: Places,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -54,7 +65,8 @@ pub async fn watch(consumer: Arc<Consumer>, places: Places, metrics: Arc<Metrics
         }
         let (asked, consumer) = (places.all(), consumer.clone());
         let partitions: Vec<TopicPartition> = asked.keys().cloned().collect();
-        let ends = tokio::task::spawn_blocking(move || consumer.stable_ends(&partitions, PATIENCE)).await;
+        let ends =
+            tokio::task::spawn_blocking(move || consumer.stable_ends(&partitions, PATIENCE)).await;
         let Ok(Ok(ends)) = ends else { continue };
         for (partition, next) in places.all() {
             if let Some(end) = ends.get(&partition) {

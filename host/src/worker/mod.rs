@@ -152,7 +152,11 @@ pub struct Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Worker({} at {}, batch {})", self.partition, self.next_offset, self.batch)
+        write!(
+            f,
+            "Worker({} at {}, batch {})",
+            self.partition, self.next_offset, self.batch
+        )
     }
 }
 
@@ -242,7 +246,10 @@ impl Worker {
         self.shared.metrics.remove_partition(topic, partition);
         self.shared.waker.forget(&self.partition, &self.poked);
         self.shared.publisher.end(&self.partition, self.tag);
-        self.shared.consumer.ownership().released(&self.partition, self.tag);
+        self.shared
+            .consumer
+            .ownership()
+            .released(&self.partition, self.tag);
     }
 
     /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for
@@ -274,7 +281,13 @@ impl Worker {
             Action::Work => self.work().await,
             Action::Wait { attempt } => {
                 let backoff = self.shared.rules.backoff;
-                tokio::time::sleep(retry::full_jitter(backoff, attempt, BACKOFF_MAX, rand::random())).await;
+                tokio::time::sleep(retry::full_jitter(
+                    backoff,
+                    attempt,
+                    BACKOFF_MAX,
+                    rand::random(),
+                ))
+                .await;
                 Ok(Event::Done)
             }
             Action::Halt(halt) => {
@@ -295,13 +308,25 @@ impl Worker {
     fn report(&self, failure: Failure) -> Event {
         match failure {
             Failure::Trouble { dependency, reason } => {
-                let down = DependencyState::Down { reason: reason.clone() };
+                let down = DependencyState::Down {
+                    reason: reason.clone(),
+                };
                 match dependency {
-                    Dependency::Postgres => self.shared.health.set_dependency(health::Dependency::Database, down),
-                    Dependency::Kafka => self.shared.health.set_dependency(health::Dependency::Kafka, down),
+                    Dependency::Postgres => self
+                        .shared
+                        .health
+                        .set_dependency(health::Dependency::Database, down),
+                    Dependency::Kafka => self
+                        .shared
+                        .health
+                        .set_dependency(health::Dependency::Kafka, down),
                     Dependency::Plugins => {}
                 }
-                tracing::warn!(?dependency, reason, "the step is repeated after a pause; nothing is lost");
+                tracing::warn!(
+                    ?dependency,
+                    reason,
+                    "the step is repeated after a pause; nothing is lost"
+                );
                 Event::Trouble
             }
             Failure::Uncertain(reason) => {
@@ -318,35 +343,45 @@ impl Worker {
             reason = halt.code(),
             "the partition stops: {halt}. All others go on. `taskhost plugin list` and /api/health/detailed show the host's state"
         );
-        self.shared.metrics.set_halted(&self.partition.topic, self.partition.partition, true);
+        self.shared
+            .metrics
+            .set_halted(&self.partition.topic, self.partition.partition, true);
     }
 
     fn show(&self, action: &Action) {
         let state = match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
-            Action::Halt(halt) => PartitionState::Halted { reason: format!("{}: {halt}", halt.code()) },
+            Action::Halt(halt) => PartitionState::Halted {
+                reason: format!("{}: {halt}", halt.code()),
+            },
             Action::Release | Action::Stop => PartitionState::Draining,
             Action::Wait { .. } => return,
             _ => PartitionState::Recovering,
         };
-        self.shared.health.set_partition(&self.partition.topic, self.partition.partition, state);
+        self.shared
+            .health
+            .set_partition(&self.partition.topic, self.partition.partition, state);
     }
 }
 
 /// Milliseconds since 1970.
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+    since
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
 }
 
 impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
         use crate::store::{Disposition, Error};
         match error.disposition() {
-            Disposition::Trouble | Disposition::Raced => {
-                Self::Trouble { dependency: Dependency::Postgres, reason: error.to_string() }
-            }
+            Disposition::Trouble | Disposition::Raced => Self::Trouble {
+                dependency: Dependency::Postgres,
+                reason: error.to_string(),
+            },
             Disposition::Lost => Self::Uncertain(error.to_string()),
             Disposition::Message | Disposition::Halt => {
                 tracing::error!(%error, "Postgres refused a write");
@@ -363,6 +398,9 @@ impl From<crate::store::Error> for Failure {
 
 impl From<crate::kafka::Error> for Failure {
     fn from(error: crate::kafka::Error) -> Self {
-        Self::Trouble { dependency: Dependency::Kafka, reason: error.to_string() }
+        Self::Trouble {
+            dependency: Dependency::Kafka,
+            reason: error.to_string(),
+        }
     }
 }

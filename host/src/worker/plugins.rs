@@ -41,18 +41,28 @@ impl Plugins {
                 }
             });
         }
-        let nobody = list.iter().flatten().next().map(|(_, decider)| decider.clone())?;
+        let nobody = list
+            .iter()
+            .flatten()
+            .next()
+            .map(|(_, decider)| decider.clone())?;
         Some(Self { list, nobody })
     }
 
     /// What a route's decisions are carried out with. A route of another topic is never asked for.
     pub(super) fn decider(&self, route: usize) -> &Arc<Decider> {
-        self.list.get(route).and_then(Option::as_ref).map_or(&self.nobody, |(_, decider)| decider)
+        self.list
+            .get(route)
+            .and_then(Option::as_ref)
+            .map_or(&self.nobody, |(_, decider)| decider)
     }
 
     /// The number of the activation that a route is decided under.
     pub(super) fn activation(&self, route: usize) -> Option<i64> {
-        self.list.get(route)?.as_ref().map(|(active, _)| active.number)
+        self.list
+            .get(route)?
+            .as_ref()
+            .map(|(active, _)| active.number)
     }
 
     /// Asks a route's plugin. Blocks.

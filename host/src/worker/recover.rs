@@ -30,17 +30,30 @@ const FRAMES_AT_ONCE: i64 = 64;
 impl Worker {
     pub(super) async fn claim(&mut self) -> Result<Event, Failure> {
         self.forget();
-        let claim = self.shared.store.claim(&self.key, &self.shared.transactional_ids).await?;
-        self.shared.health.set_dependency(health::Dependency::Database, DependencyState::Up);
+        let claim = self
+            .shared
+            .store
+            .claim(&self.key, &self.shared.transactional_ids)
+            .await?;
+        self.shared
+            .health
+            .set_dependency(health::Dependency::Database, DependencyState::Up);
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;
-        let owners = claim.previous_owners.into_iter().filter(|id| !own.contains(id)).collect();
+        let owners = claim
+            .previous_owners
+            .into_iter()
+            .filter(|id| !own.contains(id))
+            .collect();
         failpoint::hit("recovery-after-claim");
-        Ok(Event::Claimed { owners, progress: claim.progress })
+        Ok(Event::Claimed {
+            owners,
+            progress: claim.progress,
+        })
     }
 
     /// Nothing in memory outlives a claim.
@@ -63,18 +76,39 @@ impl Worker {
 
     pub(super) async fn inspect(&mut self) -> Result<Event, Failure> {
         let (consumer, partition) = (self.shared.consumer.clone(), self.partition.clone());
-        let topic_known = self.shared.store.topic_known(&self.key.group, &self.partition.topic).await?;
-        let described = self.shared.admin.describe(&[&*self.partition.topic]).await?;
-        let topic_id = described.get(&*self.partition.topic).map(|topic| topic.id).ok_or_else(|| {
-            Failure::Trouble { dependency: Dependency::Kafka, reason: "the topic is not there".to_owned() }
-        })?;
+        let topic_known = self
+            .shared
+            .store
+            .topic_known(&self.key.group, &self.partition.topic)
+            .await?;
+        let described = self
+            .shared
+            .admin
+            .describe(&[&*self.partition.topic])
+            .await?;
+        let topic_id = described
+            .get(&*self.partition.topic)
+            .map(|topic| topic.id)
+            .ok_or_else(|| Failure::Trouble {
+                dependency: Dependency::Kafka,
+                reason: "the topic is not there".to_owned(),
+            })?;
         let (log, committed) = blocking(move || {
             let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
             let committed = consumer.committed(&partition, WATERMARK_PATIENCE)?;
-            Ok((Log { topic_id, low, high }, committed))
+            Ok((
+                Log {
+                    topic_id,
+                    low,
+                    high,
+                },
+                committed,
+            ))
         })
         .await?;
-        self.shared.health.set_dependency(health::Dependency::Kafka, DependencyState::Up);
+        self.shared
+            .health
+            .set_dependency(health::Dependency::Kafka, DependencyState::Up);
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         let watermark = match committed {
@@ -82,13 +116,20 @@ impl Worker {
             Committed::Foreign { offset } => Watermark::Foreign(offset),
             Committed::Ours { offset, batch } => Watermark::Ours { offset, batch },
         };
-        Ok(Event::Inspected { watermark, log, topic_known })
+        Ok(Event::Inspected {
+            watermark,
+            log,
+            topic_known,
+        })
     }
 
     fn batch_settings(&self, log: Log) -> Arc<Settings> {
         let rules = &self.shared.rules;
         let topic = &*self.partition.topic;
-        let dead_letter_topic = rules.dead_letter_topics.get(topic).map_or("", String::as_str);
+        let dead_letter_topic = rules
+            .dead_letter_topics
+            .get(topic)
+            .map_or("", String::as_str);
         Arc::new(Settings {
             group: rules.group.clone(),
             partition: self.partition.clone(),
@@ -101,14 +142,20 @@ impl Worker {
     }
 
     pub(super) async fn start(&mut self, offset: Offset, log: Log) -> Result<Event, Failure> {
-        self.shared.store.start(&self.key, self.epoch, offset, log.topic_id).await?;
+        self.shared
+            .store
+            .start(&self.key, self.epoch, offset, log.topic_id)
+            .await?;
         tracing::info!(offset, "the partition starts for the first time");
         Ok(Event::Done)
     }
 
     pub(super) async fn own_alone(&mut self) -> Result<Event, Failure> {
         let own = &self.shared.transactional_ids;
-        self.shared.store.own_alone(&self.key, self.epoch, own).await?;
+        self.shared
+            .store
+            .own_alone(&self.key, self.epoch, own)
+            .await?;
         Ok(Event::Done)
     }
 
@@ -118,13 +165,26 @@ impl Worker {
         offset: Offset,
     ) -> Result<Event, Failure> {
         if batch > 0 {
-            tracing::warn!(batch, offset, "the group's offset had expired; it is committed again");
+            tracing::warn!(
+                batch,
+                offset,
+                "the group's offset had expired; it is committed again"
+            );
         }
         let watermark = (batch > 0).then_some(batch - 1);
-        self.shared.publisher.begin(&self.partition, self.tag, watermark);
-        let answer = self.shared.publisher.recommit(&self.partition, self.tag, batch, offset).await;
+        self.shared
+            .publisher
+            .begin(&self.partition, self.tag, watermark);
+        let answer = self
+            .shared
+            .publisher
+            .recommit(&self.partition, self.tag, batch, offset)
+            .await;
         self.published = batch;
-        answer.unwrap_or(Err(Unpublished::Stopped)).map_err(|error| unpublished(error, batch)).map(|()| Event::Done)
+        answer
+            .unwrap_or(Err(Unpublished::Stopped))
+            .map_err(|error| unpublished(error, batch))
+            .map(|()| Event::Done)
     }
 
     pub(super) async fn mark_published(&mut self, batch: BatchNumber) -> Result<Event, Failure> {
@@ -140,17 +200,26 @@ impl Worker {
         last: BatchNumber,
     ) -> Result<Event, Failure> {
         tracing::info!(first, last, "publishing what an earlier owner committed");
-        self.shared.publisher.begin(&self.partition, self.tag, Some(first - 1));
+        self.shared
+            .publisher
+            .begin(&self.partition, self.tag, Some(first - 1));
         let mut from = first;
         while from <= last {
             let to = last.min(from + FRAMES_AT_ONCE - 1);
             let frames = self.shared.store.frames(&self.key, from, to).await?;
             let mut answers = Vec::with_capacity(frames.len());
-            for (batch, frame) in (from..=to).zip(frames.into_iter().map(Some).chain(std::iter::repeat(None))) {
+            for (batch, frame) in
+                (from..=to).zip(frames.into_iter().map(Some).chain(std::iter::repeat(None)))
+            {
                 match frame {
                     Some(frame) if frame.batch == batch => {
                         let frame = Arc::new(frame);
-                        answers.push((batch, self.shared.publisher.publish(&self.partition, self.tag, frame)));
+                        answers.push((
+                            batch,
+                            self.shared
+                                .publisher
+                                .publish(&self.partition, self.tag, frame),
+                        ));
                     }
                     _ => return Err(Failure::Halt(Halt::FrameMissing { batch })),
                 }
@@ -173,21 +242,32 @@ impl Worker {
         offset: Offset,
         batch: BatchNumber,
     ) -> Result<Event, Failure> {
-        self.shared.publisher.begin(&self.partition, self.tag, Some(batch));
+        self.shared
+            .publisher
+            .begin(&self.partition, self.tag, Some(batch));
         self.next_offset = offset;
         self.batch = batch;
         self.published = batch;
-        if !self.shared.consumer.add(&self.partition, offset, self.tag)? {
+        if !self
+            .shared
+            .consumer
+            .add(&self.partition, offset, self.tag)?
+        {
             return Ok(Event::NotOwner);
         }
-        self.shared.metrics.set_halted(&self.partition.topic, self.partition.partition, false);
+        self.shared
+            .metrics
+            .set_halted(&self.partition.topic, self.partition.partition, false);
         self.shared.places.set(&self.partition, offset);
         tracing::info!(offset, batch, epoch = self.epoch, "the partition is ready");
         Ok(Event::Done)
     }
 
     pub(super) async fn unassign(&mut self) -> Result<Event, Failure> {
-        self.shared.consumer.remove(&self.partition, self.tag).await?;
+        self.shared
+            .consumer
+            .remove(&self.partition, self.tag)
+            .await?;
         Ok(Event::Done)
     }
 
@@ -200,11 +280,15 @@ impl Worker {
                 if self.published > self.marked {
                     store.set_published(&self.key, self.published).await?;
                 }
-                store.release(&self.key, self.epoch, &self.shared.transactional_ids).await
+                store
+                    .release(&self.key, self.epoch, &self.shared.transactional_ids)
+                    .await
             };
             match tokio::time::timeout(RELEASE_PATIENCE, farewell).await {
                 Ok(Ok(true)) => tracing::info!(batch = self.batch, "the partition is given back"),
-                _ => tracing::info!("the partition is given back without a farewell; its next owner recovers"),
+                _ => tracing::info!(
+                    "the partition is given back without a farewell; its next owner recovers"
+                ),
             }
         }
         Ok(Event::Done)
@@ -228,7 +312,12 @@ pub(super) fn unpublished(error: Unpublished, batch: BatchNumber) -> Failure {
     match error {
         Unpublished::NotOwner => Failure::NotOwner,
         Unpublished::Poison { topic, reason, .. } => {
-            tracing::error!(output = topic, reason, batch, "Kafka refuses a message for good");
+            tracing::error!(
+                output = topic,
+                reason,
+                batch,
+                "Kafka refuses a message for good"
+            );
             Failure::Halt(Halt::Unpublishable { batch })
         }
         other => Failure::Uncertain(other.to_string()),

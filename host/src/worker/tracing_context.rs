@@ -7,12 +7,17 @@ use crate::telemetry::trace::TraceContext;
 /// The trace of a message, in a span of its own.
 pub(super) fn of_hint(hint: &TraceHint) -> Trace {
     let header = |name: &str, value: &Option<String>| {
-        value.clone().map(|value| (name.to_owned(), Some(value.into_bytes())))
+        value
+            .clone()
+            .map(|value| (name.to_owned(), Some(value.into_bytes())))
     };
-    let headers: Vec<_> = [header("traceparent", &hint.traceparent), header("tracestate", &hint.tracestate)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let headers: Vec<_> = [
+        header("traceparent", &hint.traceparent),
+        header("tracestate", &hint.tracestate),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let context =
         TraceContext::extract(&headers, hint.trace_id.as_deref(), hint.span_id.as_deref()).child();
     Trace {
@@ -33,5 +38,8 @@ pub(super) fn next_span(trace: &Trace) -> Trace {
         tracestate: trace.tracestate.clone(),
         foreign: trace.foreign.clone(),
     };
-    Trace { span_id: context.child().span_id, ..trace.clone() }
+    Trace {
+        span_id: context.child().span_id,
+        ..trace.clone()
+    }
 }

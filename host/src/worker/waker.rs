@@ -45,7 +45,10 @@ impl Waker {
     pub fn new(store: Store) -> (Self, impl Future<Output = ()> + Send) {
         let (hints, received) = mpsc::channel(QUEUE_MAX);
         let partitions = Arc::default();
-        let waker = Self { hints, partitions: Arc::clone(&partitions) };
+        let waker = Self {
+            hints,
+            partitions: Arc::clone(&partitions),
+        };
         (waker, serve(store, received, partitions))
     }
 
@@ -59,7 +62,10 @@ impl Waker {
     /// Takes a bell away, unless the partition already has another.
     pub fn forget(&self, partition: &TopicPartition, bell: &Arc<Notify>) {
         let mut partitions = lock(&self.partitions);
-        if partitions.get(partition).is_some_and(|known| Arc::ptr_eq(known, bell)) {
+        if partitions
+            .get(partition)
+            .is_some_and(|known| Arc::ptr_eq(known, bell))
+        {
             partitions.remove(partition);
         }
     }
@@ -98,7 +104,9 @@ async fn serve(
             taken.push(hint);
         }
         match wake(&store, &taken).await {
-            Ok(woken) => woken.iter().for_each(|key| poke(&partitions, &key.partition)),
+            Ok(woken) => woken
+                .iter()
+                .for_each(|key| poke(&partitions, &key.partition)),
             Err(error) => tracing::debug!(%error, "waiting messages are not woken early"),
         }
         taken.clear();

@@ -82,7 +82,9 @@ impl Worker {
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
         while self.pending.len() < messages_max && bytes < bytes_max && self.end.is_none() {
-            let Some(fed) = self.feed.try_next() else { break };
+            let Some(fed) = self.feed.try_next() else {
+                break;
+            };
             if let Fed::Message(message) = &fed {
                 bytes += message.size();
             }
@@ -102,7 +104,11 @@ impl Worker {
             Fed::OutOfRange { reason, .. } => {
                 tracing::warn!(reason, "the log does not have the next record");
                 let log = self.log.map_or((0, 0), |log| (log.low, log.high));
-                let halt = Halt::OutsideLog { offset: self.next_offset, low: log.0, high: log.1 };
+                let halt = Halt::OutsideLog {
+                    offset: self.next_offset,
+                    low: log.0,
+                    high: log.1,
+                };
                 return Err(Failure::Halt(halt));
             }
             Fed::Error(error) => tracing::warn!(%error, "fetching meets trouble and goes on"),
@@ -132,23 +138,33 @@ impl Worker {
     /// Housekeeping between batches: raises the lower bound, trims what is published, looks for wakeups.
     async fn look_after(&mut self) -> Result<(), Failure> {
         if self.published > self.marked {
-            self.shared.store.set_published(&self.key, self.published).await?;
+            self.shared
+                .store
+                .set_published(&self.key, self.published)
+                .await?;
             self.shared.store.trim(&self.key, self.published).await?;
             self.marked = self.published;
         }
         self.next_due = self.shared.store.next_due(&self.key).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let waiting = u64::try_from(self.waiting).unwrap_or(0);
-        self.shared.metrics.set_deferred_pending(topic, partition, waiting);
+        self.shared
+            .metrics
+            .set_deferred_pending(topic, partition, waiting);
         let frames = u64::try_from(self.batch - self.published).unwrap_or(0);
-        self.shared.metrics.set_outbox_frames(topic, partition, frames);
+        self.shared
+            .metrics
+            .set_outbox_frames(topic, partition, frames);
         Ok(())
     }
 
     /// Hands a committed batch's frame to the publisher.
     pub(super) fn publish(&mut self, frame: Frame) {
         let batch = frame.batch;
-        let answer = self.shared.publisher.publish(&self.partition, self.tag, Arc::new(frame));
+        let answer = self
+            .shared
+            .publisher
+            .publish(&self.partition, self.tag, Arc::new(frame));
         let answer = async move { (batch, answer.await.unwrap_or(Err(Unpublished::Stopped))) };
         self.publishing.push_back(answer.boxed());
     }

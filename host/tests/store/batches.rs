@@ -183,7 +183,8 @@ async fn batches_that_touch_the_same_tasks_in_other_orders_never_deadlock() {
         workers.spawn(async move {
             let epoch = started(&store, &key(partition)).await;
             for round in 0..25 {
-                let mut names: Vec<String> = (0..40).map(|n| format!("task-{round}-{n}")).collect();
+                let mut names: Vec<String> =
+                    (0..40).map(|n| format!("task-{}-{n}", round / 5)).collect();
                 if partition % 2 == 1 {
                     names.reverse();
                 }
@@ -193,10 +194,10 @@ async fn batches_that_touch_the_same_tasks_in_other_orders_never_deadlock() {
     }
     workers.join_all().await;
     let counts = store.count_tasks().await.unwrap();
-    assert_eq!(counts.iter().map(|count| count.tasks).sum::<i64>(), 1000);
+    assert_eq!(counts.iter().map(|count| count.tasks).sum::<i64>(), 200);
 }
 
-/// Raises the version of each task, or creates it; again when another was first. A deadlock is a panic.
+/// Raises the version of each task, asked for in any order, or creates it; again when another was first. A deadlock is a panic.
 async fn touch(store: &taskhost::store::Store, partition: i32, epoch: i64, names: &[String]) {
     let ids: Vec<_> = names.iter().map(|name| id(name)).collect();
     loop {

@@ -1,6 +1,7 @@
 //! A COMMIT whose answer is lost, either way, and dead connections.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use taskhost::store::{Commit, Disposition, Store};
 use uuid::Uuid;
@@ -90,7 +91,7 @@ async fn a_batch_whose_connection_is_cut_is_trouble_and_the_pool_recovers() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_trouble_and_its_url_stays_secret() {
     let mut settings = settings("postgres://me:s3cret@127.0.0.1:9/nowhere");
-    settings.acquire_timeout = std::time::Duration::from_millis(300);
+    settings.acquire_timeout = Duration::from_millis(300);
     let store = Store::connect(&settings).unwrap();
     let error = store.ping().await.unwrap_err();
     assert_eq!(error.disposition(), Disposition::Trouble);
@@ -102,4 +103,24 @@ async fn a_server_that_is_not_there_is_trouble_and_its_url_stays_secret() {
     ] {
         assert!(!text.contains("s3cret"), "{text}");
     }
+}
+
+/// The host that stands still with a batch open is a zombie in the making: its locks must not outlive Postgres' patience.
+#[tokio::test]
+async fn a_frozen_batch_is_ended_by_postgres_and_the_partition_can_be_claimed() {
+    let database = Database::migrated().await;
+    let mut patient = settings(&database.url);
+    patient.lock_timeout = Duration::from_secs(20);
+    patient.statement_timeout = Duration::from_secs(20);
+    let store = Store::connect(&patient).unwrap();
+    let epoch = started(&store, &key(0)).await;
+    let mut frozen = store.begin(&key(0), epoch).await.unwrap();
+    frozen.write(&creates(&["a"]), NOW).await.unwrap();
+    let claim = store.claim(&key(0), &own("host-b")).await.unwrap();
+    assert_eq!(claim.progress.batch, 0);
+    let frame = frame(&frozen, 1, &creates(&[]));
+    let dead = frozen.commit(0, frame, Uuid::new_v4(), None).await;
+    let error = dead.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Trouble, "{error:?}");
+    assert_eq!(store.show_task(&id("a")).await.unwrap(), None);
 }

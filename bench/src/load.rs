@@ -1,0 +1,154 @@
+//! Messages in, task events out.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+fn client(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+/// Makes topics with that many partitions.
+pub(crate) fn create(brokers: &str, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = client(brokers).create()?;
+    let topics: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
+        .collect();
+    let done = admin.create_topics(&topics, &AdminOptions::new());
+    let results = futures_lite(done)?;
+    for result in results {
+        result.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Waits for a future whose work librdkafka's own threads do.
+fn futures_lite<T>(
+    future: impl Future<Output = Result<T, rdkafka::error::KafkaError>>,
+) -> anyhow::Result<T> {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return Ok(done?);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "no answer of the broker in 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends messages.
+pub(crate) struct Source {
+    producer: BaseProducer,
+}
+
+impl Source {
+    pub(crate) fn new(brokers: &str) -> anyhow::Result<Self> {
+        let producer = client(brokers)
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.messages", "1000000")
+            .set("partitioner", "murmur2_random")
+            .create()?;
+        Ok(Self { producer })
+    }
+
+    pub(crate) fn send(&self, topic: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        let mut record = BaseRecord::to(topic).key(key).payload(value);
+        while let Err((error, unsent)) = self.producer.send(record) {
+            anyhow::ensure!(
+                error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                "{error}"
+            );
+            self.producer.poll(Duration::from_millis(10));
+            record = unsent;
+        }
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    pub(crate) fn flush(&self) -> anyhow::Result<()> {
+        Ok(self.producer.flush(Duration::from_secs(60))?)
+    }
+}
+
+/// Reads task events as others do: committed ones only.
+pub(crate) struct Sink {
+    consumer: BaseConsumer,
+    seen: HashSet<(i32, i64)>,
+}
+
+impl Sink {
+    pub(crate) fn new(brokers: &str, topic: &str, partitions: i32) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer = client(brokers)
+            .set("group.id", format!("reader-{topic}"))
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "10")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Beginning)?;
+        }
+        consumer.assign(&list)?;
+        Ok(Self {
+            consumer,
+            seen: HashSet::new(),
+        })
+    }
+
+    /// The next event's key, or none if nothing comes for a while.
+    pub(crate) fn next(&mut self, patience: Duration) -> anyhow::Result<Option<String>> {
+        match self.consumer.poll(patience) {
+            None => Ok(None),
+            Some(message) => {
+                let message = message?;
+                self.seen.insert((message.partition(), message.offset()));
+                let key = message.key().context("an event without a key")?;
+                Ok(Some(String::from_utf8(key.to_vec())?))
+            }
+        }
+    }
+}
+
+/// The document's request, with an id.
+pub(crate) fn request(id: &str) -> String {
+    let now = now_millis();
+    format!(
+        r#"{{"headers":{{"requestId":"{id}","requestType":"web-crawl","timestamp":"2024-01-01T00:00:00.000Z","traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"}},"message":{{"userEmail":"user@example.com","userQuery":"Find product information {now}","originalUrl":"https://example.com","requestedAt":"2024-01-01T00:00:00.000Z"}}}}"#
+    )
+}
+
+/// A status message of the document, for a task.
+pub(crate) fn status(id: &str, status: &str) -> String {
+    let more = match status {
+        "completed" => {
+            r#","result":"Found 5 products matching criteria","finishedAt":"2024-01-01T00:00:00.000Z""#
+        }
+        "started" => r#","startedAt":"2024-01-01T00:00:00.000Z""#,
+        _ => {
+            r#","userEmail":"user@example.com","userQuery":"Find product information","originalUrl":"https://example.com""#
+        }
+    };
+    format!(
+        r#"{{"headers":{{"taskId":"{id}","taskType":"web-crawl","timestamp":"2024-01-01T00:00:00.000Z","traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"}},"message":{{"taskId":"{id}","status":"{status}"{more}}}}}"#
+    )
+}
+
+fn now_millis() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis()
+}

@@ -1,0 +1,64 @@
+//! `taskhost-bench`: what the host does on this machine, measured from outside.
+//!
+//! It starts a broker and a Postgres of its own, runs the host's binary, sends the document's messages and
+//! reads the task events as a `read_committed` reader. Every figure is one of several rounds, told as
+//! minimum, median and maximum, and counts only if every message's event arrived exactly once.
+
+mod load;
+mod report;
+mod rounds;
+mod subject;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measure the host: throughput with 1 and 4 partitions, latency, memory, time to ready, pause of a swap.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example:\n  make bench\n  taskhost-bench --messages 20000 --rounds 1")]
+struct Arguments {
+    /// Messages of a throughput round.
+    #[arg(long, default_value_t = 100_000)]
+    messages: usize,
+    /// Rounds of each measurement.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of a latency round.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// The host's binary; beside this one if not given.
+    #[arg(long)]
+    host: Option<PathBuf>,
+    /// Directory of the built plugins.
+    #[arg(long, default_value = "plugins/target/wasm32-wasip2/release")]
+    plugins: PathBuf,
+    /// Where the report goes: JSON.
+    #[arg(long, default_value = "target/bench/report.json")]
+    report: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let stage = subject::Stage::start(arguments.host, &arguments.plugins)?;
+    let mut report = report::Report::default();
+    for round in 1..=arguments.rounds {
+        for partitions in [1, 4] {
+            eprintln!(
+                "round {round} of {}: throughput, {partitions} partition(s)",
+                arguments.rounds
+            );
+            rounds::throughput(&stage, &mut report, partitions, arguments.messages)?;
+        }
+        eprintln!(
+            "round {round} of {}: latency at 100 messages a second",
+            arguments.rounds
+        );
+        rounds::latency(&stage, &mut report, arguments.seconds)?;
+        eprintln!("round {round} of {}: pause of a swap", arguments.rounds);
+        rounds::swap(&stage, &mut report)?;
+    }
+    print!("{}", report.table());
+    report.write(&arguments.report)?;
+    eprintln!("written to {}", arguments.report.display());
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! A host at work: a worker for each assigned partition, watched, and ended in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use taskhost_core::record::TopicPartition;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::life::LifeCycle;
+use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
+use crate::kafka::Assignment;
+use crate::telemetry::health::PartitionState;
+use crate::worker::{Shared, Worker};
+
+/// The host's parts and its workers.
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    assignments: mpsc::UnboundedReceiver<Assignment>,
+    workers: JoinSet<()>,
+    /// Which partition a worker has, and what asks it to finish.
+    known: HashMap<Id, (TopicPartition, CancellationToken)>,
+    life: LifeCycle,
+}
+
+impl Running {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        assignments: mpsc::UnboundedReceiver<Assignment>,
+        life: LifeCycle,
+    ) -> Self {
+        Self {
+            shared,
+            assignments,
+            workers: JoinSet::new(),
+            known: HashMap::new(),
+            life,
+        }
+    }
+
+    /// Starts workers as the group assigns partitions, and notices how they end.
+    pub(super) async fn serve(
+        &mut self,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut *shutdown => return Ok(()),
+                Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
+                assignment = self.assignments.recv() => match assignment {
+                    Some(assignment) => self.take(assignment)?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, assignment: Assignment) -> Result<(), Error> {
+        match assignment {
+            Assignment::Assigned {
+                partition,
+                tag,
+                feed,
+                draining,
+            } => {
+                let (shared, token) = (self.shared.clone(), draining.clone());
+                let worker = Worker::new(shared, partition.clone(), tag, feed, token);
+                let task = self.workers.spawn(worker.run());
+                self.known.insert(task.id(), (partition, draining));
+            }
+            Assignment::Revoked {
+                partition,
+                tag,
+                lost,
+            } => {
+                let assignment = tag.number();
+                let (topic, partition) = (partition.topic, partition.partition);
+                tracing::info!(%topic, partition, assignment, lost, "the partition was revoked");
+            }
+            Assignment::Trouble(error) => {
+                tracing::warn!(%error, "Kafka meets trouble and is tried again");
+            }
+            Assignment::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// A worker ends when its partition is given back. One that panics is a bug of the host: its partition stands
+    /// still, loudly, and all others go on.
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let Some((partition, _)) = self.known.remove(&id) else {
+            return;
+        };
+        let Err(error) = ended else { return };
+        let (topic, number) = (&*partition.topic, partition.partition);
+        tracing::error!(topic, partition = number, %error, "the partition's worker failed; restart the host to go on, nothing is lost");
+        let reason = "worker-failed: a bug of the host; its log has more".to_owned();
+        self.shared
+            .health
+            .set_partition(topic, number, PartitionState::Halted { reason });
+        self.shared.metrics.set_halted(topic, number, true);
+        self.life.tell(
+            "partition.halted",
+            &[("topic", topic), ("reason", "worker-failed")],
+        );
+    }
+
+    /// Finishes the batches in hand, publishes them and leaves the group.
+    pub(super) async fn end(self) {
+        let Self {
+            shared,
+            workers,
+            known,
+            life,
+            ..
+        } = self;
+        let partitions = workers.len();
+        tracing::info!(
+            partitions,
+            "stopping: batches in hand are finished and published"
+        );
+        for (_, draining) in known.values() {
+            draining.cancel();
+        }
+        if tokio::time::timeout(WORKERS_PATIENCE, workers.join_all())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not every partition was finished in time; the next owner recovers the rest"
+            );
+        }
+        shared.publisher.stop(CLIENTS_PATIENCE).await;
+        shared.consumer.close(CLIENTS_PATIENCE).await;
+        life.tell("host.stopped", &[]);
+        life.end(CLIENTS_PATIENCE / 2).await;
+        shared.store.close().await;
+        tracing::info!("stopped");
+    }
+}
