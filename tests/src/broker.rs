@@ -29,7 +29,14 @@ impl Message {
     #[must_use]
     pub fn to(topic: &str) -> Self {
         let topic = topic.to_owned();
-        Self { topic, partition: None, key: None, value: None, headers: Vec::new(), timestamp: None }
+        Self {
+            topic,
+            partition: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+        }
     }
 
     /// With that key.
@@ -121,7 +128,9 @@ impl Record {
     pub fn header(&self, name: &str) -> Option<String> {
         let found = self.headers.iter().rev().find(|(each, _)| each == name);
         let (_, value) = found?;
-        value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned())
+        value
+            .as_deref()
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
@@ -151,7 +160,9 @@ pub(crate) struct Client {
 
 fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("client.id", "taskhost-tests");
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "taskhost-tests");
     more.iter().for_each(|(name, value)| {
         config.set(*name, *value);
     });
@@ -161,16 +172,33 @@ fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
 impl Client {
     pub(crate) fn new(brokers: &str) -> Self {
         // Keys meet in the partition where Java's and kafkajs' producers put them.
-        let producing = [("enable.idempotence", "true"), ("partitioner", "murmur2_random"), ("linger.ms", "1")];
+        let producing = [
+            ("enable.idempotence", "true"),
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", "1"),
+        ];
         let producer = config(brokers, &producing).create().expect("a producer");
         let admin = config(brokers, &[]).create().expect("an admin client");
-        Self { brokers: brokers.to_owned(), producer, admin }
+        Self {
+            brokers: brokers.to_owned(),
+            producer,
+            admin,
+        }
     }
 
-    pub(crate) async fn create(&self, topic: &str, partitions: i32) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
-        let made = self.admin.create_topics([&new], &options).await.expect("an answer");
+    pub(crate) async fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(PATIENCE))
+            .operation_timeout(Some(PATIENCE));
+        let made = self
+            .admin
+            .create_topics([&new], &options)
+            .await
+            .expect("an answer");
         made.into_iter().for_each(|made| {
             made.unwrap_or_else(|(topic, code)| panic!("topic {topic}: {code}"));
         });
@@ -182,7 +210,10 @@ impl Client {
             let topic = real(&message.topic);
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
             for (key, value) in &message.headers {
-                headers = headers.insert(Header { key, value: value.as_deref() });
+                headers = headers.insert(Header {
+                    key,
+                    value: value.as_deref(),
+                });
             }
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic);
             record.key = message.key.as_deref();
@@ -193,18 +224,24 @@ impl Client {
                 record.headers = Some(headers);
             }
             while let Err((error, again)) = self.producer.send(record) {
-                let full = error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
+                let full =
+                    error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
                 assert!(full, "sending failed: {error}");
                 record = again;
                 self.producer.poll(Duration::from_millis(10));
             }
             self.producer.poll(Duration::ZERO);
         }
-        self.producer.flush(PATIENCE).expect("the broker to have every message");
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker to have every message");
     }
 
     fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
-        let mut config = config(&self.brokers, &[("enable.auto.commit", "false"), ("group.id", "none")]);
+        let mut config = config(
+            &self.brokers,
+            &[("enable.auto.commit", "false"), ("group.id", "none")],
+        );
         more.iter().for_each(|(name, value)| {
             config.set(*name, *value);
         });
@@ -212,9 +249,15 @@ impl Client {
     }
 
     fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic's metadata");
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the topic's metadata");
         let topic = metadata.topics().first().expect("the topic");
-        topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()
+        topic
+            .partitions()
+            .iter()
+            .map(rdkafka::metadata::MetadataPartition::id)
+            .collect()
     }
 
     /// What a `read_committed` reader sees from the beginning to the end, partition by partition.
@@ -227,12 +270,16 @@ impl Client {
         let mut left = Self::partitions(&consumer, topic);
         let mut list = TopicPartitionList::new();
         for partition in &left {
-            list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+            list.add_partition_offset(topic, *partition, Offset::Beginning)
+                .expect("an offset");
         }
         consumer.assign(&list).expect("an assignment");
         let mut records = Vec::new();
         while !left.is_empty() {
-            match consumer.poll(PATIENCE).unwrap_or_else(|| panic!("{topic}: neither a message nor its end")) {
+            match consumer
+                .poll(PATIENCE)
+                .unwrap_or_else(|| panic!("{topic}: neither a message nor its end"))
+            {
                 Ok(message) => records.push(record(&message)),
                 Err(KafkaError::PartitionEOF(partition)) => left.retain(|each| *each != partition),
                 Err(error) => panic!("reading {topic} failed: {error}"),
@@ -248,8 +295,9 @@ impl Client {
         let mut ends = Vec::new();
         for topic in topics {
             for partition in Self::partitions(&consumer, topic) {
-                let (_, end) =
-                    consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the partition's end");
+                let (_, end) = consumer
+                    .fetch_watermarks(topic, partition, PATIENCE)
+                    .expect("the partition's end");
                 ends.push(((topic.clone(), partition), end));
             }
         }
@@ -257,34 +305,58 @@ impl Client {
     }
 
     /// What the group committed for each partition of these topics.
-    pub(crate) fn committed(&self, group: &str, topics: &[String]) -> Vec<((String, i32), Option<Watermark>)> {
+    pub(crate) fn committed(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Vec<((String, i32), Option<Watermark>)> {
         let consumer = self.consumer(&[("group.id", group), ("isolation.level", "read_committed")]);
         let mut list = TopicPartitionList::new();
         for topic in topics {
-            Self::partitions(&consumer, topic).into_iter().for_each(|partition| {
-                list.add_partition(topic, partition);
-            });
+            Self::partitions(&consumer, topic)
+                .into_iter()
+                .for_each(|partition| {
+                    list.add_partition(topic, partition);
+                });
         }
-        let committed = consumer.committed_offsets(list, PATIENCE).expect("the group's offsets");
+        let committed = consumer
+            .committed_offsets(list, PATIENCE)
+            .expect("the group's offsets");
         let watermark = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             element.error().expect("the partition's offset");
-            let Offset::Offset(offset) = element.offset() else { return None };
-            Some(Watermark { offset, metadata: element.metadata().to_owned() })
+            let Offset::Offset(offset) = element.offset() else {
+                return None;
+            };
+            Some(Watermark {
+                offset,
+                metadata: element.metadata().to_owned(),
+            })
         };
         committed
             .elements()
             .into_iter()
-            .map(|element| ((element.topic().to_owned(), element.partition()), watermark(element)))
+            .map(|element| {
+                (
+                    (element.topic().to_owned(), element.partition()),
+                    watermark(element),
+                )
+            })
             .collect()
     }
 
     /// The group's state as the broker names it, and how many members it has.
     pub(crate) fn group(&self, group: &str) -> (String, usize) {
-        let list = self.consumer(&[]).fetch_group_list(Some(group), PATIENCE).expect("the group's description");
+        let list = self
+            .consumer(&[])
+            .fetch_group_list(Some(group), PATIENCE)
+            .expect("the group's description");
         list.groups()
             .iter()
             .find(|found| found.name() == group)
-            .map_or_else(|| ("Dead".to_owned(), 0), |found| (found.state().to_owned(), found.members().len()))
+            .map_or_else(
+                || ("Dead".to_owned(), 0),
+                |found| (found.state().to_owned(), found.members().len()),
+            )
     }
 }
 

@@ -111,17 +111,34 @@ impl Database {
     /// An empty one.
     pub(crate) async fn create(admin_url: &str) -> Self {
         let name = format!("taskhost_test_{}", Uuid::new_v4().simple());
-        execute(admin_url, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
-        let (server, _) = admin_url.rsplit_once('/').expect("TEST_DATABASE_URL ends with /<database>");
+        execute(
+            admin_url,
+            &format!("CREATE DATABASE {name} TEMPLATE template0"),
+        )
+        .await;
+        let (server, _) = admin_url
+            .rsplit_once('/')
+            .expect("TEST_DATABASE_URL ends with /<database>");
         let url = format!("{server}/{name}");
-        let options = PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE);
+        let options = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(PATIENCE);
         let pool = options.connect_lazy(&url).expect("a URL of Postgres");
-        Self { name, admin_url: admin_url.to_owned(), url, pool }
+        Self {
+            name,
+            admin_url: admin_url.to_owned(),
+            url,
+            pool,
+        }
     }
 
     pub(crate) async fn remove(&self) {
         self.pool.close().await;
-        execute(&self.admin_url, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+        execute(
+            &self.admin_url,
+            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
+        )
+        .await;
     }
 
     pub(crate) async fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
@@ -133,17 +150,25 @@ impl Database {
             Some(argument) => query.bind(argument.to_owned()),
             None => query,
         };
-        query.fetch_all(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        query
+            .fetch_all(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     pub(crate) async fn is_migrated(&self) -> bool {
         let sql = "SELECT to_regclass('dead_letters') IS NOT NULL";
-        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("an answer of Postgres")
+        sqlx::query_scalar(sql)
+            .fetch_one(&self.pool)
+            .await
+            .expect("an answer of Postgres")
     }
 }
 
 async fn execute(url: &str, sql: &str) {
-    let mut connection = PgConnection::connect(url).await.expect("a connection to Postgres");
+    let mut connection = PgConnection::connect(url)
+        .await
+        .expect("a connection to Postgres");
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(&mut connection)
         .await
@@ -153,7 +178,8 @@ async fn execute(url: &str, sql: &str) {
 
 pub(crate) const TASKS: &str = "SELECT * FROM tasks ORDER BY id";
 pub(crate) const TASK: &str = "SELECT * FROM tasks WHERE id = $1";
-pub(crate) const EVENTS: &str = "SELECT * FROM task_events WHERE task_id = $1 ORDER BY version, number";
+pub(crate) const EVENTS: &str =
+    "SELECT * FROM task_events WHERE task_id = $1 ORDER BY version, number";
 pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_events ORDER BY task_id, version, number";
 pub(crate) const DEAD_LETTERS: &str =
     "SELECT * FROM dead_letters ORDER BY record_topic, record_partition, record_offset";

@@ -45,15 +45,25 @@ pub fn run(mut command: Command, input: Option<&str>) -> Finished {
         File::open(path("in")).expect("the input").into()
     });
     let create = |name: &str| File::create(path(name)).expect("a file for its output");
-    command.stdin(stdin).stdout(create("out")).stderr(create("err"));
+    command
+        .stdin(stdin)
+        .stdout(create("out"))
+        .stderr(create("err"));
     let shown = format!("{command:?}");
-    let process = Process::spawn("command", command, DeathSignal(Signal::SIGKILL)).expect("its start");
+    let process =
+        Process::spawn("command", command, DeathSignal(Signal::SIGKILL)).expect("its start");
     let status = process.wait_for(PATIENCE);
     if status.is_none() {
         process.stop(&[(Signal::SIGKILL, Duration::from_secs(5))]);
     }
-    let text = |name: &str| String::from_utf8_lossy(&fs::read(path(name)).unwrap_or_default()).into_owned();
+    let text = |name: &str| {
+        String::from_utf8_lossy(&fs::read(path(name)).unwrap_or_default()).into_owned()
+    };
     let (stdout, stderr) = (text("out"), text("err"));
     let status = status.unwrap_or_else(|| panic!("it did not end: {shown}\n{stdout}\n{stderr}"));
-    Finished { code: status.code(), stdout, stderr }
+    Finished {
+        code: status.code(),
+        stdout,
+        stderr,
+    }
 }

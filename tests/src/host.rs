@@ -33,7 +33,11 @@ impl HostBuilder {
     pub(crate) fn new(dir: &Path, number: u32, mut environment: BTreeMap<String, String>) -> Self {
         environment.insert("HTTP_ADDR".to_owned(), "127.0.0.1:0".to_owned());
         environment.insert("TASKHOST_LOG_FORMAT".to_owned(), "json".to_owned());
-        Self { dir: dir.to_owned(), log: dir.join(format!("host-{number}.log")), environment }
+        Self {
+            dir: dir.to_owned(),
+            log: dir.join(format!("host-{number}.log")),
+            environment,
+        }
     }
 
     /// With a variable of its environment set.
@@ -79,7 +83,11 @@ impl HostBuilder {
     #[must_use]
     pub fn spawn(self) -> Host {
         let (process, log_from) = self.launch();
-        Host { builder: self, process, log_from }
+        Host {
+            builder: self,
+            process,
+            log_from,
+        }
     }
 
     /// Runs it, or another command with its environment, to its end.
@@ -90,7 +98,11 @@ impl HostBuilder {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(host_binary());
-        command.args(arguments).current_dir(&self.dir).env_clear().envs(&self.environment);
+        command
+            .args(arguments)
+            .current_dir(&self.dir)
+            .env_clear()
+            .envs(&self.environment);
         for name in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"] {
             if let Some(value) = env::var_os(name) {
                 command.env(name, value);
@@ -100,11 +112,18 @@ impl HostBuilder {
     }
 
     fn launch(&self) -> (Process, usize) {
-        let log = File::options().create(true).append(true).open(&self.log).expect("the log's file");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("the log's file");
         let from = log.metadata().map_or(0, |metadata| metadata.len());
         let mut command = self.command(&["run"]);
-        command.stdout(log.try_clone().expect("the log's file")).stderr(log);
-        let process = Process::spawn("taskhost", command, DeathSignal(Signal::SIGKILL)).expect("the host");
+        command
+            .stdout(log.try_clone().expect("the log's file"))
+            .stderr(log);
+        let process =
+            Process::spawn("taskhost", command, DeathSignal(Signal::SIGKILL)).expect("the host");
         (process, usize::try_from(from).unwrap_or(usize::MAX))
     }
 }
@@ -146,7 +165,9 @@ impl Host {
         soon("the HTTP API answers", || {
             self.assert_alive();
             let lines = self.log_lines();
-            let line = lines.iter().find(|line| line["message"] == "the HTTP API answers")?;
+            let line = lines
+                .iter()
+                .find(|line| line["message"] == "the HTTP API answers")?;
             line["address"].as_str().map(str::to_owned)
         })
     }
@@ -157,7 +178,8 @@ impl Host {
     /// If it doesn't.
     #[must_use]
     pub fn get(&self, path: &str) -> Answer {
-        self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        self.try_get(path)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
@@ -165,9 +187,13 @@ impl Host {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(5)))
             .build();
-        let mut response =
-            ureq::Agent::new_with_config(config).get(format!("http://{}{path}", self.address())).call()?;
-        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let mut response = ureq::Agent::new_with_config(config)
+            .get(format!("http://{}{path}", self.address()))
+            .call()?;
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: response.status().as_u16(),
             content_type: content_type.unwrap_or_default().to_owned(),
@@ -200,19 +226,25 @@ impl Host {
     /// One sample of its metrics: the value of `name` with exactly these labels.
     #[must_use]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let listed: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let listed: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
         let mut wanted = listed;
         wanted.sort();
         let text = self.get("/api/metrics").body;
-        text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (found, inner) = series.strip_suffix('}').map_or((series, ""), |series| {
-                series.split_once('{').unwrap_or((series, ""))
-            });
-            let mut own: Vec<&str> = inner.split(',').filter(|label| !label.is_empty()).collect();
-            own.sort_unstable();
-            (found == name && own == wanted).then(|| value.parse().ok())?
-        })
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .find_map(|line| {
+                let (series, value) = line.rsplit_once(' ')?;
+                let (found, inner) = series.strip_suffix('}').map_or((series, ""), |series| {
+                    series.split_once('{').unwrap_or((series, ""))
+                });
+                let mut own: Vec<&str> =
+                    inner.split(',').filter(|label| !label.is_empty()).collect();
+                own.sort_unstable();
+                (found == name && own == wanted).then(|| value.parse().ok())?
+            })
     }
 
     /// Its process id.
@@ -224,6 +256,12 @@ impl Host {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.exit_status()
     }
 
     /// Waits until it ends by itself.
@@ -250,7 +288,11 @@ impl Host {
     pub fn terminate(&self) {
         self.process.signal(Signal::SIGTERM);
         let status = self.process.wait_for(STOP_LIMIT);
-        assert_eq!(status.and_then(|status| status.code()), Some(0), "the end after SIGTERM: {status:?}");
+        assert_eq!(
+            status.and_then(|status| status.code()),
+            Some(0),
+            "the end after SIGTERM: {status:?}"
+        );
     }
 
     /// Kills it on the spot.
@@ -282,7 +324,10 @@ impl Host {
     /// Its log's lines as JSON; lines that are none are left out.
     #[must_use]
     pub fn log_lines(&self) -> Vec<Value> {
-        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     fn assert_alive(&self) {
@@ -298,7 +343,11 @@ impl Drop for Host {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
-            eprintln!("the host's log ({}), its end:\n{}", self.builder.log.display(), shown.join("\n"));
+            eprintln!(
+                "the host's log ({}), its end:\n{}",
+                self.builder.log.display(),
+                shown.join("\n")
+            );
         }
     }
 }
@@ -309,6 +358,12 @@ fn host_binary() -> PathBuf {
         return path.into();
     }
     let exe = env::current_exe().expect("this program's path");
-    let found = exe.ancestors().skip(1).map(|dir| dir.join("taskhost")).find(|path| path.is_file());
-    found.expect("the host's program: build it with `cargo build --workspace --bins`, or set TASKHOST_BIN")
+    let found = exe
+        .ancestors()
+        .skip(1)
+        .map(|dir| dir.join("taskhost"))
+        .find(|path| path.is_file());
+    found.expect(
+        "the host's program: build it with `cargo build --workspace --bins`, or set TASKHOST_BIN",
+    )
 }

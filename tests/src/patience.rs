@@ -27,7 +27,10 @@ pub fn soon_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Opt
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < limit, "{what}: it did not happen within {limit:?}");
+        assert!(
+            began.elapsed() < limit,
+            "{what}: it did not happen within {limit:?}"
+        );
         thread::sleep(LOOK_EVERY);
     }
 }

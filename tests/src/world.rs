@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -13,7 +14,8 @@ use uuid::Uuid;
 use crate::broker::Client;
 use crate::database::{self, Database};
 use crate::{
-    DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, TaskRow, WaitingRow, Watermark, soon,
+    DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, TaskRow, WaitingRow,
+    Watermark, soon,
 };
 
 /// The topics that the shipped routes consume.
@@ -46,7 +48,10 @@ pub struct World {
 impl World {
     /// With the topics that the shipped routes consume, of three partitions each, and the shipped plugins.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "a world is not a default of anything")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a world is not a default of anything"
+    )]
     pub fn new() -> Self {
         Self::with_partitions(PARTITIONS)
     }
@@ -70,21 +75,37 @@ impl World {
     #[must_use]
     pub fn bare() -> Self {
         let variable = |name: &str| {
-            env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+            env::var(name)
+                .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
         };
-        let (brokers, admin_url) = (variable("TEST_KAFKA_BROKERS"), variable("TEST_DATABASE_URL"));
+        let (brokers, admin_url) = (
+            variable("TEST_KAFKA_BROKERS"),
+            variable("TEST_DATABASE_URL"),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
         let database = runtime.block_on(Database::create(&admin_url));
-        let dir = tempfile::Builder::new().prefix("taskhost-test-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("taskhost-test-")
+            .tempdir()
+            .expect("a temporary directory");
         fs::create_dir(dir.path().join("plugins")).expect("the plugin directory");
         let client = runtime.block_on(async { Client::new(&brokers) });
         let suffix = Uuid::new_v4().simple().to_string()[..12].to_owned();
         let consumed = CONSUMED.map(str::to_owned).to_vec();
-        Self { runtime, dir, database, client, brokers, suffix, hosts: AtomicU32::new(0), consumed }
+        Self {
+            runtime,
+            dir,
+            database,
+            client,
+            brokers,
+            suffix,
+            hosts: AtomicU32::new(0),
+            consumed,
+        }
     }
 
     /// Says which topics hosts of this world consume, where those aren't the shipped routes'.
@@ -140,12 +161,21 @@ impl World {
         let temporary = self.dir.path().join(format!(".{name}"));
         fs::copy(&source, &temporary)
             .unwrap_or_else(|error| panic!("{}: {error}; run `make plugins`", source.display()));
-        fs::rename(&temporary, self.plugin_dir().join(format!("{name}.wasm"))).expect("the plugin's place");
+        fs::rename(&temporary, self.plugin_dir().join(format!("{name}.wasm")))
+            .expect("the plugin's place");
     }
 
     /// Makes a topic.
     pub fn create_topic(&self, logical: &str, partitions: i32) {
-        self.runtime.block_on(self.client.create(&self.topic(logical), partitions));
+        self.create_topic_with(logical, partitions, &[]);
+    }
+
+    /// Makes a topic with settings of its own.
+    pub fn create_topic_with(&self, logical: &str, partitions: i32, settings: &[(&str, &str)]) {
+        self.runtime.block_on(
+            self.client
+                .create(&self.topic(logical), partitions, settings),
+        );
     }
 
     /// A host of this world, to be started.
@@ -160,12 +190,19 @@ impl World {
     pub fn environment(&self) -> BTreeMap<String, String> {
         let own = |(variable, topic): &(&str, &str)| ((*variable).to_owned(), self.topic(topic));
         let mut environment: BTreeMap<String, String> = TOPICS.iter().map(own).collect();
-        let mut set = |name: &str, value: &str| environment.insert(name.to_owned(), value.to_owned());
+        let mut set =
+            |name: &str, value: &str| environment.insert(name.to_owned(), value.to_owned());
         set("KAFKA_BROKERS", &self.brokers);
         set("KAFKA_GROUP_ID", &self.group());
         set("DATABASE_URL", &self.database.url);
-        set("TASKHOST_PLUGINS_DIR", &self.plugin_dir().display().to_string());
-        set("TASKHOST_PLUGINS_CACHE_DIR", &cache_dir().display().to_string());
+        set(
+            "TASKHOST_PLUGINS_DIR",
+            &self.plugin_dir().display().to_string(),
+        );
+        set(
+            "TASKHOST_PLUGINS_CACHE_DIR",
+            &cache_dir().display().to_string(),
+        );
         // A host that was killed is missed soon.
         set("KAFKA_SESSION_TIMEOUT", "4000");
         set("KAFKA_HEARTBEAT_INTERVAL", "500");
@@ -191,13 +228,20 @@ impl World {
     /// The end of each partition of a topic for a `read_committed` reader.
     #[must_use]
     pub fn ends(&self, topic: &str) -> Vec<i64> {
-        self.client.ends(&[self.topic(topic)]).into_iter().map(|(_, end)| end).collect()
+        self.client
+            .ends(&[self.topic(topic)])
+            .into_iter()
+            .map(|(_, end)| end)
+            .collect()
     }
 
     /// What the group committed in Kafka, by real topic and partition.
     #[must_use]
     pub fn watermarks(&self) -> BTreeMap<(String, i32), Option<Watermark>> {
-        self.client.committed(&self.group(), &self.real_consumed()).into_iter().collect()
+        self.client
+            .committed(&self.group(), &self.real_consumed())
+            .into_iter()
+            .collect()
     }
 
     /// The group's state as the broker names it, and how many members it has.
@@ -209,7 +253,9 @@ impl World {
     /// Waits until every record of the consumed topics is decided, and every message that came of it is published
     /// and decided in turn. Deferred messages may still wait.
     pub fn wait_caught_up(&self) {
-        soon("the group is caught up", || self.is_caught_up().then_some(()));
+        soon("the group is caught up", || {
+            self.is_caught_up().then_some(())
+        });
     }
 
     fn is_caught_up(&self) -> bool {
@@ -220,7 +266,9 @@ impl World {
         let before = self.progress();
         let watermarks = self.watermarks();
         let published = before.iter().all(|row| {
-            let watermark = watermarks.get(&(row.topic.clone(), row.partition)).and_then(Option::as_ref);
+            let watermark = watermarks
+                .get(&(row.topic.clone(), row.partition))
+                .and_then(Option::as_ref);
             watermark.and_then(Watermark::batch) == Some(row.batch)
         });
         if !published {
@@ -230,13 +278,19 @@ impl World {
         let after = self.progress();
         before == after
             && ends.iter().all(|((topic, partition), end)| {
-                let row = after.iter().find(|row| (&row.topic, row.partition) == (topic, *partition));
-                row.and_then(|row| row.next_offset).is_some_and(|next| next >= *end)
+                let row = after
+                    .iter()
+                    .find(|row| (&row.topic, row.partition) == (topic, *partition));
+                row.and_then(|row| row.next_offset)
+                    .is_some_and(|next| next >= *end)
             })
     }
 
     fn real_consumed(&self) -> Vec<String> {
-        self.consumed.iter().map(|topic| self.topic(topic)).collect()
+        self.consumed
+            .iter()
+            .map(|topic| self.topic(topic))
+            .collect()
     }
 
     fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
@@ -258,7 +312,8 @@ impl World {
     /// If it is not.
     #[must_use]
     pub fn task(&self, id: &str) -> TaskRow {
-        self.find_task(id).unwrap_or_else(|| panic!("there is no task {id}"))
+        self.find_task(id)
+            .unwrap_or_else(|| panic!("there is no task {id}"))
     }
 
     /// A task that may be there.
@@ -297,6 +352,27 @@ impl World {
         self.rows(database::PROGRESS, None)
     }
 
+    /// Opens a transaction, as somebody who is not the host, and does something in it. It ends, undone, with the
+    /// value.
+    ///
+    /// # Panics
+    /// If Postgres refuses.
+    #[must_use]
+    pub fn hold(&self, sql: &'static str) -> PgConnection {
+        self.runtime.block_on(async {
+            let mut connection = PgConnection::connect(&self.database.url)
+                .await
+                .expect("a connection");
+            for sql in ["BEGIN", sql] {
+                sqlx::raw_sql(sql)
+                    .execute(&mut connection)
+                    .await
+                    .unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+            connection
+        })
+    }
+
     /// Asks the database something else: one text value, `NULL` as none.
     #[must_use]
     pub fn ask(&self, sql: &'static str) -> Vec<Option<String>> {
@@ -314,16 +390,25 @@ impl Drop for World {
 /// The root of the checkout that the tests were built from.
 #[must_use]
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the checkout")
+        .to_owned()
 }
 
 fn artefact_file(name: &str) -> PathBuf {
-    checkout().join("plugins/target/wasm32-wasip2/release").join(format!("{name}.wasm"))
+    checkout()
+        .join("plugins/target/wasm32-wasip2/release")
+        .join(format!("{name}.wasm"))
 }
 
 /// Compiled plugins are the same for every host and are put there in one step, so all tests share them.
 fn cache_dir() -> PathBuf {
     let exe = env::current_exe().expect("this program's path");
-    let target = exe.ancestors().find(|dir| dir.ends_with("debug") || dir.ends_with("release"));
-    target.map_or_else(env::temp_dir, Path::to_owned).join("taskhost-test-cache")
+    let target = exe
+        .ancestors()
+        .find(|dir| dir.ends_with("debug") || dir.ends_with("release"));
+    target
+        .map_or_else(env::temp_dir, Path::to_owned)
+        .join("taskhost-test-cache")
 }
