@@ -46,7 +46,8 @@ impl Worker {
             let records = self.pending.iter().take(count);
             let items =
                 causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
-            match self.attempt(&items, &plugins, !alone, None).await? {
+            let whole = !alone && !self.one_by_one;
+            match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
                     let covered = round.covered;
                     self.pending.drain(..covered);
@@ -59,7 +60,7 @@ impl Worker {
                 Tried::Refused(reason) => return self.blame(&items, &plugins, reason, began).await,
                 Tried::Slow(pause) => {
                     self.singly = self.singly.max(1);
-                    tokio::time::sleep(pause).await;
+                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -109,7 +110,7 @@ impl Worker {
                 return Ok(false);
             }
             match self
-                .attempt(&items, &plugins, alone.is_none(), None)
+                .attempt(&items, &plugins, alone.is_none() && !self.one_by_one, None)
                 .await?
             {
                 Tried::Committed(round) => {
@@ -134,7 +135,7 @@ impl Worker {
                 }
                 Tried::Slow(pause) => {
                     alone = Some(1);
-                    tokio::time::sleep(pause).await;
+                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -229,7 +230,11 @@ impl Worker {
         };
         let round = match decided {
             Ok(round) => round,
-            Err(DecideError::Fault(fault)) => return Err(Failure::Uncertain(fault.to_string())),
+            Err(DecideError::Fault(_)) => {
+                batch.rollback().await;
+                self.one_by_one = true;
+                return Ok(Tried::Again);
+            }
             Err(other) => {
                 batch.rollback().await;
                 return Err(Failure::Trouble {
@@ -406,8 +411,15 @@ impl Worker {
         Tried::Slow(pause)
     }
 
+    /// Waits, unless the partition is to be given back.
+    async fn pause(&mut self, pause: Duration) {
+        let draining = self.draining.clone();
+        let _ = tokio::time::timeout(pause, draining.cancelled()).await;
+    }
+
     /// What faults and slow causes leave behind once the batch is committed.
     fn after(&mut self, round: &Round) {
+        self.one_by_one = false;
         if round.slow.is_none() {
             self.tries.clear();
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
-use taskhost_core::fault::Fault;
+use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::task::{Task, TaskId};
 
@@ -69,7 +69,7 @@ pub(super) type Tries = HashMap<Position, u32>;
 /// Blocks: runs guests.
 ///
 /// # Errors
-/// If the machine can't run a guest now; no plugin's fault.
+/// If the machine can't run a guest now, which is no plugin's fault; or a deadline that was exceeded by the whole.
 pub(super) fn decide(
     items: &Items,
     ground: &Ground,
@@ -81,6 +81,10 @@ pub(super) fn decide(
     if whole {
         match at_once(items, ground, plugins) {
             Ok(round) => return Ok(round),
+            // Its transaction has been open for long enough: the next one begins one by one.
+            Err(DecideError::Fault(fault)) if fault.kind == Kind::Deadline => {
+                return Err(DecideError::Fault(fault));
+            }
             Err(DecideError::Fault(fault)) => {
                 tracing::debug!(
                     kind = fault.kind.code(),
@@ -285,7 +289,7 @@ fn single(
         Ok(decisions) => Ok(match decisions.into_iter().flatten().next() {
             Some(decision) => Decided::Answer(decision),
             None => Decided::Fault(Fault::new(
-                taskhost_core::fault::Kind::MalformedAnswer,
+                Kind::MalformedAnswer,
                 "the plugin answered no decision",
             )),
         }),

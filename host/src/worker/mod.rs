@@ -137,6 +137,8 @@ pub struct Worker {
     end: Option<Offset>,
     /// How many of the pending records are decided in a batch of their own.
     singly: usize,
+    /// Whether the next batch is decided one by one from the start, because it exceeded its deadline at once.
+    one_by_one: bool,
     tries: decide::Tries,
     /// Frames on their way to Kafka, in order.
     publishing: FuturesOrdered<Publishing>,
@@ -215,6 +217,7 @@ impl Worker {
             pending: VecDeque::new(),
             end: None,
             singly: 0,
+            one_by_one: false,
             tries: decide::Tries::new(),
             publishing: FuturesOrdered::new(),
             published: 0,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use taskhost_core::batch::Settings;
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::partition::Event;
@@ -29,6 +30,8 @@ const FRAMES_AT_ONCE: i64 = 64;
 
 impl Worker {
     pub(super) async fn claim(&mut self) -> Result<Event, Failure> {
+        // A frame that is still on its way could be published after the watermark is read.
+        while self.publishing.next().await.is_some() {}
         self.forget();
         let claim = self
             .shared
@@ -61,8 +64,8 @@ impl Worker {
         self.pending.clear();
         self.end = None;
         self.singly = 0;
+        self.one_by_one = false;
         self.tries.clear();
-        self.publishing.clear();
     }
 
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
@@ -207,25 +210,14 @@ impl Worker {
         while from <= last {
             let to = last.min(from + FRAMES_AT_ONCE - 1);
             let frames = self.shared.store.frames(&self.key, from, to).await?;
-            let mut answers = Vec::with_capacity(frames.len());
-            for (batch, frame) in
-                (from..=to).zip(frames.into_iter().map(Some).chain(std::iter::repeat(None)))
-            {
+            let stored = frames.into_iter().map(Some).chain(std::iter::repeat(None));
+            for (batch, frame) in (from..=to).zip(stored) {
                 match frame {
-                    Some(frame) if frame.batch == batch => {
-                        let frame = Arc::new(frame);
-                        answers.push((
-                            batch,
-                            self.shared
-                                .publisher
-                                .publish(&self.partition, self.tag, frame),
-                        ));
-                    }
+                    Some(frame) if frame.batch == batch => self.publish(frame),
                     _ => return Err(Failure::Halt(Halt::FrameMissing { batch })),
                 }
             }
-            for (batch, answer) in answers {
-                let answer = answer.await.unwrap_or(Err(Unpublished::Stopped));
+            while let Some((batch, answer)) = self.publishing.next().await {
                 answer.map_err(|error| unpublished(error, batch))?;
             }
             from = to + 1;
@@ -296,7 +288,6 @@ impl Worker {
 
     /// Waits for the frames on their way. True if all of them are published.
     async fn publish_rest(&mut self) -> bool {
-        use futures::StreamExt as _;
         while let Some((batch, answer)) = self.publishing.next().await {
             match answer {
                 Ok(()) => self.published = batch,

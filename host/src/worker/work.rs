@@ -12,8 +12,8 @@ use super::recover::unpublished;
 use super::{Failure, Worker, now};
 use crate::kafka::{Answer, Fed, Unpublished};
 
-/// How often an idle worker looks after its rows: wakeups that another host made due, frames to be trimmed.
-const IDLE_TICK: Duration = Duration::from_secs(1);
+/// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Wakeups that are taken at a time.
 const WAKEUPS_MAX: u32 = 500;
@@ -21,7 +21,7 @@ const WAKEUPS_MAX: u32 = 500;
 impl Worker {
     /// Works until something happens that core must know.
     pub(super) async fn work(&mut self) -> Result<Event, Failure> {
-        let mut idle_since = tokio::time::Instant::now();
+        let mut looked = tokio::time::Instant::now();
         self.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
             if self.draining.is_cancelled() {
@@ -30,15 +30,15 @@ impl Worker {
             while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
                 self.answered(batch, answer)?;
             }
+            if looked.elapsed() >= TICK {
+                looked = tokio::time::Instant::now();
+                self.look_after().await?;
+            }
             let may_decide = self.publishing.len() < self.shared.rules.unpublished_max;
             if may_decide && self.decide_something().await? {
                 continue;
             }
-            if idle_since.elapsed() >= IDLE_TICK {
-                idle_since = tokio::time::Instant::now();
-                self.look_after().await?;
-            }
-            let tick = (idle_since + IDLE_TICK).min(self.due_instant());
+            let tick = (looked + TICK).min(self.due_instant());
             let poked = self.poked.clone();
             tokio::select! {
                 biased;
@@ -124,15 +124,19 @@ impl Worker {
             return Ok(false);
         }
         let decided = self.decide_wakeups(&due).await?;
-        self.next_due = self.shared.store.next_due(&self.key).await?;
+        self.next_due = match decided {
+            true => self.shared.store.next_due(&self.key).await?,
+            // What is due and can't be decided now is looked at again at the next tick.
+            false => None,
+        };
         Ok(decided)
     }
 
     fn due_instant(&self) -> tokio::time::Instant {
-        let wait = self.next_due.map_or(IDLE_TICK, |due| {
+        let wait = self.next_due.map_or(TICK, |due| {
             Duration::from_millis(u64::try_from(due.saturating_sub(now())).unwrap_or(0))
         });
-        tokio::time::Instant::now() + wait.min(IDLE_TICK)
+        tokio::time::Instant::now() + wait.min(TICK)
     }
 
     /// Housekeeping between batches: raises the lower bound, trims what is published, looks for wakeups.
