@@ -266,6 +266,8 @@ impl Client {
             ("isolation.level", "read_committed"),
             ("enable.partition.eof", "true"),
             ("auto.offset.reset", "error"),
+            // The end is told at once instead of after half a second.
+            ("fetch.wait.max.ms", "10"),
         ]);
         let mut left = Self::partitions(&consumer, topic);
         let mut list = TopicPartitionList::new();

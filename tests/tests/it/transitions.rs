@@ -86,7 +86,10 @@ fn each_update_means_in_each_status_what_the_table_says() {
         .iter()
         .filter(|letter| letter.code == "deferred-too-long")
     {
-        assert_eq!(letter.attempts, 3, "{letter:?}");
+        assert_eq!(
+            letter.attempts, 4,
+            "decided, and three times again: {letter:?}"
+        );
     }
     crate::laws::check(&world);
     host.stop();
