@@ -1,11 +1,10 @@
 //! `taskhost config`: the values in force and where each came from.
 
-use std::io::{self, Write};
-
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use serde_json::{Value, json};
 
+use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output};
 use crate::config::value::MASK;
 use crate::config::{Config, Loaded};
@@ -13,6 +12,7 @@ use crate::config::{Config, Loaded};
 /// Show the configuration in force, and where each value came from; secrets are masked.
 ///
 /// Reads file and environment exactly as `run` does, connects to nothing, and names everything that is wrong.
+/// Broker and database of a `taskhost dev` that runs here count where nothing else is set.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost config\n  taskhost config --json | jq -r 'select(.origin != \"default\")'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -30,13 +30,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     } else {
         tables(&loaded)
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough, as `head` does.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!(
-            "the configuration can't be written: {error}"
-        ))),
-        _ => Ok(()),
-    }
+    output::print(&text)
 }
 
 /// One JSON object a line: settings, then topics, then routes.
@@ -95,7 +89,11 @@ fn tables(loaded: &Loaded) -> String {
     for row in loaded.origins.iter() {
         settings.add_row([row.setting.key, &row.value, &row.origin.to_string()]);
     }
-    format!("{settings}\n\n{}\n", routes(&loaded.config))
+    format!(
+        "{}\n{}",
+        output::text(&settings),
+        output::text(&routes(&loaded.config))
+    )
 }
 
 fn routes(config: &Config) -> Table {
@@ -110,16 +108,6 @@ fn routes(config: &Config) -> Table {
         ]);
     }
     routes
-}
-
-/// A table without borders, as wide as the terminal allows.
-fn table<const N: usize>(head: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(head);
-    table
 }
 
 #[cfg(test)]

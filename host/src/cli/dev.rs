@@ -42,7 +42,7 @@ struct Services {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let failed = |error: crate::dev::Error| Failure::Failed(error.to_string());
-    let mut loaded = global.load()?;
+    let mut loaded = global.load_with(&[])?;
     let (own_broker, own_postgres) = (
         !loaded.origins.is_set("kafka.brokers"),
         !loaded.origins.is_set("database.url"),

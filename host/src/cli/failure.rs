@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::ConfigErrors;
+use crate::host;
 
 /// A failure, worded for the one who typed the command.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +20,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The command is declared, but this build has nothing behind it.
-    pub(super) fn not_here(command: &str) -> Self {
-        Self::Failed(format!("{command} is not part of this build"))
+    /// A failure with all that the error itself leaves to its sources.
+    pub(super) fn of(what: &str, error: &dyn std::error::Error) -> Self {
+        let mut text = format!("{what}: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Self::Failed(text)
     }
 
     /// 2 for usage and configuration, 1 for all else.
@@ -34,6 +41,15 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl From<host::Error> for Failure {
+    fn from(error: host::Error) -> Self {
+        match error {
+            host::Error::Config(errors) => Self::Config(errors),
+            other => Self::Failed(other.to_string()),
         }
     }
 }

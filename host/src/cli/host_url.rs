@@ -1,16 +1,12 @@
 //! Where the running host's HTTP API is, for commands that ask it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
-use super::{Failure, Global};
+use super::{Failure, Global, found};
 use crate::config::URL_VARIABLE;
 
-/// Where a running `taskhost dev` leaves its addresses, as `NAME=value` lines.
-const DEV_FILE: &str = ".taskhost/dev.env";
-
-/// The base URL without a slash at its end: `--url`, else `TASKHOST_URL`, else that of a running `taskhost dev`
-/// in this directory, else where the configuration lets a host of this machine listen.
+/// The base URL without a slash at its end: `--url`, else `TASKHOST_URL`, else where the configuration lets a host
+/// listen if it says so, else that of a running `taskhost dev`, else where a host listens by default.
 ///
 /// # Errors
 /// A wrong configuration, if it comes to that.
@@ -19,20 +15,27 @@ pub fn host_url(flag: Option<&str>, global: &Global) -> Result<String, Failure> 
         .map(str::to_owned)
         .or_else(|| std::env::var(URL_VARIABLE).ok())
         .filter(|url| !url.is_empty());
-    let url = match named.or_else(|| from_dev(Path::new(DEV_FILE))) {
+    let url = match named {
         Some(url) => url,
-        None => format!("http://{}", reachable(global.load()?.config.http.addr)),
+        None => configured(global)?,
     };
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// The URL in the file of a running `taskhost dev`.
-fn from_dev(file: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines()
-        .filter_map(|line| line.trim_start_matches("export ").split_once('='))
-        .find(|(name, _)| name.trim() == URL_VARIABLE)
-        .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
+fn configured(global: &Global) -> Result<String, Failure> {
+    let loaded = global.load_with(&[])?;
+    let dev = || found::running_dev().filter(|found| !found.env.taskhost_url.is_empty());
+    if !loaded.origins.is_set("http.addr")
+        && let Some(found) = dev()
+    {
+        let file = found::shown(&found.path);
+        eprintln!(
+            "note: {URL_VARIABLE} from {}, a running `taskhost dev`",
+            file.display()
+        );
+        return Ok(found.env.taskhost_url);
+    }
+    Ok(format!("http://{}", reachable(loaded.config.http.addr)))
 }
 
 /// An address to connect to, for one to listen on: "all addresses" is none that can be reached.
@@ -48,19 +51,6 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_running_dev_is_found_by_its_file() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("dev.env");
-        assert_eq!(from_dev(&file), None);
-        std::fs::write(
-            &file,
-            "KAFKA_BROKERS=a:1\nexport TASKHOST_URL=\"http://127.0.0.1:4000/\"\n",
-        )
-        .expect("a file");
-        assert_eq!(from_dev(&file).as_deref(), Some("http://127.0.0.1:4000/"));
-    }
 
     #[test]
     fn a_flag_comes_first_and_loses_its_slash() {

@@ -1,10 +1,16 @@
 //! `taskhost migrate`: the database's schema brought up to this version.
 
 use clap::Args;
+use serde_json::json;
 
-use super::{EXIT_CODES, Failure, Global, Output};
+use super::database::Database;
+use super::{EXIT_CODES, Failure, Global, Output, output};
+use crate::store::SchemaState;
 
 /// Bring the database's schema up to this version, and say what was done.
+///
+/// A host does so by itself when it starts; this is for those who want it done before, by another user, or
+/// through a direct address where hosts connect through a proxy that pools transactions.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  DATABASE_URL=postgres://taskhost@db/taskhost taskhost migrate\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -12,6 +18,37 @@ pub(super) struct Arguments {
     pub(super) output: Output,
 }
 
-pub(super) fn run(_arguments: &Arguments, _global: &Global) -> Result<(), Failure> {
-    Err(Failure::not_here("migrate"))
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let database = Database::reach(&global.config()?)?;
+    let before = database.ask(database.store.schema_state())?;
+    let after = database.ask(database.store.migrate())?;
+    let text = match arguments.output.json {
+        true => format!(
+            "{}\n",
+            json!({ "from": before.applied, "to": after.applied })
+        ),
+        false => said(before, after),
+    };
+    output::print(&text)
+}
+
+fn said(before: SchemaState, after: SchemaState) -> String {
+    let (from, to) = (before.applied, after.applied);
+    if from == to {
+        format!("the schema is at migration {to} already: nothing to do\n")
+    } else {
+        format!("the schema is at migration {to} now; it was at {from}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_whether_anything_was_done() {
+        let state = |applied| SchemaState { applied, known: 4 };
+        assert!(said(state(4), state(4)).contains("nothing to do"));
+        assert!(said(state(0), state(4)).contains("migration 4 now; it was at 0"));
+    }
 }

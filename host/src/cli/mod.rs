@@ -4,16 +4,23 @@
 //! line with `--json`; everything else goes to standard error. Exit codes: 0 it went well, 1 it failed, 2 the
 //! command line or the configuration is wrong.
 
+mod broker;
 mod config;
+mod database;
 mod dev;
 mod failure;
+mod found;
 mod host_url;
+mod messages;
 mod migrate;
+mod output;
 mod plugin;
+mod plugin_activate;
 mod publish_new_task;
 mod run;
 mod serve;
 mod task;
+mod task_show;
 mod test_kafka;
 mod test_task_updates;
 
@@ -26,7 +33,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 pub use host_url::host_url;
 
-use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, DEFAULT_FILE, Loaded};
+use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, DEFAULT_FILE, Loaded, Offered};
 
 /// What is said below each help.
 const EXIT_CODES: &str = "Exit codes: 0 it went well, 1 it failed, 2 wrong usage or configuration";
@@ -112,19 +119,40 @@ impl Global {
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()))
     }
 
-    /// The configuration of this process' environment and file.
+    /// The configuration of this process' environment and file; what neither says comes from a running
+    /// `taskhost dev`, if there is one, and standard error says so.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
-        self.load_with(&[])
+        let offered = found::running_dev().map(|found| found::offered(&found));
+        let loaded = self.load_from(offered.as_ref(), &[])?;
+        found::note(&loaded);
+        Ok(loaded)
     }
 
-    /// [`Global::load`] with variables that win over the environment's.
+    /// [`Global::load`] for commands that only need the values: warnings go to standard error.
+    fn config(&self) -> Result<Config, ConfigErrors> {
+        let loaded = self.load()?;
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded.config)
+    }
+
+    /// The configuration of this process alone, with variables that win over the environment's.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load_with(&self, more: &[(&str, String)]) -> Result<Loaded, ConfigErrors> {
+        self.load_from(None, more)
+    }
+
+    fn load_from(
+        &self,
+        offered: Option<&Offered>,
+        more: &[(&str, String)],
+    ) -> Result<Loaded, ConfigErrors> {
         // A variable that is no Unicode can't be one of ours; `vars` would panic on it.
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -133,7 +161,7 @@ impl Global {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
         let merged: BTreeMap<String, String> = env.chain(more).collect();
-        Config::load(self.config_file().as_deref(), merged.into_iter())
+        Config::load_over(offered, self.config_file().as_deref(), merged.into_iter())
     }
 }
 

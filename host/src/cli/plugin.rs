@@ -1,19 +1,18 @@
-//! `taskhost plugin list` and `taskhost plugin activate`.
+//! `taskhost plugin list`, as a running host answers it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use super::{EXIT_CODES, Failure, Global, Output, host_url};
+use super::output::{self, table};
+use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate};
 
 /// What can be done with plugins.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
-    Activate(Activate),
+    Activate(plugin_activate::Arguments),
 }
 
 /// List which version decides each route's messages since when, and what was refused and why.
@@ -27,33 +26,13 @@ pub(super) struct List {
     output: Output,
 }
 
-/// Let another version of a plugin decide a route's messages, on all hosts at once.
-#[derive(Args, Debug)]
-#[command(after_help = format!("Example:\n  taskhost plugin activate task-status --file task_status.wasm\n  taskhost plugin activate task-status --previous\n\n{EXIT_CODES}"))]
-#[group(id = "version", required = true, multiple = false, args = ["file", "digest", "previous"])]
-pub(super) struct Activate {
-    /// The route: a logical topic, or topic/task type.
-    pub(super) route: String,
-    /// The version in this file.
-    #[arg(long, value_name = "PATH")]
-    pub(super) file: Option<PathBuf>,
-    /// A version that ran before, by the beginning of its SHA-256.
-    #[arg(long, value_name = "SHA256")]
-    pub(super) digest: Option<String>,
-    /// The version that ran before the present one.
-    #[arg(long)]
-    pub(super) previous: bool,
-    #[command(flatten)]
-    pub(super) output: Output,
-}
-
 /// How long the host may take to answer; it has the answer ready.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
-        Command::Activate(_) => Err(Failure::not_here("plugin activate")),
+        Command::Activate(arguments) => plugin_activate::run(arguments, global),
     }
 }
 
@@ -63,12 +42,11 @@ fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
         host_url(arguments.url.as_deref(), global)?
     );
     let answer = get(&url)?;
-    if arguments.output.json {
-        print!("{}", lines(&answer));
-    } else {
-        print!("{}", tables(&answer));
-    }
-    Ok(())
+    let text = match arguments.output.json {
+        true => lines(&answer),
+        false => tables(&answer),
+    };
+    output::print(&text)
 }
 
 fn get(url: &str) -> Result<Value, Failure> {
@@ -132,9 +110,9 @@ fn tables(answer: &Value) -> String {
         refused.add_row(["file", "route", "at", "reason"].map(|field| text(&each[field])));
     }
     if refused.is_empty() {
-        format!("{routes}\n")
+        output::text(&routes)
     } else {
-        format!("{routes}\n\n{refused}\n")
+        format!("{}\n{}", output::text(&routes), output::text(&refused))
     }
 }
 
@@ -142,16 +120,6 @@ fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// A table without borders, as wide as the terminal allows.
-fn table<const N: usize>(head: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(head);
-    table
 }
 
 #[cfg(test)]

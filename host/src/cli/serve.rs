@@ -37,11 +37,7 @@ pub(super) fn serve(config: Config, ready: impl FnOnce(SocketAddr) + Send) -> Re
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        let result = host::run(config, stop.cancelled_owned(), ready).await;
-        result.map_err(|error| match error {
-            host::Error::Config(errors) => Failure::Config(errors),
-            other => Failure::Failed(other.to_string()),
-        })
+        Ok(host::run(config, stop.cancelled_owned(), ready).await?)
     });
     // A guest or a client library that still runs is nobody's loss.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -1,19 +1,25 @@
-//! `taskhost task list` and `taskhost task show`.
+//! `taskhost task list`: tasks, page by page, however many.
 
 use clap::{Args, Subcommand};
+use comfy_table::{Cell, ColumnConstraint, Table, Width};
+use serde_json::json;
+use taskhost_core::timestamp;
 
-use super::{EXIT_CODES, Failure, Global, Output};
+use super::database::Database;
+use super::output::{self, table};
+use super::{EXIT_CODES, Failure, Global, Output, task_show};
+use crate::store::{TaskFilter, TaskRow};
 
 /// What can be seen of tasks.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
-    Show(Show),
+    Show(task_show::Arguments),
 }
 
 /// List tasks, the latest change first.
 #[derive(Args, Debug)]
-#[command(after_help = format!("Example:\n  taskhost task list --status error --limit 10\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("Example:\n  taskhost task list --status error --limit 10\n  taskhost task list --all --json | jq -r .id\n\n{EXIT_CODES}"))]
 pub(super) struct List {
     /// Only tasks in this status.
     #[arg(long)]
@@ -31,19 +37,150 @@ pub(super) struct List {
     pub(super) output: Output,
 }
 
-/// Show one task and its whole history.
-#[derive(Args, Debug)]
-#[command(after_help = format!("Example:\n  taskhost task show 0b6f7f0e-6f6e-5c43-9d0e-3a1c2b4d5e6f\n\n{EXIT_CODES}"))]
-pub(super) struct Show {
-    /// The task's id.
-    pub(super) id: String,
-    #[command(flatten)]
-    pub(super) output: Output,
+pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+    match command {
+        Command::List(arguments) => list(arguments, global),
+        Command::Show(arguments) => task_show::run(arguments, global),
+    }
 }
 
-pub(super) fn run(command: &Command, _global: &Global) -> Result<(), Failure> {
-    match command {
-        Command::List(_) => Err(Failure::not_here("task list")),
-        Command::Show(_) => Err(Failure::not_here("task show")),
+fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
+    let database = Database::open(&global.config()?)?;
+    // One more than is wanted tells whether there are more.
+    let limit = if arguments.all {
+        u32::MAX
+    } else {
+        arguments.limit
+    };
+    let filter = TaskFilter {
+        status: arguments.status.clone(),
+        kind: arguments.task_type.clone(),
+        limit: limit.saturating_add(1),
+    };
+    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut pages = database.ask(database.store.task_pages(&filter))?;
+    let mut people = People::default();
+    let mut more = false;
+    loop {
+        let mut page = database.ask(pages.next())?;
+        if page.is_empty() {
+            break;
+        }
+        more = page.len() > left;
+        page.truncate(left);
+        left -= page.len();
+        let text = match arguments.output.json {
+            true => lines(&page),
+            false => people.page(&page),
+        };
+        if output::print_part(&text)?.is_break() || more {
+            break;
+        }
+    }
+    database.runtime.block_on(pages.close());
+    if !arguments.output.json && people.widths.is_empty() {
+        output::print("no tasks\n")?;
+    }
+    if more && !arguments.output.json {
+        eprintln!("there are more; --limit and --all list them");
+    }
+    Ok(())
+}
+
+fn lines(page: &[TaskRow]) -> String {
+    let line = |task: &TaskRow| {
+        json!({
+            "id": task.id.as_str(),
+            "type": &*task.kind,
+            "status": &*task.status,
+            "version": task.version,
+            "createdAt": timestamp::to_rfc3339(task.created_at),
+            "updatedAt": timestamp::to_rfc3339(task.updated_at),
+        })
+    };
+    page.iter()
+        .map(|task| format!("{}\n", line(task)))
+        .collect()
+}
+
+/// The table that people see. Only the first page has a head, and no page's columns are narrower than those above.
+#[derive(Default)]
+struct People {
+    widths: Vec<u16>,
+}
+
+impl People {
+    fn page(&mut self, page: &[TaskRow]) -> String {
+        let mut table = if self.widths.is_empty() {
+            table(["id", "type", "status", "version", "updated"])
+        } else {
+            output::headless_table()
+        };
+        for task in page {
+            table.add_row([
+                Cell::new(task.id.as_str()),
+                Cell::new(&task.kind),
+                output::status(&task.status),
+                Cell::new(task.version),
+                Cell::new(timestamp::to_rfc3339(task.updated_at)),
+            ]);
+        }
+        self.keep_widths(&mut table);
+        output::text(&table)
+    }
+
+    fn keep_widths(&mut self, table: &mut Table) {
+        let widths = table.column_max_content_widths();
+        self.widths.resize(widths.len(), 0);
+        for (kept, (column, width)) in self
+            .widths
+            .iter_mut()
+            .zip(table.column_iter_mut().zip(widths))
+        {
+            *kept = width.max(*kept);
+            let padded = kept.saturating_add(column.padding_width());
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(padded)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use taskhost_core::task::TaskId;
+
+    use super::*;
+
+    fn row(id: &str, status: &str) -> TaskRow {
+        TaskRow {
+            id: TaskId::new(id).expect("an id"),
+            kind: "web-crawl".into(),
+            status: status.into(),
+            version: 2,
+            created_at: 1_704_067_200_000,
+            updated_at: 1_704_067_201_500,
+        }
+    }
+
+    #[test]
+    fn scripts_get_a_line_for_each_task() {
+        expect![[r#"
+            {"createdAt":"2024-01-01T00:00:00.000Z","id":"a","status":"new","type":"web-crawl","updatedAt":"2024-01-01T00:00:01.500Z","version":2}
+        "#]]
+        .assert_eq(&lines(&[row("a", "new")]));
+    }
+
+    #[test]
+    fn the_pages_of_a_table_stand_under_one_head() {
+        let mut people = People::default();
+        let pages = [("a-long-one", "completed"), ("b", "new")]
+            .map(|(id, status)| people.page(&[row(id, status)]));
+        expect![[r#"
+             id          type       status     version  updated|
+             a-long-one  web-crawl  completed  2        2024-01-01T00:00:01.500Z|
+            |
+             b           web-crawl  new        2        2024-01-01T00:00:01.500Z|
+        "#]]
+        .assert_eq(&pages.concat());
     }
 }

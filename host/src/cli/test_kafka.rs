@@ -1,17 +1,173 @@
 //! `taskhost test-kafka`: whether the brokers answer, and what they have.
 
-use clap::Args;
+use std::collections::BTreeSet;
 
+use clap::Args;
+use serde_json::json;
+
+use super::broker::{self, Cluster};
+use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output};
+use crate::config::Config;
+use crate::{host, kafka};
 
 /// Connect to Kafka with the configured brokers, TLS and login, and list its topics.
+///
+/// What keeps it from connecting is told apart: refused, unknown host, TLS, authentication, no answer. With
+/// --json that is a line too, with `cause`, `reason` and `nextStep`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost test-kafka\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost test-kafka\n  taskhost test-kafka --json | jq -r 'select(.kind == \"topic\").name'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) output: Output,
 }
 
-pub(super) fn run(_arguments: &Arguments, _global: &Global) -> Result<(), Failure> {
-    Err(Failure::not_here("test-kafka"))
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let config = global.config()?;
+    let json = arguments.output.json;
+    match broker::diagnose(&config) {
+        Ok(cluster) if json => output::print(&lines(&config, &cluster))?,
+        Ok(cluster) => output::print(&tables(&config, &cluster))?,
+        Err(diagnosis) => {
+            if json {
+                let (cause, reason) = (diagnosis.cause, &diagnosis.reason);
+                let line = json!({
+                    "kind": "failure", "cause": cause.name(), "reason": reason, "nextStep": cause.next_step(),
+                });
+                output::print(&format!("{line}\n"))?;
+            }
+            return Err(broker::out_of_reach(&config, &diagnosis));
+        }
+    }
+    Ok(())
+}
+
+/// What the host does with a topic.
+fn role(config: &Config, name: &str) -> Option<&'static str> {
+    let (consumed, produced) = (host::consumed(config), host::produced(config));
+    match (consumed.contains(name), produced.contains(name)) {
+        (true, true) => Some("read and written"),
+        (true, false) => Some("read"),
+        (false, true) => Some("written"),
+        (false, false) => None,
+    }
+}
+
+/// Topics that the host needs and the cluster doesn't have.
+fn missing(config: &Config, topics: &[kafka::Topic]) -> Vec<String> {
+    let there = |name: &String| topics.iter().any(|topic| topic.name == *name);
+    let needed: BTreeSet<String> = host::consumed(config)
+        .into_iter()
+        .chain(host::produced(config))
+        .collect();
+    needed.into_iter().filter(|name| !there(name)).collect()
+}
+
+fn lines(config: &Config, cluster: &Cluster) -> String {
+    let brokers = cluster
+        .brokers
+        .iter()
+        .map(|broker| json!({ "kind": "broker", "id": broker.id, "address": broker.address }));
+    let topics = cluster.topics.iter().map(|topic| {
+        let role = role(config, &topic.name);
+        json!({ "kind": "topic", "name": topic.name, "partitions": topic.partitions, "role": role })
+    });
+    let missing = missing(config, &cluster.topics)
+        .into_iter()
+        .map(|name| json!({ "kind": "missing-topic", "name": name, "role": role(config, &name) }));
+    brokers
+        .chain(topics)
+        .chain(missing)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn tables(config: &Config, cluster: &Cluster) -> String {
+    let mut brokers = table(["broker", "address"]);
+    for broker in &cluster.brokers {
+        brokers.add_row([broker.id.to_string(), broker.address.clone()]);
+    }
+    let mut topics = table(["topic", "partitions", "taskhost"]);
+    for topic in &cluster.topics {
+        let role = role(config, &topic.name).unwrap_or_default();
+        topics.add_row([&topic.name, &topic.partitions.to_string(), role]);
+    }
+    let asked = config.kafka.brokers.join(",");
+    let mut text = format!("connected to {asked}\n\n{}", output::text(&brokers));
+    if !cluster.topics.is_empty() {
+        text.push_str(&format!("\n{}", output::text(&topics)));
+    }
+    let missing = missing(config, &cluster.topics);
+    if !missing.is_empty() {
+        let then = match config.kafka.auto_create_topics {
+            true => "a host makes them when it starts",
+            false => "make them before a host starts, because KAFKA_AUTO_CREATE_TOPICS is false",
+        };
+        text.push_str(&format!("\nmissing: {}; {then}\n", missing.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let topic = |name: &str| kafka::Topic {
+            name: name.to_owned(),
+            partitions: 4,
+        };
+        Cluster {
+            settings: kafka::Settings::default(),
+            brokers: vec![kafka::Broker {
+                id: 1,
+                address: "kafka:9092".into(),
+            }],
+            topics: ["other", "requests-web-crawl", "task-events", "task-status"]
+                .map(topic)
+                .into(),
+        }
+    }
+
+    fn config() -> Config {
+        Config::load(None, std::iter::empty())
+            .expect("the defaults")
+            .config
+    }
+
+    #[test]
+    fn people_see_what_is_there_and_what_is_missing() {
+        expect![[r#"
+            connected to localhost:9092
+
+             broker  address
+             1       kafka:9092
+
+             topic               partitions  taskhost
+             other               4
+             requests-web-crawl  4           read and written
+             task-events         4           written
+             task-status         4           read and written
+
+            missing: requests-web-crawl.dlq, task-status.dlq, taskhost-events; a host makes them when it starts
+        "#]]
+        .assert_eq(&tables(&config(), &cluster()));
+    }
+
+    #[test]
+    fn scripts_get_an_object_a_line() {
+        expect![[r#"
+            {"address":"kafka:9092","id":1,"kind":"broker"}
+            {"kind":"topic","name":"other","partitions":4,"role":null}
+            {"kind":"topic","name":"requests-web-crawl","partitions":4,"role":"read and written"}
+            {"kind":"topic","name":"task-events","partitions":4,"role":"written"}
+            {"kind":"topic","name":"task-status","partitions":4,"role":"read and written"}
+            {"kind":"missing-topic","name":"requests-web-crawl.dlq","role":"written"}
+            {"kind":"missing-topic","name":"task-status.dlq","role":"written"}
+            {"kind":"missing-topic","name":"taskhost-events","role":"written"}
+        "#]]
+        .assert_eq(&lines(&config(), &cluster()));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Offered;
 use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::setting::Setting;
@@ -162,6 +163,15 @@ fn parse<T: Value>(setting: &Setting, text: &str) -> Result<T, String> {
         return Err(format!("expected {low} to {high}"));
     }
     Ok(value)
+}
+
+/// Notes what a running `taskhost dev` offers: first, so that every other source wins.
+pub(super) fn offered(input: &mut Input, settings: &[&'static Setting], offered: &Offered) {
+    for (name, value) in &offered.values {
+        if let Some(setting) = settings.iter().find(|setting| setting.env == *name) {
+            input.put(setting, value.clone(), Origin::Dev(offered.path.clone()));
+        }
+    }
 }
 
 /// Reads the environment: known names become values, unknown ones with our prefixes warnings.

@@ -26,7 +26,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use batch::Batch;
 pub use database::Database;
@@ -89,6 +89,15 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// What a `taskhost dev` that runs here offers. It counts where neither file nor environment says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The file in which it says so.
+    pub path: PathBuf,
+    /// Names of environment variables, with their values.
+    pub values: Vec<(&'static str, String)>,
+}
+
 impl Config {
     /// Reads the file, if there is one, and then the environment.
     ///
@@ -98,10 +107,22 @@ impl Config {
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigErrors> {
+        Self::load_over(None, file, env)
+    }
+
+    /// [`Config::load`] on top of what a running `taskhost dev` offers.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load_over(
+        offered: Option<&Offered>,
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
         match file {
-            None => Self::parse(None, env),
+            None => Self::parse_over(offered, None, env),
             Some(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Self::parse(Some((path, &text)), env),
+                Ok(text) => Self::parse_over(offered, Some((path, &text)), env),
                 Err(error) => Err(ConfigErrors(vec![Problem {
                     what: format!("{} can't be read: {error}", path.display()),
                     at: Vec::new(),
@@ -121,8 +142,19 @@ impl Config {
         file: Option<(&Path, &str)>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigErrors> {
+        Self::parse_over(None, file, env)
+    }
+
+    fn parse_over(
+        offered: Option<&Offered>,
+        file: Option<(&Path, &str)>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
         let table: Vec<&'static Setting> = settings().collect();
         let mut input = Input::default();
+        if let Some(offered) = offered {
+            input::offered(&mut input, &table, offered);
+        }
         let extras = file
             .map(|(path, text)| file::read(&mut input, &table, path, text))
             .unwrap_or_default();

@@ -17,6 +17,8 @@ pub enum Origin {
     },
     /// The environment variable of this name.
     Env(String),
+    /// This file of a `taskhost dev` that runs here.
+    Dev(PathBuf),
 }
 
 impl fmt::Display for Origin {
@@ -25,6 +27,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) => write!(f, "env {name}"),
+            Self::Dev(path) => write!(f, "{}", path.display()),
         }
     }
 }

@@ -28,7 +28,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
-use crate::config::{Config, ConfigErrors};
+use crate::config::kafka::Delivery;
+use crate::config::{Config, ConfigErrors, Problem};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
@@ -119,6 +120,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
     ready: impl FnOnce(std::net::SocketAddr) + Send,
 ) -> Result<(), Error> {
+    check_delivery(&config)?;
     let status = Status::new(&config.kafka.group_id, &config.routes);
     let metrics = Arc::new(Metrics::new());
     topics::declare(&config, &metrics);
@@ -236,6 +238,19 @@ async fn start(
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
     Ok(Running::new(Arc::new(shared), assignments, life))
+}
+
+/// At-least-once is a setting that the clients know and that this version doesn't carry out.
+fn check_delivery(config: &Config) -> Result<(), ConfigErrors> {
+    match config.kafka.delivery {
+        Delivery::ExactlyOnce => Ok(()),
+        Delivery::AtLeastOnce => Err(ConfigErrors(vec![Problem {
+            what: "kafka.delivery is at-least-once, and this version publishes exactly once only"
+                .to_owned(),
+            at: Vec::new(),
+            fix: "remove TASKHOST_DELIVERY, KAFKA_IDEMPOTENT and KAFKA_ACKS=1".to_owned(),
+        }])),
+    }
 }
 
 /// The routes in core's words.

@@ -31,6 +31,18 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Its name for scripts, with hyphens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::UnknownHost => "unknown-host",
+            Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::Authentication => "authentication",
+            Self::NoAnswer => "no-answer",
+        }
+    }
+
     /// What to do about it.
     pub fn next_step(self) -> &'static str {
         match self {
@@ -132,9 +144,16 @@ fn judge(reports: &[(Option<RDKafkaErrorCode>, String)]) -> Diagnosis {
         })
         .map_or(
             (Cause::NoAnswer, "no answer in time".to_owned()),
-            |(cause, text)| (cause, text.clone()),
+            |(cause, text)| (cause, without_thread(text).to_owned()),
         );
     Diagnosis { cause, reason }
+}
+
+/// librdkafka's log lines begin with the name of a thread of its own: `[thrd:…]: `.
+fn without_thread(text: &str) -> &str {
+    text.strip_prefix("[thrd:")
+        .and_then(|rest| rest.split_once("]: "))
+        .map_or(text, |(_, rest)| rest)
 }
 
 fn cause(code: Option<RDKafkaErrorCode>, text: &str) -> Cause {
@@ -185,5 +204,12 @@ mod tests {
         assert_eq!(judged(&[down, refused, password]), Cause::Authentication);
         assert_eq!(judged(&[down]), Cause::NoAnswer);
         assert_eq!(judged(&[]), Cause::NoAnswer);
+    }
+
+    #[test]
+    fn a_reason_names_the_broker_and_no_thread() {
+        let line = "[thrd:ssl://[::1]:1/bootstrap]: ssl://[::1]:1/bootstrap: Connection refused";
+        let reason = judge(&[(None, line.to_owned())]).reason;
+        assert_eq!(reason, "ssl://[::1]:1/bootstrap: Connection refused");
     }
 }

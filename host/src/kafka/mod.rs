@@ -39,6 +39,7 @@ mod poll;
 mod producer;
 mod publisher;
 mod publishing;
+mod tail;
 mod transaction;
 
 pub use admin::{Admin, Broker, Topic};
@@ -54,6 +55,7 @@ pub use ids::TransactionalIds;
 pub use limits::Limits;
 pub use ownership::{Ownership, Tag};
 pub use publisher::{Answer, Publisher, Unpublished};
+pub use tail::Tail;
 pub use transaction::PublishObserver;
 
 /// librdkafka's properties, ready made from the host's configuration, by what they apply to.

@@ -64,7 +64,7 @@ pub enum Refused {
     /// It decided for this route before and was replaced.
     #[error(
         "this version has been replaced on this route, and a file does not bring it back; \
-         `taskhost plugin activate {route} {digest}` does"
+         `taskhost plugin activate {route} --digest {digest}` does"
     )]
     Superseded {
         /// The route's name.

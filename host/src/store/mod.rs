@@ -18,6 +18,7 @@
 
 mod batch;
 mod dead_letters;
+mod diagnose;
 mod error;
 mod listen;
 mod migrate;
@@ -25,6 +26,7 @@ mod millis;
 mod pool;
 mod progress;
 mod session;
+mod task_pages;
 mod tasks;
 mod versions;
 mod wakeups;
@@ -37,13 +39,15 @@ use taskhost_core::record::TopicPartition;
 
 pub use batch::{Batch, Commit};
 pub use dead_letters::StoredDeadLetter;
+pub use diagnose::{Cause, Diagnosis};
 pub use error::{Disposition, Error};
 pub use listen::Listener;
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
+pub use task_pages::{TaskPages, TaskRow};
 pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
-pub use versions::{Activated, Activation, NewActivation};
+pub use versions::{Activated, Activation, NewActivation, StoredVersion};
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

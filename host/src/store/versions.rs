@@ -44,6 +44,9 @@ SELECT $1, $2 + 1, $3, $4, $5, $6
 WHERE $2 = (SELECT coalesce(max(number), 0) FROM activations WHERE route = $1)
 RETURNING route, number, digest, config, since, by, reason";
 
+const BEGINNING: &str = "
+SELECT digest, name, version FROM plugin_versions WHERE starts_with(digest, $1) ORDER BY digest LIMIT $2";
+
 const SUPERSEDED: &str = "
 SELECT EXISTS (
     SELECT FROM activations old
@@ -54,6 +57,17 @@ SELECT EXISTS (
     WHERE current.route = $1 AND current.digest = $2 AND current.config = $3
       AND current.number = (SELECT max(number) FROM activations WHERE route = $1)
 ) AS superseded";
+
+/// A version that is stored, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    pub digest: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+}
 
 /// The advisory lock of a route. Advisory locks are shared by everything in the database, hence the name space.
 pub(super) fn lock_key(route: &str) -> i64 {
@@ -142,6 +156,29 @@ impl Store {
         session.rollback().await;
         let bytes = |row: PgRow| row.try_get::<&[u8], _>("bytes").map(Arc::from);
         Ok(row.map(bytes).transpose()?)
+    }
+
+    /// The stored versions whose digest begins like this, at most `limit` of them.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn versions_beginning(
+        &self,
+        digest: &str,
+        limit: u32,
+    ) -> Result<Vec<StoredVersion>, Error> {
+        let statement = sqlx::query(BEGINNING).bind(digest).bind(i64::from(limit));
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(statement).await?;
+        session.rollback().await;
+        let version = |row: &PgRow| {
+            Ok(StoredVersion {
+                digest: row.try_get("digest")?,
+                name: row.try_get("name")?,
+                version: row.try_get("version")?,
+            })
+        };
+        rows.iter().map(version).collect()
     }
 
     /// Makes a stored version the current one of a route, on top of the activation that was seen (0 for none). Once

@@ -1,0 +1,243 @@
+//! The rules of the house that a compiler doesn't check: module docs, short files, links that lead somewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Lines of a file: one idea fits into 500, and a page of tests may come on top.
+const FILE_LINES_MAX: usize = 600;
+
+/// What would make `taskhost-core` touch the world: runtimes, clients, and the crates that bring them.
+const IMPURE: [&str; 14] = [
+    "axum", "futures", "hyper", "nix", "notify", "rand", "rdkafka", "reqwest", "sqlx", "taskhost",
+    "tokio", "ureq", "wasmtime", "wit",
+];
+
+/// The checkout.
+fn root() -> PathBuf {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR"));
+    core.parent().expect("core has a parent").to_owned()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Tracked files that are there, with this ending. The sources without their repository have no list of them, and
+/// then there is nothing to check.
+fn tracked(ending: &str) -> Vec<PathBuf> {
+    if !root().join(".git").exists() {
+        return Vec::new();
+    }
+    let list = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .expect("a repository has git");
+    let files: Vec<PathBuf> = String::from_utf8_lossy(&list.stdout)
+        .split('\0')
+        .filter(|name| name.ends_with(ending))
+        .map(|name| root().join(name))
+        .filter(|path| path.is_file())
+        .collect();
+    let complaint = String::from_utf8_lossy(&list.stderr);
+    assert!(!files.is_empty(), "git lists no {ending}: {complaint}");
+    files
+}
+
+/// Fails with every problem at once.
+fn none(problems: &[String]) {
+    assert!(problems.is_empty(), "\n  {}\n", problems.join("\n  "));
+}
+
+fn name(path: &Path) -> String {
+    let short = path.strip_prefix(root()).unwrap_or(path);
+    short.display().to_string()
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is() {
+    let silent = tracked(".rs")
+        .into_iter()
+        .filter(|path| !read(path).starts_with("//!"));
+    none(
+        &silent
+            .map(|path| format!("{} does not start with //!", name(&path)))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn no_source_file_is_long() {
+    let lines = |path: &PathBuf| read(path).lines().count();
+    let long = tracked(".rs")
+        .into_iter()
+        .map(|path| (lines(&path), path))
+        .filter(|(lines, _)| *lines > FILE_LINES_MAX);
+    none(
+        &long
+            .map(|(lines, path)| format!("{} has {lines} lines", name(&path)))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for page in tracked(".md") {
+        let folder = page.parent().expect("a file has a folder").to_owned();
+        for link in links(&read(&page)) {
+            let (target, anchor) = match link.split_once('#') {
+                Some((target, anchor)) => (target, Some(anchor)),
+                None => (link.as_str(), None),
+            };
+            let file = if target.is_empty() {
+                page.clone()
+            } else {
+                folder.join(target)
+            };
+            let found = match anchor {
+                Some(anchor) if file.is_file() => anchors(&read(&file)).any(|a| a == anchor),
+                _ => file.exists(),
+            };
+            if !found {
+                broken.push(format!("{}: {link}", name(&page)));
+            }
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn make_targets_of_the_documents_exist() {
+    let makefile = read(&root().join("Makefile"));
+    let mut missing = Vec::new();
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        for target in targets(&read(&root().join(page))) {
+            if !makefile
+                .lines()
+                .any(|line| line.starts_with(&format!("{target}:")))
+            {
+                missing.push(format!("{page}: make {target}"));
+            }
+        }
+    }
+    none(&missing);
+}
+
+#[test]
+fn core_depends_on_nothing_that_touches_the_world() {
+    let manifest = read(&root().join("core/Cargo.toml"));
+    let all = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .expect("dependencies");
+    let section = all.split("\n[").next().expect("a section");
+    let names = section
+        .lines()
+        .filter_map(|line| line.split(['.', '=', ' ']).next());
+    let impure = names.filter(|name| {
+        IMPURE
+            .iter()
+            .any(|bad| name == bad || name.starts_with(&format!("{bad}-")))
+    });
+    none(
+        &impure
+            .map(|name| format!("core depends on {name}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn the_codes_of_dead_letters_are_documented() {
+    let page = read(&root().join("docs/messages.md"));
+    let faults = taskhost_core::fault::Kind::ALL.map(taskhost_core::fault::Kind::code);
+    let codes: Vec<String> = ["cause.rs", "envelope.rs", "json.rs"]
+        .iter()
+        .flat_map(|file| codes(&read(&root().join("core/src").join(file))))
+        .chain(faults.iter().map(|code| (*code).to_owned()))
+        .collect();
+    assert!(codes.len() > 25, "only {} codes found", codes.len());
+    let missing = codes.iter().filter(|code| {
+        let last = code.trim_start_matches("plugin-undeclared");
+        !page.contains(&format!("`{code}`")) && !page.contains(&format!("`{last}`"))
+    });
+    none(
+        &missing
+            .map(|code| format!("docs/messages.md lacks {code}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+/// Relative targets of Markdown links outside code.
+fn links(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in prose(page) {
+        for part in line.split("](").skip(1) {
+            let target = part.split([')', ' ']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
+                found.push(target.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Lines outside fenced code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    page.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// The anchors that a page's headings get: lower case, spaces to hyphens, punctuation gone.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    prose(page)
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+}
+
+/// What follows `make ` at the beginning of a command or of code in a line.
+fn targets(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in page.lines() {
+        let spans = line.split('`').skip(1).step_by(2);
+        for code in spans.chain(std::iter::once(line)) {
+            let Some(rest) = code.strip_prefix("make ") else {
+                continue;
+            };
+            let word = rest.split([' ', '#']).next().unwrap_or_default();
+            if !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+                found.push(word.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Texts that look like a code and stand where one is given.
+fn codes(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let one = |part: &str| {
+        let text = part.trim_start().strip_prefix('"')?.split('"').next()?;
+        let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        (text.contains('-') || text == "tombstone")
+            .then_some(text)
+            .filter(|text| text.chars().all(ok))
+            .map(str::to_owned)
+    };
+    source
+        .split("Undecodable::new(")
+        .chain(source.split("=> "))
+        .filter_map(one)
+        .collect()
+}

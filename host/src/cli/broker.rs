@@ -1,0 +1,74 @@
+//! Kafka for commands: reached or told apart why not, and records sent.
+
+use std::time::Duration;
+
+use taskhost_core::record::Record;
+
+use super::Failure;
+use crate::config::Config;
+use crate::host;
+use crate::kafka::{self, Cause, Diagnosis, Disposition, Sender, Settings};
+
+/// Beside the time for setting up one connection: a second one may be tried, and the answer has to come.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+
+/// The cluster as it described itself.
+pub(super) struct Cluster {
+    pub(super) settings: Settings,
+    pub(super) brokers: Vec<kafka::Broker>,
+    pub(super) topics: Vec<kafka::Topic>,
+}
+
+/// Asks the configured brokers for what they have. Blocks.
+pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
+    let settings = host::kafka_settings(config);
+    let (brokers, mut topics) = kafka::diagnose(&settings, patience(config))?;
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Cluster {
+        settings,
+        brokers,
+        topics,
+    })
+}
+
+/// [`diagnose`] for commands that can't go on without.
+pub(super) fn reach(config: &Config) -> Result<Cluster, Failure> {
+    diagnose(config).map_err(|diagnosis| out_of_reach(config, &diagnosis))
+}
+
+/// What to tell of a cluster that is out of reach.
+pub(super) fn out_of_reach(config: &Config, diagnosis: &Diagnosis) -> Failure {
+    let kind = match diagnosis.cause {
+        Cause::Configuration => return Failure::Usage(diagnosis.to_string()),
+        Cause::UnknownHost => "unknown host",
+        Cause::Refused => "refused",
+        Cause::Tls => "TLS",
+        Cause::Authentication => "authentication",
+        Cause::NoAnswer => "no answer",
+    };
+    let brokers = config.kafka.brokers.join(",");
+    Failure::Failed(format!(
+        "kafka at {brokers} can't be reached ({kind}): {diagnosis}"
+    ))
+}
+
+/// Sends records and waits until the broker has them. Blocks.
+pub(super) fn send(sender: &Sender, records: &[Record], config: &Config) -> Result<(), Failure> {
+    let topic = records.first().map_or("", |record| record.topic.as_str());
+    sender.send(records, config.kafka.request_timeout).map_err(|error| match error.disposition() {
+        Disposition::UnknownTopic => Failure::Failed(format!(
+            "the topic {topic} does not exist; a host makes it when it starts (`taskhost dev` or `taskhost run`)"
+        )),
+        _ => Failure::Failed(format!("{error}; `taskhost test-kafka` may tell more")),
+    })
+}
+
+/// A producer.
+pub(super) fn sender(settings: &Settings) -> Result<Sender, Failure> {
+    Sender::new(settings).map_err(|error| Failure::of("kafka", &error))
+}
+
+/// How long the brokers may take to answer.
+pub(super) fn patience(config: &Config) -> Duration {
+    config.kafka.connection_timeout + ANSWER_MARGIN
+}

@@ -1,0 +1,86 @@
+//! Postgres for commands: reached or told apart why not, with a schema that this program knows.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::{Failure, serve};
+use crate::config::Config;
+use crate::host;
+use crate::store::{self, Store};
+
+/// A person may wait for a statement that a batch may not, such as one that reads all tasks.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A database that answers, and the threads to ask it on.
+pub(super) struct Database {
+    pub(super) runtime: Runtime,
+    pub(super) store: Store,
+    /// The URL as it may be shown.
+    shown: String,
+}
+
+impl Database {
+    /// Connects; the schema may be any.
+    pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
+        let mut settings = host::store_settings(config)?;
+        settings.statement_timeout = settings.statement_timeout.max(STATEMENT_TIMEOUT);
+        settings.application_name = "taskhost command".to_owned();
+        let shown = config.database_url()?.masked();
+        let runtime = serve::runtime()?;
+        let store = {
+            // The pool starts its tasks where it is made.
+            let _on = runtime.enter();
+            Store::connect(&settings)
+                .map_err(|error| Failure::of(&format!("postgres at {shown}"), &error))?
+        };
+        let patience = config.database.acquire_timeout;
+        runtime
+            .block_on(store.diagnose(patience))
+            .map_err(|diagnosis| {
+                Failure::Failed(format!("postgres at {shown} can't be reached: {diagnosis}"))
+            })?;
+        Ok(Self {
+            runtime,
+            store,
+            shown,
+        })
+    }
+
+    /// Connects to a database that is migrated.
+    pub(super) fn open(config: &Config) -> Result<Self, Failure> {
+        let database = Self::reach(config)?;
+        let state = database.ask(database.store.schema_state())?;
+        let known = state.known;
+        match state.applied {
+            applied if applied == known => Ok(database),
+            0 => Err(Failure::Failed(format!(
+                "{} has no tables of taskhost's; `taskhost migrate` makes them, and so does a host that starts",
+                database.shown
+            ))),
+            applied if applied < known => Err(Failure::Failed(format!(
+                "{} is at migration {applied} and this taskhost at {known}; `taskhost migrate` brings it up",
+                database.shown
+            ))),
+            version => Err(Failure::of(
+                &database.shown,
+                &store::Error::SchemaNewer { version },
+            )),
+        }
+    }
+
+    /// Waits for an answer.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, Failure> {
+        self.runtime
+            .block_on(question)
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// An answer that is none.
+    pub(super) fn failed(&self, error: &store::Error) -> Failure {
+        Failure::of(&format!("postgres at {}", self.shown), error)
+    }
+}

@@ -1,0 +1,301 @@
+//! `taskhost plugin activate`: another version decides, on all hosts at once.
+//!
+//! The version is compiled, configured and checked here, with the same limits as a host's; then one compare-and-set
+//! in the database makes it the current one. Running hosts find it there within a second.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::{Value, json};
+use taskhost_core::timestamp;
+
+use super::database::Database;
+use super::{EXIT_CODES, Failure, Global, Output, output};
+use crate::config::{Config, Loaded, Origin};
+use crate::host;
+use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered};
+
+/// Let another version of a plugin decide a route's messages, on all hosts at once.
+///
+/// It is compiled, configured and checked first: one that is refused changes nothing. --previous brings back the
+/// version and the configuration of the activation before the current one.
+#[derive(Args, Debug)]
+#[command(after_help = format!("Example:\n  taskhost plugin activate task-status --file task_status.wasm\n  taskhost plugin activate task-status --previous\n\n{EXIT_CODES}"))]
+#[group(id = "version", required = true, multiple = false, args = ["file", "digest", "previous"])]
+pub(super) struct Arguments {
+    /// The route: a logical topic, or topic/task type.
+    pub(super) route: String,
+    /// The version in this file.
+    #[arg(long, value_name = "PATH")]
+    pub(super) file: Option<PathBuf>,
+    /// A version that is stored, by the beginning of its SHA-256: 4 digits or more.
+    #[arg(long, value_name = "SHA256", value_parser = digest_beginning)]
+    pub(super) digest: Option<String>,
+    /// The version that ran before the present one.
+    #[arg(long)]
+    pub(super) previous: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// Fewer digits say too little to be meant.
+const DIGITS_MIN: usize = 4;
+
+/// Digits of a digest that people are shown.
+const DIGITS_SHOWN: usize = 12;
+
+/// Versions that are named when the beginning fits several.
+const CANDIDATES_MAX: u32 = 5;
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    let config = with_cache(loaded);
+    let route = number_of(&config, &arguments.route)?;
+    // A file that can't be read is no reason to ask the database.
+    let bytes = arguments.file.as_deref().map(read).transpose()?;
+    let database = Database::open(&config)?;
+    let catalog = host::catalog(&config, Arc::new(database.store.clone()), Arc::new(()))?;
+    let name = &config.routes[route].name;
+    let configured: Arc<str> = config.routes[route].config.to_string().into();
+    let history = database.ask(database.store.history(name))?;
+    let by = by();
+    let offered = if let (Some(file), Some(bytes)) = (&arguments.file, bytes) {
+        let offer = Offer {
+            route,
+            bytes,
+            config: configured,
+            file: file.display().to_string(),
+            by,
+            reason: "a command named this file".to_owned(),
+            force: true,
+        };
+        database.runtime.block_on(catalog.offer(offer))
+    } else {
+        let (digest, config, reason) = match &arguments.digest {
+            Some(beginning) => (
+                stored(&database, beginning)?,
+                configured,
+                "a command named this version",
+            ),
+            None => {
+                let before = before(name, &history)?;
+                (
+                    before.digest.clone(),
+                    before.config.clone(),
+                    "a command went back to it",
+                )
+            }
+        };
+        database
+            .runtime
+            .block_on(catalog.activate_known(route, &digest, config, &by, reason))
+    };
+    let text = ended(arguments, name, &history, &catalog, offered)?;
+    output::print(&text)
+}
+
+/// The configuration, with compiled components beside a running `taskhost dev`'s where that is whose database it is.
+fn with_cache(loaded: Loaded) -> Config {
+    let mut config = loaded.config;
+    if let Some(Origin::Dev(file)) = loaded.origins.of("database.url")
+        && let Some(dir) = file.parent()
+        && !loaded.origins.is_set("plugins.cache_dir")
+    {
+        config.plugins.cache_dir = dir.join("cache");
+    }
+    config
+}
+
+fn number_of(config: &Config, name: &str) -> Result<usize, Failure> {
+    config
+        .routes
+        .iter()
+        .position(|route| route.name == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = config
+                .routes
+                .iter()
+                .map(|route| route.name.as_str())
+                .collect();
+            Failure::Usage(format!(
+                "there is no route {name}; the routes are {}",
+                names.join(", ")
+            ))
+        })
+}
+
+fn read(file: &Path) -> Result<Arc<[u8]>, Failure> {
+    std::fs::read(file)
+        .map(Arc::from)
+        .map_err(|error| Failure::Failed(format!("{} can't be read: {error}", file.display())))
+}
+
+fn digest_beginning(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    match text.len() {
+        DIGITS_MIN..=64 if text.bytes().all(|digit| digit.is_ascii_hexdigit()) => Ok(text),
+        _ => Err(format!("expected {DIGITS_MIN} to 64 hexadecimal digits")),
+    }
+}
+
+/// The digest of the one stored version that begins like this.
+fn stored(database: &Database, beginning: &str) -> Result<String, Failure> {
+    let mut found = database.ask(database.store.versions_beginning(beginning, CANDIDATES_MAX))?;
+    match found.len() {
+        0 => Err(Failure::Failed(format!(
+            "no stored version begins with {beginning}; `taskhost task show` names those that decided, and --file \
+             stores another"
+        ))),
+        1 => Ok(found.swap_remove(0).digest),
+        _ => {
+            let name = |one: &crate::store::StoredVersion| {
+                format!("\n  {} {} {}", one.digest, one.name, one.version)
+            };
+            let names: String = found.iter().map(name).collect();
+            Err(Failure::Failed(format!(
+                "{beginning} is the beginning of several versions:{names}"
+            )))
+        }
+    }
+}
+
+/// The activation before the current one.
+fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, Failure> {
+    history.get(1).ok_or_else(|| {
+        let so_far = match history.len() {
+            0 => "nothing was ever activated on it",
+            _ => "its first version is still the current one",
+        };
+        Failure::Failed(format!(
+            "the route {route} has no previous version: {so_far}"
+        ))
+    })
+}
+
+/// Who did it, for the history.
+fn by() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| nix::unistd::geteuid().to_string(), |user| user.name);
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    format!("{user}@{}", host.as_deref().unwrap_or("unknown"))
+}
+
+fn ended(
+    arguments: &Arguments,
+    route: &str,
+    history: &[Activation],
+    catalog: &Catalog,
+    offered: Result<Offered, CatalogError>,
+) -> Result<String, Failure> {
+    let (activation, changed) = match offered {
+        Ok(Offered::Activated(activation)) => (activation, true),
+        Ok(Offered::Unchanged(activation)) => (activation, false),
+        Ok(Offered::Lost(_)) => {
+            return Err(Failure::Failed(format!(
+                "somebody else activated a version on {route} at the same time, and that one is current; look at \
+                 `taskhost plugin list` and try again"
+            )));
+        }
+        Err(CatalogError::Refused(refused)) => {
+            return Err(Failure::Failed(format!(
+                "nothing changed on {route}, the version is refused: {refused}"
+            )));
+        }
+        Err(error) => return Err(Failure::of(&format!("nothing changed on {route}"), &error)),
+    };
+    let active = catalog
+        .number_of(route)
+        .and_then(|number| catalog.current(number));
+    let (name, version) = match &active {
+        Some(active) => (
+            active.version.name.as_str(),
+            active.version.version.as_str(),
+        ),
+        None => ("", ""),
+    };
+    let replaced = history.first().filter(|_| changed);
+    if arguments.output.json {
+        let line = json!({
+            "route": route,
+            "changed": changed,
+            "activation": activation.number,
+            "name": name,
+            "version": version,
+            "digest": activation.digest,
+            "since": timestamp::to_rfc3339(activation.since),
+            "by": activation.by,
+            "replaced": replaced.map_or(Value::Null, |before| before.digest.clone().into()),
+        });
+        return Ok(format!("{line}\n"));
+    }
+    let short = |digest: &str| digest.chars().take(DIGITS_SHOWN).collect::<String>();
+    let (number, digest) = (activation.number, short(&activation.digest));
+    Ok(match (changed, replaced) {
+        (false, _) => {
+            format!("{route}: {name} {version} ({digest}) decides already, activation {number}\n")
+        }
+        (true, None) => {
+            format!("{route}: {name} {version} ({digest}) decides now, activation {number}\n")
+        }
+        (true, Some(before)) => format!(
+            "{route}: {name} {version} ({digest}) decides now, activation {number}, instead of {}\n",
+            short(&before.digest)
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn activation(number: i64) -> Activation {
+        Activation {
+            route: "r".into(),
+            number,
+            digest: number.to_string().repeat(64),
+            config: "{}".into(),
+            since: 0,
+            by: String::new(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_previous_version_is_that_of_the_activation_before() {
+        let history = [activation(3), activation(2), activation(1)];
+        assert_eq!(before("r", &history).expect("a version").number, 2);
+        for (history, said) in [(&history[2..], "first version"), (&[], "ever activated")] {
+            let failure = before("r", history).expect_err("no version").to_string();
+            assert!(failure.contains(said), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_hexadecimal_and_not_too_short() {
+        assert_eq!(digest_beginning("ABCD").as_deref(), Ok("abcd"));
+        for text in ["abc", "wxyz", "", &"a".repeat(65)] {
+            assert!(digest_beginning(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_none_is_wrong_usage_and_the_routes_are_named() {
+        let config = Config::load(None, std::iter::empty())
+            .expect("the defaults")
+            .config;
+        assert_eq!(number_of(&config, "task-status").expect("a route"), 1);
+        let failure = number_of(&config, "nothing").expect_err("no route");
+        assert!(matches!(failure, Failure::Usage(_)));
+        assert!(
+            failure
+                .to_string()
+                .contains("requests-web-crawl, task-status"),
+            "{failure}"
+        );
+    }
+}
