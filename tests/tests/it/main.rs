@@ -1,5 +1,6 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
+mod commands;
 mod configuration;
 mod console_tools;
 mod dead_letters;
