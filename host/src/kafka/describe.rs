@@ -32,7 +32,7 @@ pub struct TopicDescription {
 /// What a consumer group is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// As in Kafka's own tools, in lower case: `stable`, `preparing-rebalance`, `empty`, …
+    /// Kafka's own word: `Stable`, `PreparingRebalance`, `Empty`, …; `unknown` for what has none.
     pub state: &'static str,
     /// Who is in it.
     pub members: Vec<GroupMember>,
@@ -169,7 +169,7 @@ pub(crate) fn group(client: &Client, name: &str, patience: Duration) -> Result<G
             RDKafkaErrorCode::NoError => {}
             RDKafkaErrorCode::GroupIdNotFound => {
                 return Ok(Group {
-                    state: "dead",
+                    state: "Dead",
                     members: Vec::new(),
                 });
             }
@@ -201,11 +201,11 @@ pub(crate) fn group(client: &Client, name: &str, patience: Duration) -> Result<G
 fn state(state: sys::rd_kafka_consumer_group_state_t) -> &'static str {
     use sys::rd_kafka_consumer_group_state_t as S;
     match state {
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE => "preparing-rebalance",
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => "completing-rebalance",
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE => "stable",
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD => "dead",
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY => "empty",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE => "PreparingRebalance",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => "CompletingRebalance",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE => "Stable",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD => "Dead",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY => "Empty",
         _ => "unknown",
     }
 }

@@ -54,7 +54,7 @@ async fn a_group_tells_its_state_and_members() {
         let group = soon("the group is stable", async {
             loop {
                 let group = admin.group(&settings.group).await.unwrap();
-                if group.state == "stable" {
+                if group.state == "Stable" {
                     return group;
                 }
             }

@@ -1,0 +1,380 @@
+//! The broker as a client sees it: messages in, records out, offsets and what groups committed.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::PATIENCE;
+
+/// A message to send.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub(crate) topic: String,
+    partition: Option<i32>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+    timestamp: Option<i64>,
+}
+
+impl Message {
+    /// To a topic by its logical name. Until told otherwise there is no key, no value and no header.
+    #[must_use]
+    pub fn to(topic: &str) -> Self {
+        let topic = topic.to_owned();
+        Self {
+            topic,
+            partition: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+        }
+    }
+
+    /// With that key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// With those bytes as its value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// With that JSON text as its value.
+    #[must_use]
+    pub fn json(self, value: &Value) -> Self {
+        self.value(value.to_string())
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), Some(value.into())));
+        self
+    }
+
+    /// With one more header, whose value is null.
+    #[must_use]
+    pub fn null_header(mut self, name: &str) -> Self {
+        self.headers.push((name.to_owned(), None));
+        self
+    }
+
+    /// With that timestamp, in milliseconds since 1970, instead of now.
+    #[must_use]
+    pub fn at(mut self, timestamp: i64) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// To that partition instead of the key's.
+    #[must_use]
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it was read.
+    pub partition: i32,
+    /// Where it was read.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub value: Option<Vec<u8>>,
+    /// All headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// The value as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let value = self.value.as_deref().expect("a value");
+        serde_json::from_slice(value)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(value)))
+    }
+
+    /// The key as text; empty for none.
+    #[must_use]
+    pub fn key_text(&self) -> String {
+        String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// The last header of that name as text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self.headers.iter().rev().find(|(each, _)| each == name);
+        let (_, value) = found?;
+        value
+            .as_deref()
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// What a group committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The next record to read.
+    pub offset: i64,
+    /// What the host wrote beside it.
+    pub metadata: String,
+}
+
+impl Watermark {
+    /// The number of the last published batch.
+    #[must_use]
+    pub fn batch(&self) -> Option<i64> {
+        self.metadata.strip_prefix("taskhost/1 ")?.parse().ok()
+    }
+}
+
+/// A connection to the broker, as somebody who is not the host.
+pub(crate) struct Client {
+    brokers: String,
+    producer: BaseProducer,
+    admin: AdminClient<DefaultClientContext>,
+}
+
+fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "taskhost-tests");
+    more.iter().for_each(|(name, value)| {
+        config.set(*name, *value);
+    });
+    config
+}
+
+impl Client {
+    pub(crate) fn new(brokers: &str) -> Self {
+        // Keys meet in the partition where Java's and kafkajs' producers put them.
+        let producing = [
+            ("enable.idempotence", "true"),
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", "1"),
+        ];
+        let producer = config(brokers, &producing).create().expect("a producer");
+        let admin = config(brokers, &[]).create().expect("an admin client");
+        Self {
+            brokers: brokers.to_owned(),
+            producer,
+            admin,
+        }
+    }
+
+    pub(crate) async fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(PATIENCE))
+            .operation_timeout(Some(PATIENCE));
+        let made = self
+            .admin
+            .create_topics([&new], &options)
+            .await
+            .expect("an answer");
+        made.into_iter().for_each(|made| {
+            made.unwrap_or_else(|(topic, code)| panic!("topic {topic}: {code}"));
+        });
+    }
+
+    /// Sends in order and waits until all are acknowledged.
+    pub(crate) fn send(&self, messages: &[Message], real: impl Fn(&str) -> String) {
+        for message in messages {
+            let topic = real(&message.topic);
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+            for (key, value) in &message.headers {
+                headers = headers.insert(Header {
+                    key,
+                    value: value.as_deref(),
+                });
+            }
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic);
+            record.key = message.key.as_deref();
+            record.payload = message.value.as_deref();
+            record.partition = message.partition;
+            record.timestamp = message.timestamp;
+            if !message.headers.is_empty() {
+                record.headers = Some(headers);
+            }
+            while let Err((error, again)) = self.producer.send(record) {
+                let full =
+                    error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
+                assert!(full, "sending failed: {error}");
+                record = again;
+                self.producer.poll(Duration::from_millis(10));
+            }
+            self.producer.poll(Duration::ZERO);
+        }
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker to have every message");
+    }
+
+    fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
+        let mut config = config(
+            &self.brokers,
+            &[("enable.auto.commit", "false"), ("group.id", "none")],
+        );
+        more.iter().for_each(|(name, value)| {
+            config.set(*name, *value);
+        });
+        config.create().expect("a consumer")
+    }
+
+    fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the topic's metadata");
+        let topic = metadata.topics().first().expect("the topic");
+        topic
+            .partitions()
+            .iter()
+            .map(rdkafka::metadata::MetadataPartition::id)
+            .collect()
+    }
+
+    /// What a `read_committed` reader sees from the beginning to the end, partition by partition.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Record> {
+        let consumer = self.consumer(&[
+            ("isolation.level", "read_committed"),
+            ("enable.partition.eof", "true"),
+            ("auto.offset.reset", "error"),
+            // The end is told at once instead of after half a second.
+            ("fetch.wait.max.ms", "10"),
+        ]);
+        let mut left = Self::partitions(&consumer, topic);
+        let mut list = TopicPartitionList::new();
+        for partition in &left {
+            list.add_partition_offset(topic, *partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        consumer.assign(&list).expect("an assignment");
+        let mut records = Vec::new();
+        while !left.is_empty() {
+            match consumer
+                .poll(PATIENCE)
+                .unwrap_or_else(|| panic!("{topic}: neither a message nor its end"))
+            {
+                Ok(message) => records.push(record(&message)),
+                Err(KafkaError::PartitionEOF(partition)) => left.retain(|each| *each != partition),
+                Err(error) => panic!("reading {topic} failed: {error}"),
+            }
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// The end of each partition for a `read_committed` reader.
+    pub(crate) fn ends(&self, topics: &[String]) -> Vec<((String, i32), i64)> {
+        let consumer = self.consumer(&[("isolation.level", "read_committed")]);
+        let mut ends = Vec::new();
+        for topic in topics {
+            for partition in Self::partitions(&consumer, topic) {
+                let (_, end) = consumer
+                    .fetch_watermarks(topic, partition, PATIENCE)
+                    .expect("the partition's end");
+                ends.push(((topic.clone(), partition), end));
+            }
+        }
+        ends
+    }
+
+    /// What the group committed for each partition of these topics.
+    pub(crate) fn committed(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Vec<((String, i32), Option<Watermark>)> {
+        let consumer = self.consumer(&[("group.id", group), ("isolation.level", "read_committed")]);
+        let mut list = TopicPartitionList::new();
+        for topic in topics {
+            Self::partitions(&consumer, topic)
+                .into_iter()
+                .for_each(|partition| {
+                    list.add_partition(topic, partition);
+                });
+        }
+        let committed = consumer
+            .committed_offsets(list, PATIENCE)
+            .expect("the group's offsets");
+        let watermark = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            element.error().expect("the partition's offset");
+            let Offset::Offset(offset) = element.offset() else {
+                return None;
+            };
+            Some(Watermark {
+                offset,
+                metadata: element.metadata().to_owned(),
+            })
+        };
+        committed
+            .elements()
+            .into_iter()
+            .map(|element| {
+                (
+                    (element.topic().to_owned(), element.partition()),
+                    watermark(element),
+                )
+            })
+            .collect()
+    }
+
+    /// The group's state as the broker names it, and how many members it has.
+    pub(crate) fn group(&self, group: &str) -> (String, usize) {
+        let list = self
+            .consumer(&[])
+            .fetch_group_list(Some(group), PATIENCE)
+            .expect("the group's description");
+        list.groups()
+            .iter()
+            .find(|found| found.name() == group)
+            .map_or_else(
+                || ("Dead".to_owned(), 0),
+                |found| (found.state().to_owned(), found.members().len()),
+            )
+    }
+}
+
+fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map(|headers| {
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect()
+    });
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}

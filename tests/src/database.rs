@@ -1,0 +1,189 @@
+//! A database that is removed with the value, and its rows.
+
+use serde_json::Value;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::PATIENCE;
+
+/// A row of `tasks`.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct TaskRow {
+    pub id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub status: String,
+    pub data: Value,
+    pub version: i64,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+}
+
+/// A row of `task_events`, without the bytes of its cause.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct EventRow {
+    pub task_id: String,
+    pub version: i64,
+    pub number: i32,
+    pub kind: String,
+    pub from_status: Option<String>,
+    pub to_status: String,
+    pub data: Value,
+    pub at: OffsetDateTime,
+    pub cause_topic: String,
+    pub cause_partition: i32,
+    pub cause_offset: i64,
+    pub plugin_name: String,
+    pub plugin_version: String,
+    pub plugin_digest: String,
+    pub trace_id: String,
+    pub foreign_trace_id: Option<String>,
+}
+
+/// A row of `dead_letters`.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct DeadLetterRow {
+    pub id: Uuid,
+    pub record_topic: String,
+    pub record_partition: i32,
+    pub record_offset: i64,
+    pub record_timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Value,
+    pub code: String,
+    pub reason: String,
+    pub stage: String,
+    pub attempts: i32,
+    pub task_id: Option<String>,
+    pub plugin_name: Option<String>,
+}
+
+/// A row of `progress`, without its owners and token.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct ProgressRow {
+    pub topic: String,
+    pub partition: i32,
+    pub next_offset: Option<i64>,
+    pub batch: i64,
+    pub epoch: i64,
+    pub published: Option<i64>,
+    pub consumed: i64,
+    pub applied: i64,
+    pub ignored: i64,
+    pub deferred: i64,
+    pub dead_letters: i64,
+    pub timers: i64,
+    /// Messages of the partition that wait now: rows of `wakeups`.
+    pub waiting: i64,
+}
+
+/// A row of `wakeups`, without the bytes of its cause.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct WaitingRow {
+    pub topic: String,
+    pub partition: i32,
+    pub kind: String,
+    pub task_id: String,
+    pub name: Option<String>,
+    pub due: Option<OffsetDateTime>,
+    pub sequence: i64,
+    pub attempt: i32,
+    pub reason: String,
+}
+
+/// One test's database.
+pub(crate) struct Database {
+    name: String,
+    admin_url: String,
+    pub(crate) url: String,
+    pub(crate) pool: PgPool,
+}
+
+impl Database {
+    /// An empty one.
+    pub(crate) async fn create(admin_url: &str) -> Self {
+        let name = format!("taskhost_test_{}", Uuid::new_v4().simple());
+        execute(
+            admin_url,
+            &format!("CREATE DATABASE {name} TEMPLATE template0"),
+        )
+        .await;
+        let (server, _) = admin_url
+            .rsplit_once('/')
+            .expect("TEST_DATABASE_URL ends with /<database>");
+        let url = format!("{server}/{name}");
+        let options = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(PATIENCE);
+        let pool = options.connect_lazy(&url).expect("a URL of Postgres");
+        Self {
+            name,
+            admin_url: admin_url.to_owned(),
+            url,
+            pool,
+        }
+    }
+
+    pub(crate) async fn remove(&self) {
+        self.pool.close().await;
+        execute(
+            &self.admin_url,
+            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
+        )
+        .await;
+    }
+
+    pub(crate) async fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
+    where
+        T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+    {
+        let query = sqlx::query_as(sql);
+        let query = match argument {
+            Some(argument) => query.bind(argument.to_owned()),
+            None => query,
+        };
+        query
+            .fetch_all(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub(crate) async fn is_migrated(&self) -> bool {
+        let sql = "SELECT to_regclass('dead_letters') IS NOT NULL";
+        sqlx::query_scalar(sql)
+            .fetch_one(&self.pool)
+            .await
+            .expect("an answer of Postgres")
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut connection = PgConnection::connect(url)
+        .await
+        .expect("a connection to Postgres");
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection.close().await.expect("the connection's end");
+}
+
+pub(crate) const TASKS: &str = "SELECT * FROM tasks ORDER BY id";
+pub(crate) const TASK: &str = "SELECT * FROM tasks WHERE id = $1";
+pub(crate) const EVENTS: &str =
+    "SELECT * FROM task_events WHERE task_id = $1 ORDER BY version, number";
+pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_events ORDER BY task_id, version, number";
+pub(crate) const DEAD_LETTERS: &str =
+    "SELECT * FROM dead_letters ORDER BY record_topic, record_partition, record_offset";
+pub(crate) const WAITING: &str = "SELECT * FROM wakeups ORDER BY topic, partition, sequence";
+pub(crate) const PROGRESS: &str = "SELECT p.*, (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred' \
+    AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS waiting \
+    FROM progress p ORDER BY topic, partition";

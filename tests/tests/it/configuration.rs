@@ -1,0 +1,88 @@
+//! What is wrong is said before anything is done, all at once.
+
+use taskhost_tests::World;
+
+#[test]
+fn everything_that_is_wrong_with_the_configuration_is_named_at_once() {
+    let world = World::bare();
+    let finished = world
+        .host()
+        .config("[kafka]\nbrokerz = \"a:1\"\nheartbeat_interval = \"often\"\n")
+        .env("KAFKA_ACKS", "2")
+        .env("KAFKA_SESSION_TIMEOUT", "soon")
+        .env("HTTP_ADDR", "here")
+        .env("TASKHOST_DEFERRAL_ATTEMPTS_MAX", "0")
+        .env("KAFKA_SASL_MECHANISM", "kerberos")
+        .without("KAFKA_HEARTBEAT_INTERVAL")
+        .run(&["run"]);
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    for name in [
+        "kafka.brokerz",
+        "kafka.heartbeat_interval",
+        "KAFKA_ACKS",
+        "KAFKA_SESSION_TIMEOUT",
+        "HTTP_ADDR",
+        "TASKHOST_DEFERRAL_ATTEMPTS_MAX",
+        "KAFKA_SASL_MECHANISM",
+    ] {
+        assert!(
+            finished.stderr.contains(name),
+            "{name} is not named:\n{}",
+            finished.stderr
+        );
+    }
+
+    let finished = world.host().without("DATABASE_URL").run(&["run"]);
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("DATABASE_URL"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn topics_that_are_missing_are_all_named_where_the_host_may_not_make_them() {
+    let world = World::bare();
+    world.create_topic("task-events", 1);
+    let finished = world
+        .host()
+        .env("KAFKA_AUTO_CREATE_TOPICS", "false")
+        .run(&["run"]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let said = finished.stderr.lines().last().unwrap_or_default();
+    for topic in [
+        "task-status",
+        "task-status.dlq",
+        "requests-web-crawl",
+        "requests-web-crawl.dlq",
+        "taskhost-events",
+    ] {
+        assert!(
+            said.contains(&world.topic(topic)),
+            "{topic} is not named:\n{}",
+            finished.stderr
+        );
+    }
+    assert!(!said.contains(&world.topic("task-events")), "{said}");
+}
+
+#[test]
+fn a_missing_plugin_is_named_with_its_file() {
+    let world = World::bare();
+    world.install("task_status", "task_status");
+    let finished = world.host().run(&["run"]);
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    let file = world.plugin_dir().join("web_crawl.wasm");
+    assert!(
+        finished.stderr.contains(&file.display().to_string()),
+        "{}",
+        finished.stderr
+    );
+    let there = world.plugin_dir().join("task_status.wasm");
+    assert!(
+        !finished.stderr.contains(&format!("no {}", there.display())),
+        "{}",
+        finished.stderr
+    );
+}

@@ -1,0 +1,16 @@
+//! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
+
+mod commands;
+mod configuration;
+mod console_tools;
+mod dead_letters;
+mod deferral;
+mod documented;
+mod examples;
+mod http;
+mod kafkajs;
+mod laws;
+mod messages;
+mod prometheus;
+mod stopping;
+mod transitions;
