@@ -29,10 +29,6 @@ const PARTS_MAX: u32 = 16;
 /// Memories of a component: almost always one.
 const MEMORIES_MAX: u32 = 4;
 
-/// Bytes of an instance's memory that are zeroed by hand rather than given back to the kernel when the
-/// instance ends: most batches touch less, and faulting pages in again costs more than zeroing them.
-const RESIDENT_BYTES: usize = 1 << 20;
-
 /// How long a call waits for another's instance to end. Each ends by its own deadline, so this is only
 /// reached by a machine that stands still.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -180,10 +176,9 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_tables_per_component(PARTS_MAX)
         .max_memory_size(limits.memory_bytes_max)
         .table_elements(limits.table_elements_max)
-        .max_unused_warm_slots(8)
-        .linear_memory_keep_resident(RESIDENT_BYTES)
-        .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10);
+        // Pages that an instance touched go back to the kernel at once. Zeroing them by hand instead, so
+        // that they stay resident, was measured to be slower: 30 µs for an instance, 50 µs with 1 MiB kept.
+        .max_unused_warm_slots(8);
     pool
 }
 
