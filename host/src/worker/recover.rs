@@ -75,6 +75,12 @@ impl Worker {
     }
 
     pub(super) async fn inspect(&mut self) -> Result<Event, Failure> {
+        // What this worker handed in before must not be published behind the watermark that is read below, and again
+        // by what is done about it.
+        let withdrawn = self.shared.publisher.withdraw(&self.partition, self.tag);
+        if withdrawn.await.is_err() {
+            return Err(Failure::Uncertain("the publisher has ended".to_owned()));
+        }
         let (consumer, partition) = (self.shared.consumer.clone(), self.partition.clone());
         let topic_known = self
             .shared
