@@ -38,11 +38,17 @@ impl Proxy {
     pub fn start(url: &str) -> Self {
         let (_, rest) = url.split_once("://").expect("a URL");
         let (authority, _) = rest.split_once('/').expect("a URL with a database");
-        let server = authority.rsplit_once('@').map_or(authority, |(_, server)| server).to_owned();
+        let server = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, server)| server)
+            .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let own = listener.local_addr().expect("an address").to_string();
         let plan = Arc::new(Mutex::new(Plan::default()));
-        let proxy = Self { url: url.replacen(&server, &own, 1), plan: Arc::clone(&plan) };
+        let proxy = Self {
+            url: url.replacen(&server, &own, 1),
+            plan: Arc::clone(&plan),
+        };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (server, plan) = (server.clone(), Arc::clone(&plan));
@@ -72,7 +78,9 @@ impl Proxy {
 
 /// Carries one connection until an end closes it or it is cut. Its end is all that its sides learn.
 fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
-    let Ok(server) = TcpStream::connect(server) else { return };
+    let Ok(server) = TcpStream::connect(server) else {
+        return;
+    };
     let deaf = Mutex::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -99,38 +99,75 @@ fn each_way_to_misbehave_is_one_dead_letter_and_every_good_message_around_it_is_
     wait_settled(&world);
 
     let letters = world.dead_letters();
-    let found: BTreeMap<&str, &str> =
-        letters.iter().map(|letter| (letter.task_id.as_deref().unwrap_or("none"), letter.code.as_str())).collect();
+    let found: BTreeMap<&str, &str> = letters
+        .iter()
+        .map(|letter| {
+            (
+                letter.task_id.as_deref().unwrap_or("none"),
+                letter.code.as_str(),
+            )
+        })
+        .collect();
     assert_eq!(found, BTreeMap::from(FAULTS));
     assert_eq!(letters.len(), FAULTS.len(), "each once");
     for letter in &letters {
-        let original = messages.iter().find(|message| message.is_value(letter.value.as_deref()));
+        let original = messages
+            .iter()
+            .find(|message| message.is_value(letter.value.as_deref()));
         assert!(original.is_some(), "{}: kept as it came", letter.code);
-        assert!(letter.reason.len() <= 10_000, "{}: {} bytes of reason", letter.code, letter.reason.len());
+        assert!(
+            letter.reason.len() <= 10_000,
+            "{}: {} bytes of reason",
+            letter.code,
+            letter.reason.len()
+        );
     }
     assert_eq!(world.read("misbehave.dlq").len(), FAULTS.len());
 
     let tasks = world.tasks();
-    assert!(tasks.iter().all(|task| task.id.starts_with("good-") && task.status == "open"), "{tasks:?}");
+    assert!(
+        tasks
+            .iter()
+            .all(|task| task.id.starts_with("good-") && task.status == "open"),
+        "{tasks:?}"
+    );
     assert_eq!(tasks.len(), good);
     assert_eq!(world.all_events().len(), good);
     assert_eq!(world.read("task-events").len(), good);
 
     let progress = world.progress();
-    let sum = |count: fn(&taskhost_tests::ProgressRow) -> i64| progress.iter().map(count).sum::<i64>();
+    let sum =
+        |count: fn(&taskhost_tests::ProgressRow) -> i64| progress.iter().map(count).sum::<i64>();
     let (applied, dead) = (sum(|row| row.applied), sum(|row| row.dead_letters));
     assert_eq!(usize::try_from(applied), Ok(good));
     assert_eq!(usize::try_from(dead), Ok(FAULTS.len()));
-    assert_eq!((sum(|row| row.consumed), sum(|row| row.ignored)), (applied + dead, 0));
+    assert_eq!(
+        (sum(|row| row.consumed), sum(|row| row.ignored)),
+        (applied + dead, 0)
+    );
     let topic = world.topic("misbehave");
     let labels = [("topic", topic.as_str())];
-    assert_eq!(host.count("kafka_consumer_messages_processed_total", &labels), good + FAULTS.len());
-    assert_eq!(host.count("kafka_consumer_messages_failed_total", &labels), FAULTS.len());
-    let codes: BTreeSet<&str> = FAULTS.map(|(_, code)| code).into_iter().filter(|code| code.starts_with("plugin-")).collect();
+    assert_eq!(
+        host.count("kafka_consumer_messages_processed_total", &labels),
+        good + FAULTS.len()
+    );
+    assert_eq!(
+        host.count("kafka_consumer_messages_failed_total", &labels),
+        FAULTS.len()
+    );
+    let codes: BTreeSet<&str> = FAULTS
+        .map(|(_, code)| code)
+        .into_iter()
+        .filter(|code| code.starts_with("plugin-"))
+        .collect();
     for code in codes {
         let faults = FAULTS.iter().filter(|(_, each)| *each == code).count();
         let labels = [("plugin", "guest-misbehave"), ("kind", code)];
-        assert_eq!(host.count("taskhost_plugin_faults_total", &labels), faults, "{code}");
+        assert_eq!(
+            host.count("taskhost_plugin_faults_total", &labels),
+            faults,
+            "{code}"
+        );
     }
     assert_eq!(host.get("/readyz").status, 200);
     host.stop();
@@ -140,24 +177,42 @@ fn each_way_to_misbehave_is_one_dead_letter_and_every_good_message_around_it_is_
 fn a_guest_that_looks_for_the_world_finds_none() {
     let world = world(1);
     let host = host(&world).start();
-    let behaviours =
-        ["read-clock", "read-random", "read-env", "read-args", "read-file", "write-file", "open-socket", "log-flood", "print-flood"];
+    let behaviours = [
+        "read-clock",
+        "read-random",
+        "read-env",
+        "read-args",
+        "read-file",
+        "write-file",
+        "open-socket",
+        "log-flood",
+        "print-flood",
+    ];
     let twice = ["first", "second"];
     for turn in twice {
-        world.send_all(&behaviours.map(|behaviour| message(&format!("{turn}-{behaviour}"), Some(behaviour))));
+        world.send_all(
+            &behaviours.map(|behaviour| message(&format!("{turn}-{behaviour}"), Some(behaviour))),
+        );
         wait_settled(&world);
     }
     for turn in twice {
         let seen = |behaviour: &str| seen(&world, &format!("{turn}-{behaviour}"));
         let clock = seen("read-clock");
-        assert_eq!(clock["wallBefore"], clock["wallAfter"], "the clock stands still");
+        assert_eq!(
+            clock["wallBefore"], clock["wallAfter"],
+            "the clock stands still"
+        );
         assert_eq!(clock["passedNanos"], "0", "the clock stands still");
         assert_eq!(seen("read-env"), json!({}));
         for nothing in ["read-args", "read-file", "write-file", "open-socket"] {
             assert_eq!(seen(nothing), json!([]), "{nothing}");
         }
         for flood in ["log-flood", "print-flood"] {
-            assert_eq!(world.task(&format!("{turn}-{flood}")).status, "open", "{flood}");
+            assert_eq!(
+                world.task(&format!("{turn}-{flood}")).status,
+                "open",
+                "{flood}"
+            );
         }
     }
     for same in ["read-clock", "read-random"] {
@@ -177,7 +232,11 @@ fn what_a_guest_keeps_is_gone_with_the_batch() {
         let id = format!("kept-{turn}");
         world.send(message(&id, Some("keep-state")));
         world.wait_caught_up();
-        assert_eq!(seen(&world, &id), json!(1), "{id} is the first that its instance sees");
+        assert_eq!(
+            seen(&world, &id),
+            json!(1),
+            "{id} is the first that its instance sees"
+        );
     }
     host.stop();
 }

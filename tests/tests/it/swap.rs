@@ -12,7 +12,7 @@ use taskhost_tests::{Host, HostBuilder, Message, World, checkout, soon};
 const PARTITIONS: i32 = 4;
 
 /// Messages that are sent at a time, under load.
-const CHUNK: usize = 200;
+const CHUNK: usize = 500;
 
 fn world() -> World {
     let mut world = World::bare();
@@ -33,7 +33,9 @@ fn host(world: &World) -> HostBuilder {
 fn messages(from: usize) -> Vec<Message> {
     let message = |number: usize| {
         let id = format!("thing-{number}");
-        Message::to("swap").key(id.clone()).json(&json!({ "id": id }))
+        Message::to("swap")
+            .key(id.clone())
+            .json(&json!({ "id": id }))
     };
     (from..from + CHUNK).map(message).collect()
 }
@@ -43,7 +45,10 @@ fn route(host: &Host) -> Value {
 }
 
 fn version(host: &Host) -> String {
-    route(host)["active"]["version"].as_str().unwrap_or_default().to_owned()
+    route(host)["active"]["version"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Sends until `change` is through and has been decided under for a while; answers how many messages it were.
@@ -74,7 +79,8 @@ fn under_load(world: &World, change: impl FnOnce()) -> usize {
 /// Waits until every partition has decided by that version.
 fn wait_decided(world: &World, version: &str) {
     soon("every partition has decided by it", || {
-        let rows = world.ask("SELECT DISTINCT plugin_version || ' ' || cause_partition FROM task_events");
+        let rows =
+            world.ask("SELECT DISTINCT plugin_version || ' ' || cause_partition FROM task_events");
         let of_version = rows.iter().flatten().filter(|row| row.starts_with(version));
         (of_version.count() == usize::try_from(PARTITIONS).expect("a small number")).then_some(())
     });
@@ -85,21 +91,38 @@ fn assert_swapped_once(world: &World, sent: usize) {
     let mut events = world.all_events();
     events.sort_by_key(|event| (event.cause_partition, event.cause_offset));
     let tasks: HashSet<&str> = events.iter().map(|event| event.task_id.as_str()).collect();
-    assert_eq!((events.len(), tasks.len()), (sent, sent), "each message is applied once");
+    assert_eq!(
+        (events.len(), tasks.len()),
+        (sent, sent),
+        "each message is applied once"
+    );
     let mut versions: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
     for event in &events {
         let rule = format!("{}.0.0", event.data["rule"]);
-        assert_eq!(rule, event.plugin_version, "{event:?}: the version that is recorded is the one that decided");
-        versions.entry(event.cause_partition).or_default().push(&event.plugin_version);
+        assert_eq!(
+            rule, event.plugin_version,
+            "{event:?}: the version that is recorded is the one that decided"
+        );
+        versions
+            .entry(event.cause_partition)
+            .or_default()
+            .push(&event.plugin_version);
     }
     for (partition, mut versions) in versions {
         versions.dedup();
         assert_eq!(versions, ["1.0.0", "2.0.0"], "partition {partition}");
     }
-    let published: Vec<String> =
-        world.read("task-events").iter().map(|record| record.json()["message"]["taskId"].to_string()).collect();
+    let published: Vec<String> = world
+        .read("task-events")
+        .iter()
+        .map(|record| record.json()["message"]["taskId"].to_string())
+        .collect();
     let distinct: HashSet<&String> = published.iter().collect();
-    assert_eq!((published.len(), distinct.len()), (sent, sent), "each event is published once");
+    assert_eq!(
+        (published.len(), distinct.len()),
+        (sent, sent),
+        "each event is published once"
+    );
     assert_eq!(world.dead_letters(), []);
 }
 
@@ -125,8 +148,14 @@ fn a_swap_under_load_loses_nothing_and_each_partition_changes_over_once() {
     world.wait_caught_up();
     assert_swapped_once(&world, sent);
     let route = route(&host);
-    assert_eq!((&route["active"]["version"], &route["active"]["activation"]), (&json!("2.0.0"), &json!(2)));
-    println!("{sent} messages; {}", pauses(&world)[0].as_deref().unwrap_or("?"));
+    assert_eq!(
+        (&route["active"]["version"], &route["active"]["activation"]),
+        (&json!("2.0.0"), &json!(2))
+    );
+    println!(
+        "{sent} messages; {}",
+        pauses(&world)[0].as_deref().unwrap_or("?")
+    );
     host.stop();
 }
 
@@ -158,7 +187,8 @@ fn a_burst_of_writes_in_place_and_an_editors_temporary_files_end_as_one_activati
             fs::write(world.plugin_dir().join(litter), "not for anybody").expect("a file");
         }
         let bytes = artefact("guest_swap_v2");
-        let mut file = File::create(world.plugin_dir().join("swap.wasm")).expect("the file in place");
+        let mut file =
+            File::create(world.plugin_dir().join("swap.wasm")).expect("the file in place");
         for piece in bytes.chunks(bytes.len().div_ceil(50)) {
             file.write_all(piece).expect("a piece");
             file.sync_data().expect("the disk");
@@ -166,7 +196,10 @@ fn a_burst_of_writes_in_place_and_an_editors_temporary_files_end_as_one_activati
     });
     world.wait_caught_up();
     assert_swapped_once(&world, sent);
-    assert_eq!(world.ask("SELECT max(number)::text FROM activations"), [Some("2".to_owned())]);
+    assert_eq!(
+        world.ask("SELECT max(number)::text FROM activations"),
+        [Some("2".to_owned())]
+    );
     assert_eq!(refusals(&host), (0, None));
     host.stop();
 }
@@ -180,7 +213,10 @@ fn a_plugin_that_is_refused_says_why_and_the_old_one_goes_on() {
     fs::rename(&text, world.plugin_dir().join("swap.wasm")).expect("the plugin's place");
     let mut expected = vec![expect_refused(&host, 1, "no WebAssembly component")];
     for (guest, why) in [
-        ("guest_refused_config", "this guest accepts no configuration"),
+        (
+            "guest_refused_config",
+            "this guest accepts no configuration",
+        ),
         ("guest_bad_descriptor", "its description is wrong"),
         ("guest_spins_in_configure", "in time"),
         ("guest_misbehave", "does not fit the route"),
@@ -188,18 +224,31 @@ fn a_plugin_that_is_refused_says_why_and_the_old_one_goes_on() {
         world.install(guest, "swap");
         expected.push(expect_refused(&host, expected.len() + 1, why));
         let id = format!("after-{guest}");
-        world.send(Message::to("swap").key(id.clone()).json(&json!({ "id": id })));
+        world.send(
+            Message::to("swap")
+                .key(id.clone())
+                .json(&json!({ "id": id })),
+        );
         world.wait_caught_up();
-        assert_eq!(world.events(&id)[0].plugin_version, "1.0.0", "the old one goes on");
+        assert_eq!(
+            world.events(&id)[0].plugin_version,
+            "1.0.0",
+            "the old one goes on"
+        );
     }
     let log = host.log();
     for reason in expected {
         let quoted = serde_json::to_string(&reason).expect("a text");
-        assert!(log.contains(quoted.trim_matches('"')), "the log has the reason: {reason}");
+        assert!(
+            log.contains(quoted.trim_matches('"')),
+            "the log has the reason: {reason}"
+        );
     }
     assert_eq!(version(&host), "1.0.0");
     world.install("guest_swap_v2", "swap");
-    soon("a good one is taken", || (version(&host) == "2.0.0").then_some(()));
+    soon("a good one is taken", || {
+        (version(&host) == "2.0.0").then_some(())
+    });
     assert_eq!(host.get("/readyz").status, 200);
     host.stop();
 }
@@ -207,8 +256,14 @@ fn a_plugin_that_is_refused_says_why_and_the_old_one_goes_on() {
 /// How many files were refused, and why the last one was.
 fn refusals(host: &Host) -> (usize, Option<String>) {
     let list = host.get("/api/plugins").json()["refused"].clone();
-    let last = list.as_array().and_then(|list| list.last()).map(|last| last["reason"].as_str().unwrap_or_default().to_owned());
-    (host.count("taskhost_plugin_refused_total", &[("route", "swap")]), last)
+    let last = list
+        .as_array()
+        .and_then(|list| list.first())
+        .map(|last| last["reason"].as_str().unwrap_or_default().to_owned());
+    (
+        host.count("taskhost_plugin_refused_total", &[("route", "swap")]),
+        last,
+    )
 }
 
 /// Waits until so many files have been refused, the last for this; answers the whole reason.
@@ -220,6 +275,8 @@ fn expect_refused(host: &Host, count: usize, why: &str) -> String {
 }
 
 fn artefact(name: &str) -> Vec<u8> {
-    let file = checkout().join("plugins/target/wasm32-wasip2/release").join(format!("{name}.wasm"));
+    let file = checkout()
+        .join("plugins/target/wasm32-wasip2/release")
+        .join(format!("{name}.wasm"));
     fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

@@ -17,16 +17,19 @@ const STATUS: &str = "task-status";
 /// Tasks whose messages are interleaved.
 const AT_ONCE: usize = 100;
 
-/// That many messages, in the order in which they are sent. `from` is the first one's timestamp: near enough to now
-/// that the broker keeps it.
+/// At least that many messages, in the order in which they are sent: no story is cut short. `from` is the first one's
+/// timestamp: near enough to now that the broker keeps it.
 pub(crate) fn load(seed: u64, count: usize, from: i64) -> Vec<Message> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut open: Vec<std::vec::IntoIter<Message>> = Vec::new();
     let (mut made, mut messages) = (0, Vec::with_capacity(count));
-    while messages.len() < count {
-        while open.len() < AT_ONCE {
+    loop {
+        while open.len() < AT_ONCE && messages.len() < count {
             open.push(story(&mut rng, made).into_iter());
             made += 1;
+        }
+        if open.is_empty() {
+            return messages;
         }
         let turn = rng.random_range(0..open.len());
         match open[turn].next() {
@@ -37,7 +40,6 @@ pub(crate) fn load(seed: u64, count: usize, from: i64) -> Vec<Message> {
             None => drop(open.swap_remove(turn)),
         }
     }
-    messages
 }
 
 /// Everything that is sent about one thing.
@@ -61,14 +63,19 @@ fn requested(rng: &mut StdRng, id: &str) -> Vec<Message> {
         story.reverse();
     }
     if rng.random_ratio(4, 5) {
-        let (status, field) = *[("completed", "result"), ("error", "error")].choose(rng).expect("one");
+        let (status, field) = *[("completed", "result"), ("error", "error")]
+            .choose(rng)
+            .expect("one");
         let end = json!({"taskId": id, "status": status, field: format!("{status} {id}")});
         story.push(update(id, &end));
         if rng.random_ratio(1, 3) {
             story.push(update(id, &end));
         }
         if rng.random_ratio(1, 4) {
-            story.push(update(id, &json!({"taskId": id, "status": "started", "late": true})));
+            story.push(update(
+                id,
+                &json!({"taskId": id, "status": "started", "late": true}),
+            ));
         }
     }
     story
@@ -76,14 +83,27 @@ fn requested(rng: &mut StdRng, id: &str) -> Vec<Message> {
 
 /// A task that another service creates: what contradicts its end is rejected.
 fn direct(rng: &mut StdRng, id: &str) -> Vec<Message> {
-    let mut story = vec![update(id, &json!({"taskId": id, "status": "new", "userQuery": id}))];
+    let mut story = vec![update(
+        id,
+        &json!({"taskId": id, "status": "new", "userQuery": id}),
+    )];
     story.extend(started(rng, id));
-    let (end, field) = *[("completed", "result"), ("error", "error")].choose(rng).expect("one");
-    story.push(update(id, &json!({"taskId": id, "status": end, field: "first"})));
+    let (end, field) = *[("completed", "result"), ("error", "error")]
+        .choose(rng)
+        .expect("one");
+    story.push(update(
+        id,
+        &json!({"taskId": id, "status": end, field: "first"}),
+    ));
     for _ in 0..rng.random_range(0..4) {
-        let again = *["new", "started", "completed", "error"].choose(rng).expect("one");
+        let again = *["new", "started", "completed", "error"]
+            .choose(rng)
+            .expect("one");
         let outcome = *["first", "second"].choose(rng).expect("one");
-        story.push(update(id, &json!({"taskId": id, "status": again, field: outcome})));
+        story.push(update(
+            id,
+            &json!({"taskId": id, "status": again, field: outcome}),
+        ));
     }
     story
 }
@@ -98,14 +118,17 @@ fn request(id: &str) -> Message {
         "userEmail": "somebody@example.com", "userQuery": format!("all about {id}"), "originalUrl": "https://example.com",
     });
     let headers = json!({"requestId": id, "requestType": "web-crawl"});
-    Message::to(REQUESTS).key(id).json(&json!({"headers": headers, "message": body}))
+    Message::to(REQUESTS)
+        .key(id)
+        .json(&json!({"headers": headers, "message": body}))
 }
 
 /// In one of the forms in which the document can be read.
 fn update(id: &str, body: &Value) -> Message {
     let message = Message::to(STATUS).key(id);
     match body["status"].as_str() {
-        Some("started") => message.json(&json!({"headers": {"taskId": id, "taskType": "web-crawl"}, "message": body})),
+        Some("started") => message
+            .json(&json!({"headers": {"taskId": id, "taskType": "web-crawl"}, "message": body})),
         Some("completed") => message.json(body).header("taskId", id),
         _ => message.json(body),
     }
@@ -116,8 +139,11 @@ fn garbage(rng: &mut StdRng, number: usize) -> Message {
     let key = format!("garbage-{number}");
     let status = || Message::to(STATUS).key(key.clone());
     let request = |email: &str, query: &str| {
-        let body = json!({"userEmail": email, "userQuery": query, "originalUrl": "https://example.com"});
-        Message::to(REQUESTS).key(key.clone()).json(&json!({"headers": {"requestId": key}, "message": body}))
+        let body =
+            json!({"userEmail": email, "userQuery": query, "originalUrl": "https://example.com"});
+        Message::to(REQUESTS)
+            .key(key.clone())
+            .json(&json!({"headers": {"requestId": key}, "message": body}))
     };
     match rng.random_range(0..9) {
         0 => status().value(format!("no JSON {number}")),
@@ -125,8 +151,12 @@ fn garbage(rng: &mut StdRng, number: usize) -> Message {
         2 => status().value(vec![0xff, 0xfe, 0x00]),
         3 => status().json(&json!([number])),
         4 => status().json(&json!({"taskId": key, "status": "paused"})),
-        5 => status().json(&json!({"taskId": key, "status": "new"})).header("taskId", "somebody-else"),
-        6 => status().value(format!(r#"{{"taskId": "{key}", "status": "new", "n": "\u0000"}}"#)),
+        5 => status()
+            .json(&json!({"taskId": key, "status": "new"}))
+            .header("taskId", "somebody-else"),
+        6 => status().value(format!(
+            r#"{{"taskId": "{key}", "status": "new", "n": "\u0000"}}"#
+        )),
         7 => request("nobody", "something"),
         _ => request("somebody@example.com", " "),
     }

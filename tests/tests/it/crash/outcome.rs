@@ -38,13 +38,26 @@ impl Outcome {
             lines.sort();
             parts.insert(name, lines);
         };
-        part("tasks", world.tasks().iter().map(|task| format!("{task:?}")).collect());
+        part(
+            "tasks",
+            world
+                .tasks()
+                .iter()
+                .map(|task| format!("{task:?}"))
+                .collect(),
+        );
         part("history", history(world));
         part("task-events", sent(&world.read("task-events")));
         part("new tasks sent", sent(&own(world.read("task-status"))));
         part("dead letters", dead_letters(world));
         let letters = ["requests-web-crawl.dlq", "task-status.dlq"];
-        part("dead letter topics", letters.iter().flat_map(|topic| letters_sent(&world.read(topic))).collect());
+        part(
+            "dead letter topics",
+            letters
+                .iter()
+                .flat_map(|topic| letters_sent(&world.read(topic)))
+                .collect(),
+        );
         part("counts", counts(world));
         Self(parts)
     }
@@ -72,7 +85,10 @@ impl Outcome {
 
     /// One line about it.
     pub(crate) fn summary(&self) -> String {
-        let counts = self.0.iter().map(|(name, lines)| format!("{name} {}", lines.len()));
+        let counts = self
+            .0
+            .iter()
+            .map(|(name, lines)| format!("{name} {}", lines.len()));
         counts.collect::<Vec<_>>().join(", ")
     }
 }
@@ -80,7 +96,9 @@ impl Outcome {
 /// The lines of one list that another lacks, counting repeated ones.
 fn without(lines: &[String], others: &[String]) -> Vec<String> {
     let mut left: HashMap<&str, i64> = HashMap::new();
-    others.iter().for_each(|line| *left.entry(line).or_default() += 1);
+    others
+        .iter()
+        .for_each(|line| *left.entry(line).or_default() += 1);
     let mut lacking = Vec::new();
     for line in lines {
         let left = left.entry(line).or_default();
@@ -118,7 +136,10 @@ fn dead_letters(world: &World) -> Vec<String> {
 
 /// The host's own records among those of a topic that others write to as well: each has a trace.
 fn own(records: Vec<Record>) -> Vec<Record> {
-    records.into_iter().filter(|record| record.header("traceparent").is_some()).collect()
+    records
+        .into_iter()
+        .filter(|record| record.header("traceparent").is_some())
+        .collect()
 }
 
 /// Records that the host made.
@@ -128,7 +149,12 @@ fn sent(records: &[Record]) -> Vec<String> {
         for own in ["traceId", "spanId"] {
             value["headers"][own] = Value::Null;
         }
-        format!("{} {} {value} {:?}", record.partition, record.key_text(), headers(record))
+        format!(
+            "{} {} {value} {:?}",
+            record.partition,
+            record.key_text(),
+            headers(record)
+        )
     };
     records.iter().map(line).collect()
 }
@@ -136,24 +162,48 @@ fn sent(records: &[Record]) -> Vec<String> {
 /// Records that the host passed on as they came.
 fn letters_sent(records: &[Record]) -> Vec<String> {
     let line = |record: &Record| {
-        let Record { partition, timestamp, key, value, .. } = record;
-        format!("{partition} {timestamp} {key:?} {value:?} {:?}", headers(record))
+        let Record {
+            partition,
+            timestamp,
+            key,
+            value,
+            ..
+        } = record;
+        format!(
+            "{partition} {timestamp} {key:?} {value:?} {:?}",
+            headers(record)
+        )
     };
     records.iter().map(line).collect()
 }
 
 fn headers(record: &Record) -> Vec<String> {
-    let kept = record.headers.iter().filter(|(name, _)| !OWN_TO_A_RUN.contains(&name.as_str()));
-    let text = |value: &Option<Vec<u8>>| value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
-    kept.map(|(name, value)| format!("{name}={:?}", text(value))).collect()
+    let kept = record
+        .headers
+        .iter()
+        .filter(|(name, _)| !OWN_TO_A_RUN.contains(&name.as_str()));
+    let text = |value: &Option<Vec<u8>>| {
+        value
+            .as_ref()
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    kept.map(|(name, value)| format!("{name}={:?}", text(value)))
+        .collect()
 }
 
 /// What became of each partition's records. How many of them waited meanwhile is the run's own.
 fn counts(world: &World) -> Vec<String> {
     let line = |row: taskhost_tests::ProgressRow| {
         let (topic, partition) = (&row.topic, row.partition);
-        assert_eq!(row.consumed, row.applied + row.ignored + row.dead_letters, "{topic} {partition}: {row:?}");
-        format!("{topic} {partition}: {} applied, {} ignored, {} dead", row.applied, row.ignored, row.dead_letters)
+        assert_eq!(
+            row.consumed,
+            row.applied + row.ignored + row.dead_letters,
+            "{topic} {partition}: {row:?}"
+        );
+        format!(
+            "{topic} {partition}: {} applied, {} ignored, {} dead",
+            row.applied, row.ignored, row.dead_letters
+        )
     };
     world.progress().into_iter().map(line).collect()
 }
@@ -163,13 +213,19 @@ pub(crate) fn assert_order(world: &World) {
     let mut last: HashMap<String, i64> = HashMap::new();
     for record in world.read("task-events") {
         let body = &record.json()["message"];
-        let (task, version) = (record.key_text(), body["version"].as_i64().expect("a version"));
+        let (task, version) = (
+            record.key_text(),
+            body["version"].as_i64().expect("a version"),
+        );
         // Its creation may have come through another partition than what follows.
         let source = match task.starts_with("requested-") && version == 1 {
             true => format!("{task} created"),
             false => task,
         };
         let before = last.insert(source.clone(), version);
-        assert!(before.is_none_or(|before| before < version), "{source}: {version} comes after {before:?}");
+        assert!(
+            before.is_none_or(|before| before < version),
+            "{source}: {version} comes after {before:?}"
+        );
     }
 }
