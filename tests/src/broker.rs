@@ -53,6 +53,12 @@ impl Message {
         self
     }
 
+    /// Whether its value is that.
+    #[must_use]
+    pub fn is_value(&self, value: Option<&[u8]>) -> bool {
+        self.value.as_deref() == value
+    }
+
     /// With that JSON text as its value.
     #[must_use]
     pub fn json(self, value: &Value) -> Self {

@@ -247,6 +247,18 @@ impl Host {
             })
     }
 
+    /// A counter of its metrics: 0 if it has none such.
+    ///
+    /// # Panics
+    /// If its value is no count.
+    #[must_use]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        let value = self.metric(name, labels).unwrap_or_default().to_string();
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is {value}, no count"))
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> i32 {

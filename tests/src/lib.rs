@@ -23,6 +23,7 @@ mod database;
 mod exec;
 mod host;
 mod patience;
+mod proxy;
 mod world;
 
 pub use broker::{Message, Record, Watermark};
@@ -30,4 +31,5 @@ pub use database::{DeadLetterRow, EventRow, ProgressRow, TaskRow, WaitingRow};
 pub use exec::{Finished, run};
 pub use host::{Answer, Host, HostBuilder};
 pub use patience::{PATIENCE, soon, soon_within};
+pub use proxy::{Cut, Proxy};
 pub use world::{World, checkout};

@@ -258,7 +258,21 @@ impl World {
         });
     }
 
-    fn is_caught_up(&self) -> bool {
+    /// How far everything is, for people: progress, watermarks, ends, and what waits.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let (progress, watermarks, waiting) = (self.progress(), self.watermarks(), self.waiting());
+        let ends = self.client.ends(&self.real_consumed());
+        let shown = &waiting[..waiting.len().min(10)];
+        format!(
+            "{progress:#?}\n{watermarks:#?}\n{ends:#?}\n{} waiting: {shown:#?}",
+            waiting.len()
+        )
+    }
+
+    /// Whether everything is decided and published now, as [`World::wait_caught_up`] waits for.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
         if !self.runtime.block_on(self.database.is_migrated()) {
             return false;
         }

@@ -164,6 +164,18 @@ impl Publisher {
         });
     }
 
+    /// Forgets what waits for a partition. The answer comes once no transaction that holds anything of it is open: from
+    /// then on the watermark that Kafka tells stays as it is until something is published anew.
+    pub fn withdraw(&self, partition: &TopicPartition, tag: Tag) -> oneshot::Receiver<()> {
+        let (reply, withdrawn) = oneshot::channel();
+        self.order(Order::Withdraw {
+            partition: partition.clone(),
+            tag,
+            reply,
+        });
+        withdrawn
+    }
+
     /// Publishes what waits, then ends. False if that took longer than `deadline`.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.order(Order::Stop {

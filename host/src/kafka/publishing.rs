@@ -54,6 +54,11 @@ pub(crate) enum Order {
         partition: TopicPartition,
         tag: Tag,
     },
+    Withdraw {
+        partition: TopicPartition,
+        tag: Tag,
+        reply: oneshot::Sender<()>,
+    },
     Stop {
         deadline: Instant,
     },
@@ -74,6 +79,8 @@ pub(crate) struct Thread {
     /// Transactions in a row that were aborted without anybody's message to blame.
     aborted: u32,
     stop_by: Option<Instant>,
+    /// Who waits to hear that nothing of its partition is on its way.
+    withdrawn: Vec<oneshot::Sender<()>>,
 }
 
 impl Thread {
@@ -99,6 +106,7 @@ impl Thread {
             disconnected: (0, None),
             aborted: 0,
             stop_by: None,
+            withdrawn: Vec::new(),
         }
     }
 
@@ -108,6 +116,10 @@ impl Thread {
             self.take_orders();
             self.connect();
             if let Some(producer) = self.producer.take() {
+                // No transaction is open here: the last one ended, or init_transactions aborted it.
+                for reply in self.withdrawn.drain(..) {
+                    let _ = reply.send(());
+                }
                 producer.serve();
                 self.producer = self.publish(producer);
             }
@@ -161,6 +173,14 @@ impl Thread {
                 self.lanes.accept(&partition, tag, Item { work, reply });
             }
             Order::End { partition, tag } => self.lanes.end(&partition, tag),
+            Order::Withdraw {
+                partition,
+                tag,
+                reply,
+            } => {
+                self.lanes.end(&partition, tag);
+                self.withdrawn.push(reply);
+            }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }
     }

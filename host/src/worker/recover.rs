@@ -30,8 +30,6 @@ const FRAMES_AT_ONCE: i64 = 64;
 
 impl Worker {
     pub(super) async fn claim(&mut self) -> Result<Event, Failure> {
-        // A frame that is still on its way could be published after the watermark is read.
-        while self.publishing.next().await.is_some() {}
         self.forget();
         if !self
             .shared
@@ -74,6 +72,7 @@ impl Worker {
         self.singly = 0;
         self.one_by_one = false;
         self.tries.clear();
+        self.publishing.clear();
     }
 
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
@@ -86,6 +85,12 @@ impl Worker {
     }
 
     pub(super) async fn inspect(&mut self) -> Result<Event, Failure> {
+        // What this worker handed in before must not be published behind the watermark that is read below, and again
+        // by what is done about it.
+        let withdrawn = self.shared.publisher.withdraw(&self.partition, self.tag);
+        if withdrawn.await.is_err() {
+            return Err(Failure::Uncertain("the publisher has ended".to_owned()));
+        }
         let (consumer, partition) = (self.shared.consumer.clone(), self.partition.clone());
         let topic_known = self
             .shared

@@ -3,14 +3,17 @@
 mod commands;
 mod configuration;
 mod console_tools;
+mod crash;
 mod dead_letters;
 mod deferral;
 mod documented;
 mod examples;
+mod guests;
 mod http;
 mod kafkajs;
 mod laws;
 mod messages;
 mod prometheus;
 mod stopping;
+mod swap;
 mod transitions;
