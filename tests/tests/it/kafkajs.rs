@@ -7,6 +7,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 use taskhost_tests::{World, checkout, run};
 
+/// Node shows the first 100 of a list, and other tests' topics are on the broker too.
+const PRELUDE: &str =
+    "import { inspect } from 'node:util';\ninspect.defaultOptions.maxArrayLength = null;\n";
+
 /// Runs a script as it stands, with this world's broker and topics put in and its function called.
 fn script(world: &World, name: &str, function: &str) -> String {
     let modules = checkout().join(".tools/node/node_modules");
@@ -27,7 +31,7 @@ fn script(world: &World, name: &str, function: &str) -> String {
     }
     // They hold no type annotation, so they are JavaScript as well.
     let file = dir.join(format!("{name}.mjs"));
-    fs::write(&file, format!("{text}\nawait {function}();\n")).expect("the script");
+    fs::write(&file, format!("{PRELUDE}{text}\nawait {function}();\n")).expect("the script");
     let mut command = Command::new("node");
     command.arg(file).env("KAFKAJS_NO_PARTITIONER_WARNING", "1");
     run(command, None).ok()
