@@ -262,10 +262,7 @@ mod tests {
                 Duration::from_millis(7),
             )
         };
-        expect![[r#"
-              started         7 ms  version 2
-        "#]]
-        .assert_eq(&told(false));
+        assert_eq!(told(false), "  started         7 ms  version 2\n");
         expect![[r#"
             {"ms":7,"status":"started","taskId":"t-1","version":2}
         "#]]

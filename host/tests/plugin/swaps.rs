@@ -53,7 +53,7 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
     );
     assert!(
         error.to_string().contains(&format!(
-            "`taskhost plugin activate swap {}`",
+            "`taskhost plugin activate swap --digest {}`",
             digest(&first)
         )),
         "{error}"
