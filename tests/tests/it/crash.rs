@@ -162,12 +162,12 @@ fn after_twenty_deaths_in_twenty_thousand_messages_everything_is_as_if_nobody_ha
 
 #[test]
 fn a_frozen_host_whose_partitions_were_taken_changes_nothing_when_it_wakes() {
-    let load = load(SEED + 1, 6_000, an_hour_ago());
+    let load = load(SEED + 1, 4_000, an_hour_ago());
     let expected = undisturbed(&load);
 
     let world = World::with_partitions(4);
     let mut frozen = host(&world).start();
-    for chunk in load.chunks(2_000) {
+    for chunk in load.chunks(load.len().div_ceil(2)) {
         let before = consumed(&world);
         world.send_all(chunk);
         let other = host(&world).spawn();

@@ -170,7 +170,9 @@ fn letters_sent(records: &[Record]) -> Vec<String> {
             ..
         } = record;
         format!(
-            "{partition} {timestamp} {key:?} {value:?} {:?}",
+            "{partition} {timestamp} {:?} {:?} {:?}",
+            text(key),
+            text(value),
             headers(record)
         )
     };
@@ -182,13 +184,13 @@ fn headers(record: &Record) -> Vec<String> {
         .headers
         .iter()
         .filter(|(name, _)| !OWN_TO_A_RUN.contains(&name.as_str()));
-    let text = |value: &Option<Vec<u8>>| {
-        value
-            .as_ref()
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-    };
     kept.map(|(name, value)| format!("{name}={:?}", text(value)))
         .collect()
+}
+
+/// Bytes for people, without two of them looking alike.
+fn text(bytes: &Option<Vec<u8>>) -> Option<String> {
+    bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string())
 }
 
 /// What became of each partition's records. How many of them waited meanwhile is the run's own.
