@@ -80,7 +80,7 @@ section! {
         acks: Acks = "all", "KAFKA_ACKS" => "acks";
         /// Requests on the way to one broker at a time; up to 5 keeps order under idempotence.
         max_in_flight: u32 = "5" [1..=1000000], "KAFKA_MAX_IN_FLIGHT" => "max.in.flight.requests.per.connection";
-        /// How outgoing messages are compressed.
+        /// How outgoing messages are compressed; a reader built on kafkajs alone reads only none and gzip.
         compression: Compression = "lz4", "KAFKA_COMPRESSION" => "compression.type";
         /// How long an outgoing message waits for company; whole batches are sent anyway.
         linger: Duration = "0" [0..=900000], "KAFKA_LINGER" => "linger.ms";
@@ -154,7 +154,7 @@ choices! {
 }
 
 choices! {
-    /// How outgoing messages are compressed.
+    /// How outgoing messages are compressed; a reader built on kafkajs alone reads only none and gzip.
     pub enum Compression {
         /// Not at all.
         None = "none",
