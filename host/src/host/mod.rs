@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::kafka::Delivery;
-use crate::config::{Config, ConfigErrors, Problem};
+use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
@@ -90,6 +90,7 @@ pub fn kafka_settings(config: &Config) -> kafka::Settings {
         producer: owned(crate::config::kafka::producer_properties(&config.kafka)),
         group: config.kafka.group_id.clone(),
         transactional_prefix: config.kafka.transactional_prefix().to_owned(),
+        at_least_once: config.kafka.delivery == Delivery::AtLeastOnce,
         transaction_bytes_max: usize::try_from(config.batch.transaction_bytes_max)
             .unwrap_or(usize::MAX),
     }
@@ -122,7 +123,6 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
     ready: impl FnOnce(std::net::SocketAddr) + Send,
 ) -> Result<(), Error> {
-    check_delivery(&config)?;
     let status = Status::new(&config.kafka.group_id, &config.routes);
     let metrics = Arc::new(Metrics::new());
     topics::declare(&config, &metrics);
@@ -231,7 +231,11 @@ async fn start(
         topics: Arc::new(real_topics(config)),
         limits,
         kafka: settings,
-        transactional_ids: vec![transactional_id],
+        // Without transactions nobody ever has to end one.
+        transactional_ids: match config.kafka.delivery {
+            Delivery::ExactlyOnce => vec![transactional_id],
+            Delivery::AtLeastOnce => Vec::new(),
+        },
         waker,
         health: status.clone(),
         metrics: metrics.clone(),
@@ -240,19 +244,6 @@ async fn start(
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
     Ok(Running::new(Arc::new(shared), assignments, life))
-}
-
-/// At-least-once is a setting that the clients know and that this version doesn't carry out.
-fn check_delivery(config: &Config) -> Result<(), ConfigErrors> {
-    match config.kafka.delivery {
-        Delivery::ExactlyOnce => Ok(()),
-        Delivery::AtLeastOnce => Err(ConfigErrors(vec![Problem {
-            what: "kafka.delivery is at-least-once, and this version publishes exactly once only"
-                .to_owned(),
-            at: Vec::new(),
-            fix: "remove TASKHOST_DELIVERY, KAFKA_IDEMPOTENT and KAFKA_ACKS=1".to_owned(),
-        }])),
-    }
 }
 
 /// The routes in core's words.

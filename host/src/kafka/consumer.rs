@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::Offset as Position;
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::context::Logging;
 use super::error::{Disposition, Error, Result};
 use super::feed::{Feed, Feeder};
 use super::group::Membership;
-use super::native::PolledConsumer;
+use super::native::{CallError, PolledConsumer};
 use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
 
@@ -224,6 +224,19 @@ impl Consumer {
                 _ => None,
             })
             .collect())
+    }
+
+    /// Commits offsets with their metadata for the group, outside of any transaction. Blocks.
+    pub(crate) fn commit(
+        &self,
+        offsets: &TopicPartitionList,
+    ) -> std::result::Result<(), CallError> {
+        let committed = self
+            .shared
+            .polled
+            .client()
+            .commit(offsets, CommitMode::Sync);
+        committed.map_err(|error| CallError::abort(error.rdkafka_error_code(), error.to_string()))
     }
 
     /// Whether this consumer is a member of its group right now.

@@ -71,6 +71,8 @@ pub struct Settings {
     pub group: String,
     /// What transactional ids begin with; see [`TransactionalIds`].
     pub transactional_prefix: String,
+    /// Whether messages are published without transactions: each at least once.
+    pub at_least_once: bool,
     /// Bytes of messages in one transaction, beyond which the next one takes what is left.
     pub transaction_bytes_max: usize,
 }
@@ -107,6 +109,17 @@ impl Settings {
         let mut config = config([&self.client, &self.producer]);
         for (name, value) in PRODUCER_FORCED {
             config.set(*name, *value);
+        }
+        config
+    }
+
+    /// Properties of the producer that publishes at least once: idempotence and acks are as configured.
+    pub(crate) fn for_at_least_once(&self) -> ClientConfig {
+        let mut config = config([&self.client, &self.producer]);
+        for (name, value) in PRODUCER_FORCED {
+            if !matches!(*name, "enable.idempotence" | "acks") {
+                config.set(*name, *value);
+            }
         }
         config
     }

@@ -4,16 +4,18 @@
     reason = "librdkafka's C interface, for calls that the crate hides or delays"
 )]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
 use rdkafka_sys as sys;
 use taskhost_core::record::Record;
 
 use super::Settings;
 use super::client::prepared;
+use super::consumer::Consumer;
 use super::context::{Delivered, Deliveries};
 use super::error::{Error, Result};
 use super::group::{Membership, send_offsets};
@@ -39,10 +41,13 @@ const NO_TIMEOUT_MS: i32 = -1;
 /// fails every record of a batch that is too large as a whole.
 const BATCH_BYTES: usize = 1_000_000;
 
-/// A producer that has its transactional id to itself.
+/// A producer that has its transactional id to itself; or, for publishing at least once, one without transactions, whose
+/// offsets the group's consumer commits once every message is acknowledged.
 pub(crate) struct TransactionalProducer {
     base: BaseProducer<Deliveries>,
     deliveries: Deliveries,
+    /// Set if there are no transactions.
+    without: Option<Arc<Consumer>>,
 }
 
 impl TransactionalProducer {
@@ -50,10 +55,14 @@ impl TransactionalProducer {
     pub(crate) fn connect(
         settings: &Settings,
         id: &str,
+        consumer: &Arc<Consumer>,
         smallest_limit: Option<usize>,
         patience: Duration,
     ) -> Result<Self> {
-        let mut config = settings.for_transactions(id);
+        let mut config = match settings.at_least_once {
+            true => settings.for_at_least_once(),
+            false => settings.for_transactions(id),
+        };
         let batch_bytes = smallest_limit.map_or(BATCH_BYTES, |limit| limit.clamp(1, BATCH_BYTES));
         if config
             .get("batch.size")
@@ -66,12 +75,26 @@ impl TransactionalProducer {
         let base: BaseProducer<Deliveries> = config
             .create_with_context(deliveries.clone())
             .map_err(|error| Error::kafka("starting the producer", &error))?;
+        if settings.at_least_once {
+            return Ok(Self {
+                base,
+                deliveries,
+                without: Some(consumer.clone()),
+            });
+        }
         base.init_transactions(patience)
             .map_err(|error| Error::kafka("taking the transactional id", &error))?;
-        Ok(Self { base, deliveries })
+        Ok(Self {
+            base,
+            deliveries,
+            without: None,
+        })
     }
 
     pub(crate) fn begin(&self) -> std::result::Result<(), CallError> {
+        if self.without.is_some() {
+            return Ok(());
+        }
         self.repeat("beginning a transaction", || {
             transactional(self.base.begin_transaction())
         })
@@ -120,6 +143,9 @@ impl TransactionalProducer {
         offsets: &TopicPartitionList,
         membership: &Membership,
     ) -> std::result::Result<(), CallError> {
+        if let Some(consumer) = &self.without {
+            return consumer.commit(offsets);
+        }
         let producer = self.base.client().native_ptr();
         self.repeat("sending offsets", || {
             // SAFETY: the producer lives as long as `self`.
@@ -129,6 +155,9 @@ impl TransactionalProducer {
 
     /// Commits. Everything must have been drained: librdkafka waits for reports that only a poll serves.
     pub(crate) fn commit(&self) -> std::result::Result<(), CallError> {
+        if self.without.is_some() {
+            return Ok(());
+        }
         self.repeat("committing a transaction", || {
             // SAFETY: the producer lives as long as `self`.
             let error = unsafe {
@@ -140,6 +169,15 @@ impl TransactionalProducer {
 
     /// Aborts. In steps, because librdkafka purges and then waits for reports that only a poll serves.
     pub(crate) fn abort(&self) -> std::result::Result<(), CallError> {
+        if self.without.is_some() {
+            // What was acknowledged stays; it is published again with the rest.
+            self.base.purge(PurgeConfig::default().queue().inflight());
+            while self.base.in_flight_count() > 0 {
+                self.base.poll(POLL_STEP);
+            }
+            self.deliveries.take();
+            return Ok(());
+        }
         let result = self.repeat("aborting a transaction", || {
             // SAFETY: the producer lives as long as `self`.
             let error = unsafe {

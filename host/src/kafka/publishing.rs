@@ -191,7 +191,14 @@ impl Thread {
             return;
         }
         let smallest = self.limits.smallest();
-        match TransactionalProducer::connect(&self.settings, &self.id, smallest, CONNECT_PATIENCE) {
+        let (settings, consumer) = (&self.settings, &self.consumer);
+        match TransactionalProducer::connect(
+            settings,
+            &self.id,
+            consumer,
+            smallest,
+            CONNECT_PATIENCE,
+        ) {
             Ok(producer) => {
                 tracing::info!(id = self.id, "the publisher is connected");
                 self.producer = Some(producer);

@@ -51,6 +51,7 @@ pub(crate) fn settings_with(group: &str, protocol: &str) -> Settings {
         ]),
         group: group.to_owned(),
         transactional_prefix: group.to_owned(),
+        at_least_once: false,
         transaction_bytes_max: 16 * 1024 * 1024,
     }
 }

@@ -6,6 +6,7 @@ mod console_tools;
 mod crash;
 mod dead_letters;
 mod deferral;
+mod delivery;
 mod documented;
 mod examples;
 mod guests;
