@@ -109,12 +109,7 @@ pub struct Message {
 impl Message {
     /// How many bytes it counts against the bounds on batches: key, value, and headers.
     pub fn size(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
-            .sum();
-        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
+        size(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
 
     /// The last header of that name whose value is not null: the one that counts when a name repeats.
@@ -145,13 +140,14 @@ pub struct Record {
 impl Record {
     /// How many bytes it counts against the bounds on frames and transactions.
     pub fn size(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
-            .sum();
-        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
+        size(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
+}
+
+fn size(key: Option<&Vec<u8>>, value: Option<&Vec<u8>>, headers: &[Header]) -> usize {
+    let length = |bytes: Option<&Vec<u8>>| bytes.map_or(0, Vec::len);
+    let named = |(name, value): &Header| name.len() + length(value.as_ref());
+    length(key) + length(value) + headers.iter().map(named).sum::<usize>()
 }
 
 /// Sets a header, replacing every one of that name (a retry must not leave two).

@@ -20,39 +20,7 @@ use super::{exposition, names};
 /// The content type of [`Metrics::text`].
 pub const TEXT_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// What can become of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It changed its task.
-    Applied,
-    /// It changed nothing, and rightly.
-    Ignored,
-    /// It waits.
-    Deferred,
-    /// It was given up on.
-    DeadLetter,
-}
-
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Applied,
-        Self::Ignored,
-        Self::Deferred,
-        Self::DeadLetter,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Ignored => "ignored",
-            Self::Deferred => "deferred",
-            Self::DeadLetter => "dead_letter",
-        }
-    }
-}
+pub use taskhost_core::outcome::Outcome;
 
 /// Messages per second over the last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -261,7 +229,7 @@ impl Metrics {
     /// Begins a route's metrics at 0.
     pub fn declare_route(&self, route: &str) {
         for outcome in Outcome::ALL {
-            self.outcomes.with_label_values(&[route, outcome.as_str()]);
+            self.outcomes.with_label_values(&[route, outcome.name()]);
         }
         self.plugin_refused.with_label_values(&[route]);
     }
@@ -306,7 +274,7 @@ impl Metrics {
     /// Counts messages of a route by what became of them.
     pub fn outcome(&self, route: &str, outcome: Outcome, count: u64) {
         self.outcomes
-            .with_label_values(&[route, outcome.as_str()])
+            .with_label_values(&[route, outcome.name()])
             .inc_by(count);
     }
 

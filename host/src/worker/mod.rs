@@ -12,6 +12,7 @@
 
 mod causes;
 mod commit;
+mod counting;
 mod decide;
 mod lag;
 mod plugins;

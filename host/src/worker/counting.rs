@@ -1,0 +1,70 @@
+//! What a committed batch leaves behind besides its rows: counts, log lines, and the tasks to look after.
+
+use std::time::Instant;
+
+use taskhost_core::batch::WriteSet;
+use taskhost_core::task::TaskId;
+
+use super::Worker;
+use crate::telemetry::health::{self, DependencyState};
+use crate::telemetry::metrics::Outcome;
+
+impl Worker {
+    /// Counts a committed batch and wakes what waits for its tasks.
+    pub(super) fn committed(&mut self, set: &WriteSet, began: Instant) {
+        self.machine.succeeded();
+        self.shared
+            .health
+            .set_dependency(health::Dependency::Database, DependencyState::Up);
+        let counts = set.counts;
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting += number(counts.deferred) - number(counts.left_waiting);
+        let topic = &*self.partition.topic;
+        let consumed = counts.consumed();
+        if consumed > 0 {
+            // Each message took its share of the batch's time.
+            let share = began.elapsed() / u32::try_from(consumed).unwrap_or(u32::MAX);
+            self.shared.metrics.processed(topic, consumed, share);
+        }
+        if counts.dead_letters > 0 {
+            self.shared
+                .metrics
+                .dead_lettered(topic, counts.dead_letters);
+        }
+        self.count_outcomes(set);
+        for letter in &set.dead_letters {
+            tracing::warn!(
+                offset = letter.message.position.offset,
+                task = letter.task_id.as_ref().map(TaskId::as_str),
+                code = letter.code,
+                "a message became a dead letter"
+            );
+        }
+        if !set.waiting.is_empty() || !set.timers.is_empty() {
+            let due = set
+                .waiting
+                .iter()
+                .chain(set.timers.values().flatten())
+                .filter_map(|row| row.due);
+            self.next_due = due.chain(self.next_due).min();
+        }
+        let changed = set.created.iter().chain(&set.updated);
+        self.shared.waker.changed(changed);
+    }
+
+    fn count_outcomes(&self, set: &WriteSet) {
+        for (route, counts) in &set.counts_by_route {
+            for (outcome, count) in [
+                (Outcome::Applied, counts.applied),
+                (Outcome::Ignored, counts.ignored),
+                (Outcome::Deferred, counts.deferred),
+                (Outcome::DeadLetter, counts.dead_letters),
+            ] {
+                if count > 0 {
+                    self.shared.metrics.outcome(route, outcome, count);
+                }
+            }
+        }
+        self.shared.places.set(&self.partition, self.next_offset);
+    }
+}
