@@ -46,15 +46,17 @@ impl Worker {
             let whole = !alone && !self.one_by_one;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
-                    let covered = round.covered;
-                    self.pending.drain(..covered);
-                    self.singly = self.singly.saturating_sub(covered);
                     self.committed(&round.set, began);
+                    self.covered(round.covered);
                     return Ok(());
                 }
                 Tried::Again | Tried::Nothing => {}
                 Tried::Refused(_) if !alone => self.singly = items.list.len(),
-                Tried::Refused(reason) => return self.blame(&items, &plugins, reason, began).await,
+                Tried::Refused(reason) => {
+                    let covered = self.blame(&items, &plugins, reason, began).await?;
+                    self.covered(covered);
+                    return Ok(());
+                }
                 Tried::Slow(pause) => {
                     self.singly = self.singly.max(1);
                     self.pause(pause).await;
@@ -66,37 +68,42 @@ impl Worker {
         }
     }
 
-    /// Postgres refuses this one record's write set, also when it is alone: a dead letter.
+    /// Records that are decided and committed are pending no more.
+    fn covered(&mut self, count: usize) {
+        self.pending.drain(..count);
+        self.singly = self.singly.saturating_sub(count);
+    }
+
+    /// Postgres refuses this one item's write set, also when it is alone: a dead letter. How many items are
+    /// committed now: none if somebody was first at a task or a route, and it has to be decided again.
     async fn blame(
         &mut self,
         items: &Items,
         plugins: &Plugins,
         reason: String,
         began: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         let refusal = Fault::new(Kind::RefusedByDatabase, reason);
         match self.attempt(items, plugins, false, Some(&refusal)).await? {
             Tried::Committed(round) => {
-                self.pending.drain(..round.covered);
-                self.singly = self.singly.saturating_sub(round.covered);
                 self.committed(&round.set, began);
-                Ok(())
+                Ok(round.covered)
             }
             Tried::Refused(reason) => {
                 tracing::error!(reason, "Postgres refuses even the dead letter");
                 Err(Failure::Halt(Halt::Refused))
             }
-            _ => Ok(()),
+            _ => Ok(0),
         }
     }
 
     /// Decides and commits wakeups that are due; false if none of them counts any more.
     pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
         let began = Instant::now();
-        let mut alone: Option<usize> = None;
+        let mut alone = false;
         loop {
             let plugins = self.plugins()?;
-            let count = alone.map_or(due.len(), |_| 1);
+            let count = if alone { 1 } else { due.len() };
             let items = causes::of_wakeups(
                 &due[..count],
                 &self.shared.routes,
@@ -106,32 +113,20 @@ impl Worker {
             if items.list.is_empty() {
                 return Ok(false);
             }
-            match self
-                .attempt(&items, &plugins, alone.is_none() && !self.one_by_one, None)
-                .await?
-            {
+            let whole = !alone && !self.one_by_one;
+            match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
                     self.committed(&round.set, began);
                     return Ok(true);
                 }
                 Tried::Nothing => return Ok(false),
                 Tried::Again => {}
-                Tried::Refused(_) if alone.is_none() => alone = Some(1),
+                Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
-                    let refusal = Fault::new(Kind::RefusedByDatabase, reason);
-                    return match self
-                        .attempt(&items, &plugins, false, Some(&refusal))
-                        .await?
-                    {
-                        Tried::Committed(round) => {
-                            self.committed(&round.set, began);
-                            Ok(true)
-                        }
-                        _ => Err(Failure::Halt(Halt::Refused)),
-                    };
+                    return Ok(self.blame(&items, &plugins, reason, began).await? > 0);
                 }
                 Tried::Slow(pause) => {
-                    alone = Some(1);
+                    alone = true;
                     self.pause(pause).await;
                 }
             }

@@ -100,32 +100,40 @@ pub(super) fn decide(
 /// Makes a dead letter of the one item, because Postgres refused what was decided about it.
 pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: &Fault) -> Round {
     let (mut fold, mut faults) = (fold(ground), Vec::new());
-    for item in items.list.iter().take(1) {
-        match item {
-            Item::Undecodable {
-                message,
-                why,
-                waited,
-            } => {
-                fold.undecodable(message, why, waited.as_ref());
-            }
-            Item::Cause(cause) => {
-                let decided = Decided::Fault(fault.clone());
-                take(
-                    &mut fold,
-                    cause,
-                    decided,
-                    plugins.decider(cause.route),
-                    &mut faults,
-                );
-            }
-        }
+    if let Some(cause) = items
+        .list
+        .first()
+        .and_then(|item| undecided(&mut fold, item))
+    {
+        let decided = Decided::Fault(fault.clone());
+        take(
+            &mut fold,
+            cause,
+            decided,
+            plugins.decider(cause.route),
+            &mut faults,
+        );
     }
     Round {
         set: fold.finish(),
         covered: items.list.len().min(1),
         slow: None,
         faults,
+    }
+}
+
+/// An item's cause, which is to be decided; a record that is none is taken at once, as a dead letter.
+fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
+    match item {
+        Item::Cause(cause) => Some(cause),
+        Item::Undecodable {
+            message,
+            why,
+            waited,
+        } => {
+            fold.undecodable(message, why, waited.as_ref());
+            None
+        }
     }
 }
 
@@ -142,24 +150,16 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
     let mut fold = fold(ground);
     let mut answers = answers(items, &fold, ground, plugins)?;
     for (number, item) in items.list.iter().enumerate() {
-        match item {
-            Item::Undecodable {
-                message,
-                why,
-                waited,
-            } => {
-                fold.undecodable(message, why, waited.as_ref());
+        let Some(cause) = undecided(&mut fold, item) else {
+            continue;
+        };
+        let decider = plugins.decider(cause.route);
+        match answers[number].take() {
+            Some(answer) if !fold.is_blocked(cause) => {
+                fold.decided(cause, Decided::Answer(answer), decider)
+                    .map_err(DecideError::Fault)?;
             }
-            Item::Cause(cause) => {
-                let decider = plugins.decider(cause.route);
-                match answers[number].take() {
-                    Some(answer) if !fold.is_blocked(cause) => {
-                        fold.decided(cause, Decided::Answer(answer), decider)
-                            .map_err(DecideError::Fault)?;
-                    }
-                    _ => drop(fold.behind(cause, decider)),
-                }
-            }
+            _ => drop(fold.behind(cause, decider)),
         }
     }
     Ok(Round {
@@ -230,35 +230,21 @@ fn singly(
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
         }
-        match item {
-            Item::Undecodable {
-                message,
-                why,
-                waited,
-            } => {
-                fold.undecodable(message, why, waited.as_ref());
-            }
-            Item::Cause(cause) if fold.is_blocked(cause) => {
-                fold.behind(cause, plugins.decider(cause.route));
-            }
-            Item::Cause(cause) => {
+        if let Some(cause) = undecided(&mut fold, item) {
+            let decider = plugins.decider(cause.route);
+            if fold.is_blocked(cause) {
+                fold.behind(cause, decider);
+            } else {
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
+                let tried = tries.get(cause.position()).copied().unwrap_or(0);
                 if let Decided::Fault(fault) = &decided
                     && fault.kind.is_retriable()
-                    && tries
-                        .get(cause.position())
-                        .is_none_or(|tried| *tried < tries_max)
+                    && tried < tries_max
                 {
                     slow = Some((cause.position().clone(), fault.clone()));
                     break;
                 }
-                take(
-                    &mut fold,
-                    cause,
-                    decided,
-                    plugins.decider(cause.route),
-                    &mut faults,
-                );
+                take(&mut fold, cause, decided, decider, &mut faults);
             }
         }
         covered = number + 1;
