@@ -34,7 +34,13 @@ test: plugins ## Run every test, against a real broker and a real Postgres (ARGS
 	$(GUEST_CARGO) test --locked $(GUESTS) --workspace --quiet
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --doc --quiet
-	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) $(ARGS)
+	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'not binary(slow)' $(ARGS)
+
+.PHONY: test-slow
+test-slow: plugins ## Run the tests of long faults and outages (ARGS: what nextest takes)
+	@scripts/setup test
+	cargo build --locked --workspace --bins
+	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'binary(slow)' $(ARGS)
 
 .PHONY: build
 build: plugins ## Build the plugins and the host

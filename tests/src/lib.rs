@@ -24,6 +24,7 @@ mod exec;
 mod host;
 mod patience;
 mod proxy;
+mod services;
 mod world;
 
 pub use broker::{Message, Record, Watermark};
@@ -32,4 +33,5 @@ pub use exec::{Finished, run};
 pub use host::{Answer, Host, HostBuilder};
 pub use patience::{PATIENCE, soon, soon_within};
 pub use proxy::{Cut, Proxy};
+pub use services::Services;
 pub use world::{World, checkout};

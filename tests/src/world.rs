@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::broker::Client;
 use crate::database::{self, Database};
 use crate::{
-    DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, TaskRow, WaitingRow,
-    Watermark, soon,
+    DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, Services, TaskRow,
+    WaitingRow, Watermark, soon,
 };
 
 /// The topics that the shipped routes consume.
@@ -59,13 +59,23 @@ impl World {
     /// [`World::new`] with another number of partitions.
     #[must_use]
     pub fn with_partitions(partitions: i32) -> Self {
-        let world = Self::bare();
-        for topic in &world.consumed {
-            world.create_topic(topic, partitions);
+        Self::bare().furnished(partitions)
+    }
+
+    /// [`World::with_partitions`] on a broker and a Postgres of its own, which the test may stop, kill or configure.
+    #[must_use]
+    pub fn on(services: &Services, partitions: i32) -> Self {
+        Self::bare_on(&services.bootstrap(), &services.admin_url()).furnished(partitions)
+    }
+
+    /// The shipped routes' topics and plugins.
+    fn furnished(self, partitions: i32) -> Self {
+        for topic in &self.consumed {
+            self.create_topic(topic, partitions);
         }
-        world.install("web_crawl", "web_crawl");
-        world.install("task_status", "task_status");
-        world
+        self.install("web_crawl", "web_crawl");
+        self.install("task_status", "task_status");
+        self
     }
 
     /// Without any topic or plugin.
@@ -78,22 +88,25 @@ impl World {
             env::var(name)
                 .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
         };
-        let (brokers, admin_url) = (
-            variable("TEST_KAFKA_BROKERS"),
-            variable("TEST_DATABASE_URL"),
-        );
+        Self::bare_on(
+            &variable("TEST_KAFKA_BROKERS"),
+            &variable("TEST_DATABASE_URL"),
+        )
+    }
+
+    fn bare_on(brokers: &str, admin_url: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
-        let database = runtime.block_on(Database::create(&admin_url));
+        let database = runtime.block_on(Database::create(admin_url));
         let dir = tempfile::Builder::new()
             .prefix("taskhost-test-")
             .tempdir()
             .expect("a temporary directory");
         fs::create_dir(dir.path().join("plugins")).expect("the plugin directory");
-        let client = runtime.block_on(async { Client::new(&brokers) });
+        let client = runtime.block_on(async { Client::new(brokers) });
         let suffix = Uuid::new_v4().simple().to_string()[..12].to_owned();
         let consumed = CONSUMED.map(str::to_owned).to_vec();
         Self {
@@ -101,7 +114,7 @@ impl World {
             dir,
             database,
             client,
-            brokers,
+            brokers: brokers.to_owned(),
             suffix,
             hosts: AtomicU32::new(0),
             consumed,

@@ -1,0 +1,3 @@
+//! Whole-system tests that take over a minute, or that stop the services they run on: `make test-slow`.
+
+mod services;
