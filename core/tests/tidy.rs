@@ -192,6 +192,21 @@ fn the_codes_of_dead_letters_are_documented() {
     );
 }
 
+#[test]
+fn the_reasons_to_halt_are_documented() {
+    let page = read(&root().join("docs/http.md"));
+    let codes = codes(&read(&root().join("core/src/halt.rs")));
+    assert!(codes.len() > 9, "only {} codes found", codes.len());
+    let missing = codes
+        .iter()
+        .filter(|code| !page.contains(&format!("| `{code}` |")));
+    none(
+        &missing
+            .map(|code| format!("docs/http.md lacks {code}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
 /// Relative targets of Markdown links outside code.
 fn links(page: &str) -> Vec<String> {
     let mut found = Vec::new();

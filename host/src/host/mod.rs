@@ -240,6 +240,7 @@ async fn start(
         health: status.clone(),
         metrics: metrics.clone(),
         places,
+        observer: Arc::new(observe::Halts(life.clone())),
         rules: rules(config),
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);

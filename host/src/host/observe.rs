@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhost_core::halt::Halt;
+use taskhost_core::record::TopicPartition;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
 
@@ -11,6 +13,7 @@ use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::telemetry::health::{RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
+use crate::worker::HaltObserver;
 
 /// Counts what is published.
 pub(super) struct Publishing(pub(super) Arc<Metrics>);
@@ -88,5 +91,39 @@ impl PluginObserver for Plugins {
             lines,
             "a plugin wrote more lines than a batch may have; the rest is dropped"
         );
+    }
+}
+
+/// Tells of partitions that stand still.
+pub(super) struct Halts(pub(super) LifeCycle);
+
+impl Halts {
+    fn tell(&self, kind: &str, partition: &TopicPartition, more: &[(&str, &str)]) {
+        let number = partition.partition.to_string();
+        let mut fields = vec![("topic", &*partition.topic), ("partition", &number)];
+        fields.extend(more);
+        self.0.tell(kind, &fields);
+    }
+}
+
+impl std::fmt::Debug for Halts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Halts")
+    }
+}
+
+impl HaltObserver for Halts {
+    fn halted(&self, partition: &TopicPartition, halt: &Halt) {
+        let (text, next_step) = (halt.to_string(), halt.next_step(partition));
+        let more = [
+            ("reason", halt.code()),
+            ("text", &text),
+            ("nextStep", &next_step),
+        ];
+        self.tell("partition.halted", partition, &more);
+    }
+
+    fn resolved(&self, partition: &TopicPartition) {
+        self.tell("partition.resolved", partition, &[]);
     }
 }

@@ -114,10 +114,15 @@ impl Running {
             .health
             .set_partition(topic, number, PartitionState::Halted { reason });
         self.shared.metrics.set_halted(topic, number, true);
-        self.life.tell(
-            "partition.halted",
-            &[("topic", topic), ("reason", "worker-failed")],
-        );
+        let (partition, text) = (number.to_string(), error.to_string());
+        let fields = [
+            ("topic", topic),
+            ("partition", &partition),
+            ("reason", "worker-failed"),
+            ("text", &text),
+            ("nextStep", "restart the host"),
+        ];
+        self.life.tell("partition.halted", &fields);
     }
 
     /// Finishes the batches in hand, publishes them and leaves the group.

@@ -7,7 +7,7 @@
 //!
 //! [`Store`] is a pool of connections whose sessions are set up as the protocol demands. Its methods are spread
 //! over the files by what they are about: [`progress`](self) of partitions, a [`Batch`] as one transaction, wakeups,
-//! plugin versions and activations, and what people look at.
+//! halts and how they are resolved, plugin versions and activations, and what people look at.
 //!
 //! Kept here: every write that a partition's owner makes names the epoch it claimed, so a host that lost the partition
 //! writes nothing. Rows are locked in one order (progress, tasks by id, wakeups by id, routes' advisory locks, new
@@ -20,6 +20,7 @@ mod batch;
 mod dead_letters;
 mod diagnose;
 mod error;
+mod halts;
 mod listen;
 mod migrate;
 mod millis;
@@ -41,6 +42,7 @@ pub use batch::{Batch, Commit};
 pub use dead_letters::StoredDeadLetter;
 pub use diagnose::{Cause, Diagnosis};
 pub use error::{Disposition, Error};
+pub use halts::Halted;
 pub use listen::Listener;
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};

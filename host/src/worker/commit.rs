@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
+use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::recovery::Halt;
 use taskhost_core::retry;
 use uuid::Uuid;
 
@@ -90,8 +90,8 @@ impl Worker {
                 Ok(round.covered)
             }
             Tried::Refused(reason) => {
-                tracing::error!(reason, "Postgres refuses even the dead letter");
-                Err(Failure::Halt(Halt::Refused))
+                let reason = format!("not even the dead letter is taken: {reason}");
+                Err(Failure::Halt(Halt::Refused { reason }))
             }
             _ => Ok(0),
         }
@@ -442,7 +442,7 @@ impl From<Stored> for Failure {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Failed(failure) => failure,
-            Stored::Refused(_) => Self::Halt(Halt::Refused),
+            Stored::Refused(reason) => Self::Halt(Halt::Refused { reason }),
         }
     }
 }

@@ -14,6 +14,7 @@ mod causes;
 mod commit;
 mod counting;
 mod decide;
+mod halt;
 mod lag;
 mod plugins;
 mod recover;
@@ -29,9 +30,10 @@ use futures::stream::FuturesOrdered;
 use taskhost_core::batch::{Deferral, Settings};
 use taskhost_core::cause::Route;
 use taskhost_core::frame::BatchNumber;
+use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::{Message, Offset, TopicPartition};
-use taskhost_core::recovery::{Halt, Log, Reset};
+use taskhost_core::recovery::{Log, Reset};
 use taskhost_core::retry;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,7 @@ use crate::store::{Key, Store};
 use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
+pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
 pub use waker::Waker;
 
@@ -77,6 +80,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where the partitions at work are, for their lag.
     pub places: Places,
+    /// Who is told of halts.
+    pub observer: Arc<dyn HaltObserver>,
     /// What the configuration says.
     pub rules: Rules,
 }
@@ -153,6 +158,8 @@ pub struct Worker {
     waiting: i64,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
+    /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
+    unresolved: bool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -227,6 +234,7 @@ impl Worker {
             marked: 0,
             waiting: 0,
             next_due: None,
+            unresolved: false,
         }
     }
 
@@ -296,11 +304,7 @@ impl Worker {
                 .await;
                 Ok(Event::Done)
             }
-            Action::Halt(halt) => {
-                self.say_halted(halt);
-                self.draining.cancelled().await;
-                Ok(Event::Drain)
-            }
+            Action::Halt(halt) => self.stand_still(&halt).await,
             Action::Release => self.release().await,
             Action::Stop => Ok(Event::Done),
         };
@@ -344,25 +348,12 @@ impl Worker {
         }
     }
 
-    fn say_halted(&self, halt: Halt) {
-        tracing::error!(
-            reason = halt.code(),
-            "the partition stops: {halt}. All others go on. docs/http.md (Halts) says for each reason what it means and what to do"
-        );
-        self.shared
-            .metrics
-            .set_halted(&self.partition.topic, self.partition.partition, true);
-    }
-
     fn show(&self, action: &Action) {
         let state = match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
-            Action::Halt(halt) => PartitionState::Halted {
-                reason: format!("{}: {halt}", halt.code()),
-            },
             Action::Release | Action::Stop => PartitionState::Draining,
-            Action::Wait { .. } => return,
+            Action::Wait { .. } | Action::Halt(_) => return,
             _ => PartitionState::Recovering,
         };
         self.shared
@@ -389,15 +380,14 @@ impl From<crate::store::Error> for Failure {
                 reason: error.to_string(),
             },
             Disposition::Lost => Self::Uncertain(error.to_string()),
-            Disposition::Message | Disposition::Halt => {
-                tracing::error!(%error, "Postgres refused a write");
-                Self::Halt(match error {
-                    Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
-                        Halt::FrameUnreadable { batch }
-                    }
-                    _ => Halt::Refused,
-                })
-            }
+            Disposition::Message | Disposition::Halt => Self::Halt(match error {
+                Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
+                    Halt::FrameUnreadable { batch }
+                }
+                other => Halt::Refused {
+                    reason: other.to_string(),
+                },
+            }),
         }
     }
 }

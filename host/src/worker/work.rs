@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use taskhost_core::frame::{BatchNumber, Frame};
+use taskhost_core::halt::Halt;
 use taskhost_core::partition::Event;
-use taskhost_core::recovery::Halt;
 
 use super::recover::unpublished;
 use super::{Failure, Worker, now};
 use crate::kafka::{Answer, Fed, Unpublished};
 
 /// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Wakeups that are taken at a time.
 const WAKEUPS_MAX: u32 = 500;
@@ -149,7 +149,9 @@ impl Worker {
             self.shared.store.trim(&self.key, self.published).await?;
             self.marked = self.published;
         }
-        self.next_due = self.shared.store.next_due(&self.key).await?;
+        let own = &self.shared.transactional_ids;
+        let store = &self.shared.store;
+        self.next_due = store.next_due_of_own(&self.key, self.epoch, own).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let waiting = u64::try_from(self.waiting).unwrap_or(0);
         self.shared
@@ -174,7 +176,7 @@ impl Worker {
     }
 
     fn answered(&mut self, batch: BatchNumber, answer: Answer) -> Result<(), Failure> {
-        answer.map_err(|error| unpublished(error, batch))?;
+        answer.map_err(unpublished)?;
         self.published = batch;
         Ok(())
     }

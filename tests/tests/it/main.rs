@@ -10,6 +10,7 @@ mod delivery;
 mod documented;
 mod examples;
 mod guests;
+mod halts;
 mod http;
 mod kafkajs;
 mod laws;
