@@ -28,6 +28,8 @@ pub enum Watermark {
     None,
     /// An offset that another consumer committed.
     Foreign(Offset),
+    /// An offset of a taskhost, with metadata that this one can't read: damaged, or a newer one's.
+    Unreadable(Offset),
     /// An offset of ours.
     Ours {
         /// The offset that was committed with the batch.
@@ -72,6 +74,12 @@ pub fn start(
 ) -> Result<Offset, Halt> {
     match watermark {
         Watermark::Ours { batch, .. } => Err(Halt::ProgressLost { batch }),
+        // Batches were published, and nobody here knows which.
+        Watermark::Unreadable(_) => Err(Halt::Disagree {
+            batch: 0,
+            published: None,
+            watermark,
+        }),
         Watermark::Foreign(offset) if !(log.low..=log.high).contains(&offset) => {
             Err(Halt::OutsideLog {
                 offset,
@@ -251,6 +259,13 @@ impl fmt::Display for Halt {
                 let mark = match watermark {
                     Watermark::None => "nothing".to_owned(),
                     Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
+                    Watermark::Unreadable(offset) => {
+                        return write!(
+                            f,
+                            "the metadata of the group's offset {offset} can't be read by this version, the log has it: \
+                             it was damaged, or a newer taskhost wrote it (Postgres has batch {batch}, published: {published})"
+                        );
+                    }
                     Watermark::Ours { offset, batch } => {
                         format!("batch {batch} at offset {offset}")
                     }
@@ -363,6 +378,8 @@ mod tests {
             (progress(5, Some(5)), Watermark::Foreign(50)),
             (progress(5, Some(3)), ours(2)),
             (progress(5, Some(3)), ours(6)),
+            (progress(5, Some(5)), Watermark::Unreadable(50)),
+            (progress(0, None), Watermark::Unreadable(50)),
         ];
         for (progress, mark) in cases {
             assert!(
@@ -408,6 +425,10 @@ mod tests {
             start(ours(4), LOG, false, Reset::Earliest),
             Err(Halt::ProgressLost { batch: 4 })
         );
+        assert!(matches!(
+            start(Watermark::Unreadable(42), LOG, false, Reset::Earliest),
+            Err(Halt::Disagree { .. })
+        ));
         assert!(matches!(
             start(Watermark::Foreign(3), LOG, false, Reset::Earliest),
             Err(Halt::OutsideLog { .. })

@@ -161,7 +161,7 @@ impl Watermark {
 pub(crate) struct Client {
     brokers: String,
     producer: BaseProducer,
-    admin: AdminClient<DefaultClientContext>,
+    pub(crate) admin: AdminClient<DefaultClientContext>,
 }
 
 fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
@@ -243,7 +243,7 @@ impl Client {
             .expect("the broker to have every message");
     }
 
-    fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
+    pub(crate) fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
         let mut config = config(
             &self.brokers,
             &[("enable.auto.commit", "false"), ("group.id", "none")],

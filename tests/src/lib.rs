@@ -18,6 +18,7 @@
 //! test` starts both). Topics are named as routes name them (`task-status`): the world knows the real names.
 //! Nothing sleeps a fixed time: what has to happen is awaited ([`soon`]), with a deadline that fails the test.
 
+mod behind;
 mod broker;
 mod database;
 mod exec;

@@ -16,6 +16,7 @@ mod migrate;
 mod output;
 mod plugin;
 mod plugin_activate;
+mod plugin_history;
 mod publish_new_task;
 mod run;
 mod serve;

@@ -1,7 +1,9 @@
 //! The group's committed offset, and in its metadata the number of the batch it belongs to: how far a
 //! partition's frames are published.
 //!
-//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none.
+//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none. What begins with
+//! `taskhost/` and goes on otherwise is no other consumer's: it is damaged, or a newer version's, and says that batches
+//! were published without saying which.
 
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use taskhost_core::record::{Offset, TopicPartition};
 use super::context::Logging;
 use super::error::{Error, Result};
 
+/// What every version's metadata begins with.
+const FAMILY: &str = "taskhost/";
+
 const PREFIX: &str = "taskhost/1 ";
 
 /// What the group has committed for a partition.
@@ -25,6 +30,11 @@ pub enum Committed {
     /// An offset that another kind of consumer committed.
     Foreign {
         /// The next record that it would have read.
+        offset: Offset,
+    },
+    /// An offset that a taskhost committed, with metadata that this one can't read.
+    Unreadable {
+        /// The next record that it would have decided.
         offset: Offset,
     },
     /// An offset that a taskhost committed.
@@ -58,6 +68,14 @@ fn parse(offset: Offset, metadata: &str) -> Committed {
         .filter(|batch| *batch >= 0)
     {
         Some(batch) => Committed::Ours { offset, batch },
+        None if metadata.starts_with(FAMILY) => {
+            tracing::error!(
+                offset,
+                metadata,
+                "the metadata of the group's offset can't be read by this version"
+            );
+            Committed::Unreadable { offset }
+        }
         None => Committed::Foreign { offset },
     }
 }
@@ -125,16 +143,22 @@ mod tests {
 
     #[test]
     fn the_metadata_of_others_is_foreign() {
+        for text in ["", "7", "a taskhost/1 7", "taskhost", "{\"batch\":7}"] {
+            assert_eq!(parse(5, text), Committed::Foreign { offset: 5 }, "{text}");
+        }
+    }
+
+    #[test]
+    fn damaged_metadata_and_that_of_a_newer_version_is_no_other_consumers() {
         for text in [
-            "",
-            "7",
             "taskhost/2 7",
             "taskhost/1 ",
             "taskhost/1 -1",
             "taskhost/1 7 ",
-            "{\"batch\":7}",
+            "taskhost/1 garbage",
         ] {
-            assert_eq!(parse(5, text), Committed::Foreign { offset: 5 }, "{text}");
+            let unreadable = Committed::Unreadable { offset: 5 };
+            assert_eq!(parse(5, text), unreadable, "{text}");
         }
     }
 }

@@ -8,6 +8,7 @@ use taskhost_core::recovery::Progress;
 use uuid::Uuid;
 
 use super::Key;
+use super::activation_starts::{self, STARTED, Started};
 use super::error::Error;
 use super::pool::Store;
 use super::session::{Session, Statement};
@@ -26,6 +27,8 @@ pub struct Claim {
     pub progress: Progress,
     /// Messages that wait.
     pub waiting: i64,
+    /// The activations that took effect last.
+    pub started: Started,
 }
 
 /// How the records of a partition ended, since it was started. `consumed` is the sum of `applied`, `ignored`,
@@ -123,12 +126,14 @@ impl Store {
             Some(row) => row.try_get("waiting")?,
             None => 0,
         };
+        let started = activation_starts::started(&session.rows(keyed(STARTED, key)).await?)?;
         session.commit_or_repeat().await?;
         Ok(Claim {
             epoch: row.try_get("epoch")?,
             previous_owners: row.try_get("previous")?,
             progress: progress(&row)?,
             waiting,
+            started,
         })
     }
 

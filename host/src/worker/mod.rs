@@ -39,7 +39,7 @@ use tracing::Instrument as _;
 
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
-use crate::store::{Key, Store};
+use crate::store::{Key, Started, Store};
 use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
@@ -151,6 +151,8 @@ pub struct Worker {
     marked: BatchNumber,
     /// Deferred records of this partition.
     waiting: i64,
+    /// The activations that took effect last, as recorded.
+    started: Started,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
 }
@@ -226,6 +228,7 @@ impl Worker {
             published: 0,
             marked: 0,
             waiting: 0,
+            started: Started::new(),
             next_due: None,
         }
     }

@@ -50,6 +50,7 @@ impl Worker {
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
+        self.started = claim.started;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;
@@ -128,6 +129,7 @@ impl Worker {
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         let watermark = match committed {
+            Committed::Unreadable { offset } => Watermark::Unreadable(offset),
             Committed::None => Watermark::None,
             Committed::Foreign { offset } => Watermark::Foreign(offset),
             Committed::Ours { offset, batch } => Watermark::Ours { offset, batch },
