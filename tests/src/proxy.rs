@@ -1,4 +1,4 @@
-//! A proxy before Postgres that cuts a line at a COMMIT.
+//! A proxy before Postgres that cuts a line at a COMMIT, or loses notifications.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,6 +17,9 @@ pub enum Cut {
 /// The wire form of a simple query `COMMIT`: tag, length, text, NUL.
 const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
+/// How a connection begins to hear notifications, in a simple query.
+const LISTEN: &[u8] = b"LISTEN ";
+
 /// A listener that passes everything on, until it is told to cut. It ends with the test's process.
 pub struct Proxy {
     url: String,
@@ -27,6 +30,8 @@ pub struct Proxy {
 struct Plan {
     next: Option<Cut>,
     cuts: usize,
+    /// Whether what the server says on lines that listen gets lost.
+    muted: bool,
 }
 
 impl Proxy {
@@ -69,6 +74,12 @@ impl Proxy {
         lock(&self.plan).next = Some(cut);
     }
 
+    /// Loses what the server says on lines that `LISTEN`, until it is taken back: no notification arrives, and no side
+    /// notices.
+    pub fn mute_listeners(&self, muted: bool) {
+        lock(&self.plan).muted = muted;
+    }
+
     /// How many lines were cut.
     #[must_use]
     pub fn cuts(&self) -> usize {
@@ -81,13 +92,17 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
-    let deaf = Mutex::new(false);
+    let (deaf, listens) = (Mutex::new(false), Mutex::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            pass(&server, client, |_| *lock(&deaf));
+            let lost = |_: &[u8]| *lock(&listens) && lock(plan).muted;
+            pass(&server, client, |_| *lock(&deaf), lost);
             client.shutdown(Shutdown::Both).ok();
         });
-        pass(client, &server, |bytes| {
+        let cut = |bytes: &[u8]| {
+            if bytes.windows(LISTEN.len()).any(|window| window == LISTEN) {
+                *lock(&listens) = true;
+            }
             let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
             let cut = if commits { take(plan) } else { None };
             if cut == Some(Cut::AfterCommit) {
@@ -95,17 +110,25 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
                 *lock(&deaf) = true;
             }
             cut == Some(Cut::BeforeCommit)
-        });
+        };
+        pass(client, &server, cut, |_| false);
         server.shutdown(Shutdown::Both).ok();
         client.shutdown(Shutdown::Both).ok();
     });
 }
 
-/// Passes bytes on from one end to the other. Ends when there are no more, or when `cut` says so of the bytes at hand.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, cut: impl Fn(&[u8]) -> bool) {
+/// Passes bytes on from one end to the other, but for those that are lost. Ends when there are no more, or when `cut`
+/// says so of the bytes at hand.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    cut: impl Fn(&[u8]) -> bool,
+    lost: impl Fn(&[u8]) -> bool,
+) {
     let mut buffer = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if cut(&buffer[..count]) || to.write_all(&buffer[..count]).is_err() {
+        let bytes = &buffer[..count];
+        if cut(bytes) || (!lost(bytes) && to.write_all(bytes).is_err()) {
             return;
         }
     }

@@ -19,6 +19,7 @@ mod partition_divert;
 mod partition_reset;
 mod plugin;
 mod plugin_activate;
+mod plugin_history;
 mod publish_new_task;
 mod run;
 mod serve;

@@ -8,6 +8,7 @@
 //! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
 //! hand and publish it, the publisher drains, the consumer leaves the group.
 
+mod history;
 mod life;
 mod observe;
 mod plugins;
@@ -37,6 +38,7 @@ use crate::worker::{self, Places, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
+pub use history::shown;
 pub use plugins::catalog;
 pub use topics::{consumed, produced};
 
@@ -205,6 +207,7 @@ async fn start(
     tokio::spawn(probe::listen(
         store.clone(),
         waker.clone(),
+        catalog.clone(),
         config.kafka.group_id.clone(),
         stop.clone(),
     ));
@@ -215,6 +218,7 @@ async fn start(
         status.clone(),
         stop.clone(),
     ));
+    tokio::spawn(history::watch(store.clone(), status.clone(), stop.clone()));
     tokio::spawn(worker::watch_lag(
         consumer.clone(),
         places.clone(),

@@ -10,7 +10,8 @@ use super::topics::Missing;
 use super::{Error, connect};
 use crate::config::Config;
 use crate::kafka::{Admin, Consumer, Disposition};
-use crate::store::{self, Store};
+use crate::plugin::Catalog;
+use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
 use crate::telemetry::health::{BrokerCount, Dependency, DependencyState};
 use crate::worker::Waker;
@@ -148,13 +149,22 @@ async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, something: imp
     stop.run_until_cancelled(forever).await;
 }
 
-/// Rings the bells of partitions whose waiting causes another host made due.
-pub(super) async fn listen(store: Store, waker: Waker, group: String, stop: CancellationToken) {
+/// Rings the bells of partitions whose waiting causes another host made due, and takes over what another host or a
+/// command activated.
+pub(super) async fn listen(
+    store: Store,
+    waker: Waker,
+    catalog: Arc<Catalog>,
+    group: String,
+    stop: CancellationToken,
+) {
     let forever = async {
         loop {
-            match listen_once(&store, &waker, &group).await {
+            match listen_once(&store, &waker, &catalog, &group).await {
                 Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "not listening for wakes; due times do"),
+                Err(error) => {
+                    tracing::debug!(%error, "not listening for hints; looking now and then")
+                }
             }
             tokio::time::sleep(BACKOFF_MAX).await;
         }
@@ -162,12 +172,22 @@ pub(super) async fn listen(store: Store, waker: Waker, group: String, stop: Canc
     stop.run_until_cancelled(forever).await;
 }
 
-async fn listen_once(store: &Store, waker: &Waker, group: &str) -> Result<(), store::Error> {
+async fn listen_once(
+    store: &Store,
+    waker: &Waker,
+    catalog: &Catalog,
+    group: &str,
+) -> Result<(), store::Error> {
     let mut listener = store.listen().await?;
     loop {
-        let key = listener.next().await?;
-        if &*key.group == group {
-            waker.poke(&key.partition);
+        match listener.next().await? {
+            Heard::Due(key) if &*key.group == group => waker.poke(&key.partition),
+            Heard::Due(_) => {}
+            Heard::Activated { route } => {
+                if catalog.number_of(&route).is_some() {
+                    catalog.hint();
+                }
+            }
         }
     }
 }

@@ -154,7 +154,11 @@ impl Running {
         shared.consumer.close(CLIENTS_PATIENCE).await;
         life.tell("host.stopped", &[]);
         life.end(CLIENTS_PATIENCE / 2).await;
-        shared.store.close().await;
+        // A connection whose server has gone silent never says goodbye.
+        let closed = tokio::time::timeout(CLIENTS_PATIENCE / 2, shared.store.close());
+        if closed.await.is_err() {
+            tracing::warn!("not every connection to Postgres was closed in time");
+        }
         tracing::info!("stopped");
     }
 }

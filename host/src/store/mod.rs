@@ -16,6 +16,7 @@
 //!
 //! On failure an [`Error`] says by its [`Disposition`] what to do; retrying is left to the caller.
 
+mod activation_starts;
 mod batch;
 mod dead_letters;
 mod diagnose;
@@ -38,12 +39,13 @@ use std::sync::Arc;
 
 use taskhost_core::record::TopicPartition;
 
+pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
 pub use dead_letters::StoredDeadLetter;
 pub use diagnose::{Cause, Diagnosis};
 pub use error::{Disposition, Error};
 pub use halts::Halted;
-pub use listen::Listener;
+pub use listen::{Heard, Listener};
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};

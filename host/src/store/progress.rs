@@ -8,6 +8,7 @@ use taskhost_core::recovery::Progress;
 use uuid::Uuid;
 
 use super::Key;
+use super::activation_starts::{self, STARTED, Started};
 use super::error::Error;
 use super::halts::{Halted, halted};
 use super::pool::Store;
@@ -29,6 +30,8 @@ pub struct Claim {
     pub waiting: i64,
     /// Whether the row says something of a halt, or of a decision about one, that is over once the partition is ready.
     pub unresolved: bool,
+    /// The activations that took effect last.
+    pub started: Started,
 }
 
 /// How the records of a partition ended, since it was started. `consumed` is the sum of `applied`, `ignored`,
@@ -129,6 +132,7 @@ impl Store {
             Some(row) => row.try_get("waiting")?,
             None => 0,
         };
+        let started = activation_starts::started(&session.rows(keyed(STARTED, key)).await?)?;
         session.commit_or_repeat().await?;
         Ok(Claim {
             epoch: row.try_get("epoch")?,
@@ -136,6 +140,7 @@ impl Store {
             progress: progress(&row)?,
             waiting,
             unresolved: row.try_get("unresolved")?,
+            started,
         })
     }
 

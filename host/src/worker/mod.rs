@@ -41,7 +41,7 @@ use tracing::Instrument as _;
 
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
-use crate::store::{Key, Store};
+use crate::store::{Key, Started, Store};
 use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
@@ -156,6 +156,8 @@ pub struct Worker {
     marked: BatchNumber,
     /// Deferred records of this partition.
     waiting: i64,
+    /// The activations that took effect last, as recorded.
+    started: Started,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
@@ -233,6 +235,7 @@ impl Worker {
             published: 0,
             marked: 0,
             waiting: 0,
+            started: Started::new(),
             next_due: None,
             unresolved: false,
         }

@@ -52,6 +52,7 @@ impl Worker {
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
         self.unresolved = claim.unresolved;
+        self.started = claim.started;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;

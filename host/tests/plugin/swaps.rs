@@ -22,6 +22,7 @@ fn offer(bytes: Arc<[u8]>, force: bool) -> Offer {
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
         force,
+        seen: None,
     }
 }
 
@@ -61,7 +62,14 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
     assert_eq!(catalog.current(0).map(|active| active.number), Some(2));
 
     let back = catalog
-        .activate_known(0, &digest(&first), "{}".into(), "somebody", "rollback")
+        .activate_known(
+            0,
+            &digest(&first),
+            "{}".into(),
+            "somebody",
+            "rollback",
+            None,
+        )
         .await;
     assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3 && it.by == "somebody"));
     assert_eq!(

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::history::PastActivation;
 use crate::config::Route;
 
 /// Something the host can't work without.
@@ -132,6 +133,8 @@ pub struct Snapshot {
     pub partitions: BTreeMap<(String, i32), PartitionState>,
     /// What decides, by route.
     pub plugins: BTreeMap<String, RunningPlugin>,
+    /// The last activations by route, the current one first.
+    pub history: BTreeMap<String, Arc<[PastActivation]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
     /// Whether the host is on its way out.
@@ -202,6 +205,11 @@ impl Status {
     /// Says that nothing decides a route's messages.
     pub fn remove_plugin(&self, route: &str) {
         self.change(|now| now.plugins.remove(route));
+    }
+
+    /// Says which activations a route had last, the current one first.
+    pub fn set_history(&self, route: &str, past: Vec<PastActivation>) {
+        self.change(|now| now.history.insert(route.to_owned(), past.into()));
     }
 
     /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.
