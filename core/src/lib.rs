@@ -16,9 +16,11 @@
 //! - [`frame`] is the stored form of a batch's outgoing records;
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do;
+//! - [`breaker`] says when something that fails is tried again;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
+pub mod breaker;
 pub mod cause;
 pub mod dead_letter;
 pub mod decision;
