@@ -17,9 +17,11 @@
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
+//! - [`breaker`] says when something that fails is tried again;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
+pub mod breaker;
 pub mod cause;
 pub mod dead_letter;
 pub mod decision;

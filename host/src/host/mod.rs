@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::breaker::Breakers;
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
@@ -182,6 +183,10 @@ async fn start(
         metrics: metrics.clone(),
         life: life.clone(),
     };
+    let breakers = Arc::new(Breakers::new(
+        config.kafka.retry_backoff,
+        observe::Dependencies::new(status.clone(), metrics.clone(), life.clone()),
+    ));
     let catalog = plugins::start(config, &store, observer, stop).await?;
 
     let (assigned, assignments) = mpsc::unbounded_channel();
@@ -199,7 +204,10 @@ async fn start(
         transactional_id.clone(),
         consumer.clone(),
         limits.clone(),
-        Arc::new(observe::Publishing(metrics.clone())),
+        Arc::new(observe::Publishing {
+            metrics: metrics.clone(),
+            breakers: breakers.clone(),
+        }),
     )?;
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
@@ -215,6 +223,7 @@ async fn start(
         store.clone(),
         admin.clone(),
         consumer.clone(),
+        breakers.clone(),
         status.clone(),
         stop.clone(),
     ));
@@ -241,6 +250,7 @@ async fn start(
             Delivery::AtLeastOnce => Vec::new(),
         },
         waker,
+        breakers,
         health: status.clone(),
         metrics: metrics.clone(),
         places,

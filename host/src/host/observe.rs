@@ -9,30 +9,110 @@ use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
 
 use super::life::LifeCycle;
+use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
-use crate::telemetry::health::{RefusedPlugin, RunningPlugin};
+use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
 use crate::worker::HaltObserver;
 
+/// Tells of breakers that open and close.
+pub(super) struct Dependencies {
+    status: Status,
+    metrics: Arc<Metrics>,
+    life: LifeCycle,
+}
+
+impl Dependencies {
+    /// Begins with both closed.
+    pub(super) fn new(status: Status, metrics: Arc<Metrics>, life: LifeCycle) -> Self {
+        for name in breaker::Name::ALL {
+            metrics.set_breaker(name.as_str(), false);
+        }
+        Self {
+            status,
+            metrics,
+            life,
+        }
+    }
+
+    fn down(&self, name: breaker::Name, reason: &str) {
+        let reason = reason.to_owned();
+        self.status
+            .set_dependency(dependency(name), DependencyState::Down { reason });
+    }
+}
+
+fn dependency(name: breaker::Name) -> Dependency {
+    match name {
+        breaker::Name::Postgres => Dependency::Database,
+        breaker::Name::Kafka => Dependency::Kafka,
+    }
+}
+
+impl breaker::Observer for Dependencies {
+    fn opened(&self, name: breaker::Name, reason: &str) {
+        self.down(name, reason);
+        let name = name.as_str();
+        self.metrics.set_breaker(name, true);
+        tracing::warn!(
+            breaker = name,
+            reason,
+            "a dependency is away; partitions pause until it is back, nothing is lost"
+        );
+        let fields = [("breaker", name), ("reason", reason)];
+        self.life.tell("breaker.opened", &fields);
+    }
+
+    fn still_open(&self, name: breaker::Name, reason: &str) {
+        self.down(name, reason);
+        tracing::debug!(
+            breaker = name.as_str(),
+            reason,
+            "a dependency is still away"
+        );
+    }
+
+    fn closed(&self, name: breaker::Name, after: Duration) {
+        self.status
+            .set_dependency(dependency(name), DependencyState::Up);
+        let (name, after_ms) = (name.as_str(), after.as_millis().to_string());
+        self.metrics.set_breaker(name, false);
+        tracing::info!(
+            breaker = name,
+            after_ms,
+            "the dependency is back; partitions go on"
+        );
+        let fields = [("breaker", name), ("afterMs", &*after_ms)];
+        self.life.tell("breaker.closed", &fields);
+    }
+}
+
 /// Counts what is published.
-pub(super) struct Publishing(pub(super) Arc<Metrics>);
+pub(super) struct Publishing {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) breakers: Arc<Breakers>,
+}
 
 impl PublishObserver for Publishing {
     fn sent(&self, topic: &str, messages: u64) {
-        self.0.sent(topic, messages);
+        self.metrics.sent(topic, messages);
     }
 
     fn failed(&self, topic: &str, messages: u64) {
-        self.0.send_failed(topic, messages);
+        self.metrics.send_failed(topic, messages);
     }
 
     fn send_duration(&self, topic: &str, duration: Duration) {
-        self.0.send_took(topic, duration);
+        self.metrics.send_took(topic, duration);
     }
 
     fn transaction(&self, _messages: u64, duration: Duration) {
-        self.0.published(duration);
+        self.metrics.published(duration);
+    }
+
+    fn aborted(&self, _reason: &str) {
+        self.breakers.suspect(breaker::Name::Kafka);
     }
 }
 

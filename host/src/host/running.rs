@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::life::LifeCycle;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
+use crate::breaker;
 use crate::kafka::Assignment;
 use crate::telemetry::health::PartitionState;
 use crate::worker::{Shared, Worker};
@@ -93,6 +94,11 @@ impl Running {
             }
             Assignment::Trouble(error) => {
                 tracing::warn!(%error, "Kafka meets trouble and is tried again");
+                self.shared.breakers.suspect(breaker::Name::Kafka);
+            }
+            Assignment::Gone(error) => {
+                let breakers = &self.shared.breakers;
+                breakers.gone(breaker::Name::Kafka, &error.to_string());
             }
             Assignment::Failed(error) => return Err(error.into()),
         }

@@ -48,6 +48,8 @@ pub enum Assignment {
     },
     /// Something is wrong that librdkafka goes on trying at: for health.
     Trouble(Error),
+    /// No broker can be reached.
+    Gone(Error),
     /// The consumer is beyond use and has ended.
     Failed(Error),
 }

@@ -294,7 +294,10 @@ impl PollThread {
             }
             None => {
                 tracing::warn!(%code, "{reason}");
-                self.tell(Assignment::Trouble(error));
+                self.tell(match code {
+                    RDKafkaErrorCode::AllBrokersDown => Assignment::Gone(error),
+                    _ => Assignment::Trouble(error),
+                });
             }
         }
         true

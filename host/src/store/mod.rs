@@ -26,6 +26,7 @@ mod listen;
 mod migrate;
 mod millis;
 mod pool;
+mod probe;
 mod progress;
 mod session;
 mod task_pages;

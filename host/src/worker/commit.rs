@@ -15,6 +15,7 @@ use super::causes::{self, Items};
 use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use crate::breaker::{Extent, Name};
 use crate::plugin::Failure as DecideError;
 use crate::store::{self, Commit, Disposition, NewStart};
 
@@ -162,6 +163,7 @@ impl Worker {
         .ok_or_else(|| Failure::Trouble {
             dependency: Dependency::Plugins,
             reason: "a route of this topic has no plugin".to_owned(),
+            extent: Extent::Own,
         })
     }
 
@@ -232,6 +234,7 @@ impl Worker {
                 return Err(Failure::Trouble {
                     dependency: Dependency::Plugins,
                     reason: other.to_string(),
+                    extent: Extent::Own,
                 });
             }
         };
@@ -274,6 +277,7 @@ impl Worker {
                     return Err(Failure::Trouble {
                         dependency: Dependency::Plugins,
                         reason: error.to_string(),
+                        extent: Extent::Own,
                     });
                 }
             }
@@ -401,13 +405,11 @@ impl Worker {
                         && !self.draining.is_cancelled() =>
                 {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
-                    let pause = retry::full_jitter(
-                        self.shared.rules.backoff,
-                        attempt,
-                        BACKOFF_MAX,
-                        rand::random(),
-                    );
-                    tokio::time::sleep(pause).await;
+                    let (eras, extent) = (self.eras, error.extent());
+                    let breakers = &self.shared.breakers;
+                    breakers.failed(Name::Postgres, eras, extent, &error.to_string());
+                    self.back_off(attempt).await;
+                    self.may_go_on().await;
                     attempt += 1;
                 }
                 Err(error) => return Err(Stored::Failed(error.into())),

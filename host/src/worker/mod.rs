@@ -14,6 +14,7 @@ mod causes;
 mod commit;
 mod counting;
 mod decide;
+mod dependencies;
 mod halt;
 mod lag;
 mod plugins;
@@ -34,15 +35,15 @@ use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::{Message, Offset, TopicPartition};
 use taskhost_core::recovery::{Log, Reset};
-use taskhost_core::retry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::breaker::{Breakers, Eras, Extent, Open};
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
 use crate::store::{Key, Started, Store};
-use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
+use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
 pub use halt::HaltObserver;
@@ -74,6 +75,8 @@ pub struct Shared {
     pub transactional_ids: Vec<String>,
     /// Wakes waiting causes whose task changed.
     pub waker: Waker,
+    /// Whether Postgres and Kafka are there.
+    pub breakers: Arc<Breakers>,
     /// What health tells.
     pub health: Status,
     /// What is counted.
@@ -127,6 +130,12 @@ pub struct Worker {
     tag: Tag,
     feed: Feed,
     draining: CancellationToken,
+    /// Which dependencies are away.
+    open: watch::Receiver<Open>,
+    /// The breakers' eras in which the step in hand began.
+    eras: Eras,
+    /// What the last step failed with.
+    trouble: Option<String>,
     /// A cause of this partition may be due.
     poked: Arc<Notify>,
     machine: Partition,
@@ -183,6 +192,8 @@ enum Failure {
         dependency: Dependency,
         /// What was said.
         reason: String,
+        /// How much of it.
+        extent: Extent,
     },
     /// Memory is not to be trusted.
     Uncertain(String),
@@ -212,6 +223,7 @@ impl Worker {
         let key = Key::new(shared.rules.group.clone(), partition.clone());
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
+        let open = shared.breakers.subscribe();
         Self {
             shared,
             partition,
@@ -219,6 +231,9 @@ impl Worker {
             tag,
             feed,
             draining,
+            open,
+            eras: Eras::default(),
+            trouble: None,
             poked,
             machine,
             settings: None,
@@ -250,7 +265,6 @@ impl Worker {
                 if action == Action::Stop {
                     break;
                 }
-                self.show(&action);
                 let event = self.step(action).await;
                 self.machine.handle(event);
             }
@@ -272,14 +286,26 @@ impl Worker {
     /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for
     /// themselves: a batch in hand is finished.
     async fn step(&mut self, action: Action) -> Event {
-        if matches!(action, Action::Work | Action::Release) {
+        if matches!(action, Action::Release) {
+            self.show(&action);
             return self.perform(action).await;
         }
         let draining = self.draining.clone();
-        tokio::select! {
+        let waited = tokio::select! {
             biased;
-            () = draining.cancelled() => Event::Drain,
-            event = self.perform(action) => event,
+            () = draining.cancelled() => return Event::Drain,
+            waited = self.dependencies() => waited,
+        };
+        self.show(&action);
+        match action {
+            // It has waited, for what it failed at or for longer than that.
+            Action::Wait { .. } if waited => Event::Done,
+            Action::Work => self.perform(action).await,
+            _ => tokio::select! {
+                biased;
+                () = draining.cancelled() => Event::Drain,
+                event = self.perform(action) => event,
+            },
         }
     }
 
@@ -297,14 +323,7 @@ impl Worker {
             Action::Unassign => self.unassign().await,
             Action::Work => self.work().await,
             Action::Wait { attempt } => {
-                let backoff = self.shared.rules.backoff;
-                tokio::time::sleep(retry::full_jitter(
-                    backoff,
-                    attempt,
-                    BACKOFF_MAX,
-                    rand::random(),
-                ))
-                .await;
+                self.back_off(attempt).await;
                 Ok(Event::Done)
             }
             Action::Halt(halt) => self.stand_still(&halt).await,
@@ -318,32 +337,29 @@ impl Worker {
     }
 
     /// Logs a failure and says what it means to the machine.
-    fn report(&self, failure: Failure) -> Event {
+    fn report(&mut self, failure: Failure) -> Event {
         match failure {
-            Failure::Trouble { dependency, reason } => {
-                let down = DependencyState::Down {
-                    reason: reason.clone(),
-                };
-                match dependency {
-                    Dependency::Postgres => self
-                        .shared
-                        .health
-                        .set_dependency(health::Dependency::Database, down),
-                    Dependency::Kafka => self
-                        .shared
-                        .health
-                        .set_dependency(health::Dependency::Kafka, down),
-                    Dependency::Plugins => {}
+            Failure::Trouble {
+                dependency,
+                reason,
+                extent,
+            } => {
+                if let Some(name) = dependency.breaker() {
+                    self.shared
+                        .breakers
+                        .failed(name, self.eras, extent, &reason);
                 }
                 tracing::warn!(
                     ?dependency,
                     reason,
                     "the step is repeated after a pause; nothing is lost"
                 );
+                self.trouble = Some(reason);
                 Event::Trouble
             }
             Failure::Uncertain(reason) => {
                 tracing::warn!(reason, "the partition is read anew");
+                self.trouble = Some(reason);
                 Event::Uncertain
             }
             Failure::NotOwner => Event::NotOwner,
@@ -356,7 +372,11 @@ impl Worker {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
             Action::Release | Action::Stop => PartitionState::Draining,
-            Action::Wait { .. } | Action::Halt(_) => return,
+            Action::Wait { .. } => PartitionState::Paused {
+                reason: self.trouble.clone().unwrap_or_default(),
+            },
+            // Shown once it stands in the partition's row, where commands look for it.
+            Action::Halt(_) => return,
             _ => PartitionState::Recovering,
         };
         self.shared
@@ -381,6 +401,7 @@ impl From<crate::store::Error> for Failure {
             Disposition::Trouble | Disposition::Raced => Self::Trouble {
                 dependency: Dependency::Postgres,
                 reason: error.to_string(),
+                extent: error.extent(),
             },
             Disposition::Lost => Self::Uncertain(error.to_string()),
             Disposition::Message | Disposition::Halt => Self::Halt(match error {
@@ -400,6 +421,7 @@ impl From<crate::kafka::Error> for Failure {
         Self::Trouble {
             dependency: Dependency::Kafka,
             reason: error.to_string(),
+            extent: error.extent(),
         }
     }
 }

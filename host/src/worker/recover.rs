@@ -12,9 +12,9 @@ use taskhost_core::record::Offset;
 use taskhost_core::recovery::Log;
 
 use super::{Dependency, Failure, Worker};
+use crate::breaker::Extent;
 use crate::failpoint;
 use crate::kafka::{self, Unpublished};
-use crate::telemetry::health::{self, DependencyState};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.
@@ -45,9 +45,6 @@ impl Worker {
             .store
             .claim(&self.key, &self.shared.transactional_ids)
             .await?;
-        self.shared
-            .health
-            .set_dependency(health::Dependency::Database, DependencyState::Up);
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
@@ -111,6 +108,7 @@ impl Worker {
             .ok_or_else(|| Failure::Trouble {
                 dependency: Dependency::Kafka,
                 reason: "the topic is not there".to_owned(),
+                extent: Extent::Own,
             })?;
         let (log, committed) = blocking(move || {
             let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
@@ -125,9 +123,6 @@ impl Worker {
             ))
         })
         .await?;
-        self.shared
-            .health
-            .set_dependency(health::Dependency::Kafka, DependencyState::Up);
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         Ok(Event::Inspected {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
-use taskhost_core::partition::Event;
+use taskhost_core::partition::{Action, Event};
 
 use super::recover::unpublished;
 use super::{Failure, Worker, now};
@@ -27,6 +27,9 @@ impl Worker {
             if self.draining.is_cancelled() {
                 return Ok(Event::Drain);
             }
+            if !self.may_go_on().await {
+                return Ok(Event::Drain);
+            }
             while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
                 self.answered(batch, answer)?;
             }
@@ -43,6 +46,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = self.draining.cancelled() => {}
+                _ = self.open.changed() => {}
                 Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }
@@ -54,6 +58,20 @@ impl Worker {
                 () = tokio::time::sleep_until(tick) => {}
             }
         }
+    }
+
+    /// Waits while a dependency is away; false if the partition is to be given back meanwhile.
+    pub(super) async fn may_go_on(&mut self) -> bool {
+        let draining = self.draining.clone();
+        let waited = tokio::select! {
+            biased;
+            () = draining.cancelled() => return false,
+            waited = self.dependencies() => waited,
+        };
+        if waited {
+            self.show(&Action::Work);
+        }
+        true
     }
 
     /// One batch, if there is something to decide. Wakeups that are due go first; they are few.

@@ -51,6 +51,11 @@ pub enum PartitionState {
     Recovering,
     /// Deciding messages.
     Running,
+    /// Waiting: for a dependency that is away, or to try a failed step again.
+    Paused {
+        /// What for.
+        reason: String,
+    },
     /// Finishing before it is given back.
     Draining,
     /// Waiting for an operator.
