@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -164,7 +166,7 @@ pub(crate) struct Client {
     admin: AdminClient<DefaultClientContext>,
 }
 
-fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
+pub(crate) fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -212,6 +214,19 @@ impl Client {
 
     /// Sends in order and waits until all are acknowledged.
     pub(crate) fn send(&self, messages: &[Message], real: impl Fn(&str) -> String) {
+        self.post(messages, real);
+        self.flush();
+    }
+
+    /// Waits until the broker has all that was posted.
+    pub(crate) fn flush(&self) {
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker to have every message");
+    }
+
+    /// Sends in order and waits for nothing.
+    pub(crate) fn post(&self, messages: &[Message], real: impl Fn(&str) -> String) {
         for message in messages {
             let topic = real(&message.topic);
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
@@ -238,12 +253,22 @@ impl Client {
             }
             self.producer.poll(Duration::ZERO);
         }
-        self.producer
-            .flush(PATIENCE)
-            .expect("the broker to have every message");
     }
 
-    fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
+    /// Gives a group settings of its own.
+    pub(crate) async fn configure_group(&self, group: &str, settings: &[(&str, &str)]) {
+        let mut changed = AlterConfig::new(ResourceSpecifier::Group(group));
+        for (name, value) in settings {
+            changed = changed.set(name, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let answers = self.admin.alter_configs([&changed], &options).await;
+        for answer in answers.expect("an answer") {
+            answer.unwrap_or_else(|(group, code)| panic!("group {group:?}: {code}"));
+        }
+    }
+
+    pub(crate) fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
         let mut config = config(
             &self.brokers,
             &[("enable.auto.commit", "false"), ("group.id", "none")],
@@ -254,7 +279,7 @@ impl Client {
         config.create().expect("a consumer")
     }
 
-    fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
         let metadata = consumer
             .fetch_metadata(Some(topic), PATIENCE)
             .expect("the topic's metadata");
@@ -368,7 +393,7 @@ impl Client {
     }
 }
 
-fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+pub(crate) fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         headers
             .iter()

@@ -21,17 +21,21 @@
 mod broker;
 mod database;
 mod exec;
+mod fleet;
 mod host;
 mod patience;
 mod proxy;
 mod services;
+mod tail;
 mod world;
 
 pub use broker::{Message, Record, Watermark};
 pub use database::{DeadLetterRow, EventRow, ProgressRow, TaskRow, WaitingRow};
 pub use exec::{Finished, run};
+pub use fleet::{Pause, Steady, Step, now_ms, steady};
 pub use host::{Answer, Host, HostBuilder};
 pub use patience::{PATIENCE, soon, soon_within};
 pub use proxy::{Cut, Proxy};
 pub use services::Services;
+pub use tail::{Seen, Tail};
 pub use world::{World, checkout};

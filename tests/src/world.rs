@@ -34,10 +34,10 @@ const PARTITIONS: i32 = 3;
 
 /// A broker, a database and a plugin directory, as one test sees them. What is in it is gone with the value.
 pub struct World {
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     dir: TempDir,
-    database: Database,
-    client: Client,
+    pub(crate) database: Database,
+    pub(crate) client: Client,
     brokers: String,
     suffix: String,
     hosts: AtomicU32,
@@ -320,7 +320,7 @@ impl World {
             .collect()
     }
 
-    fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
+    pub(crate) fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
     where
         T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
     {
