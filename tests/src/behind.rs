@@ -35,8 +35,10 @@ impl World {
     /// Gives a topic other settings; those that aren't named go back to their defaults.
     pub fn configure_topic(&self, logical: &str, settings: &[(&str, &str)]) {
         let topic = self.topic(logical);
-        self.runtime
-            .block_on(self.client.configure(&topic, settings));
+        self.runtime.block_on(
+            self.client
+                .configure(ResourceSpecifier::Topic(&topic), settings),
+        );
     }
 
     /// Removes the records of a partition before an offset, as retention does.
@@ -88,8 +90,11 @@ impl Client {
         }
     }
 
-    async fn configure(&self, topic: &str, settings: &[(&str, &str)]) {
-        let resource = ResourceSpecifier::Topic(topic);
+    pub(crate) async fn configure(
+        &self,
+        resource: ResourceSpecifier<'_>,
+        settings: &[(&str, &str)],
+    ) {
         let change = settings
             .iter()
             .fold(AlterConfig::new(resource), |change, (name, value)| {

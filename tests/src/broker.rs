@@ -164,7 +164,7 @@ pub(crate) struct Client {
     pub(crate) admin: AdminClient<DefaultClientContext>,
 }
 
-fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
+pub(crate) fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -212,6 +212,19 @@ impl Client {
 
     /// Sends in order and waits until all are acknowledged.
     pub(crate) fn send(&self, messages: &[Message], real: impl Fn(&str) -> String) {
+        self.post(messages, real);
+        self.flush();
+    }
+
+    /// Waits until the broker has all that was posted.
+    pub(crate) fn flush(&self) {
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker to have every message");
+    }
+
+    /// Sends in order and waits for nothing.
+    pub(crate) fn post(&self, messages: &[Message], real: impl Fn(&str) -> String) {
         for message in messages {
             let topic = real(&message.topic);
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
@@ -238,9 +251,6 @@ impl Client {
             }
             self.producer.poll(Duration::ZERO);
         }
-        self.producer
-            .flush(PATIENCE)
-            .expect("the broker to have every message");
     }
 
     pub(crate) fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
@@ -254,7 +264,7 @@ impl Client {
         config.create().expect("a consumer")
     }
 
-    fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
         let metadata = consumer
             .fetch_metadata(Some(topic), PATIENCE)
             .expect("the topic's metadata");
@@ -368,7 +378,7 @@ impl Client {
     }
 }
 
-fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+pub(crate) fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         headers
             .iter()

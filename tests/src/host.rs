@@ -285,6 +285,20 @@ impl Host {
         self.process.wait_for(PATIENCE).expect("the host ends")
     }
 
+    /// Waits until a failpoint has frozen it.
+    ///
+    /// # Panics
+    /// If it ends instead, or goes on.
+    pub fn wait_frozen(&self) {
+        soon("the host freezes", || {
+            self.assert_alive();
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+            // The state is the first field behind the name, which ends with the last parenthesis.
+            let (_, fields) = stat.rsplit_once(')')?;
+            fields.trim_start().starts_with('T').then_some(())
+        });
+    }
+
     /// Stops it as an orchestrator does: SIGTERM, then exit code 0 within 10 s.
     ///
     /// # Panics

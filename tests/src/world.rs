@@ -320,7 +320,7 @@ impl World {
             .collect()
     }
 
-    fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
+    pub(crate) fn rows<T>(&self, sql: &'static str, argument: Option<&str>) -> Vec<T>
     where
         T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
     {
