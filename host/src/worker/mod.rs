@@ -17,6 +17,7 @@ mod decide;
 mod lag;
 mod plugins;
 mod recover;
+mod starts;
 mod tracing_context;
 mod waker;
 mod work;

@@ -19,4 +19,5 @@ mod prometheus;
 mod recovery_states;
 mod stopping;
 mod swap;
+mod topic_changes;
 mod transitions;
