@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::Offset as Position;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -185,11 +186,22 @@ impl Consumer {
         partition: &TopicPartition,
         patience: Duration,
     ) -> Result<(Offset, Offset)> {
-        self.shared
-            .polled
-            .client()
-            .fetch_watermarks(&partition.topic, partition.partition, patience)
-            .map_err(|error| Error::kafka("reading the log's bounds", &error))
+        const DOING: &str = "reading the log's bounds";
+        let client = self.shared.polled.client();
+        let bounds = || client.fetch_watermarks(&partition.topic, partition.partition, patience);
+        match bounds() {
+            // It was added to the topic just now: whoever assigned it knows, and this client has not looked yet.
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) =>
+            {
+                let topic = Some(&*partition.topic);
+                client
+                    .fetch_metadata(topic, patience)
+                    .and_then(|_| bounds())
+            }
+            other => other,
+        }
+        .map_err(|error| Error::kafka(DOING, &error))
     }
 
     /// The stable ends of several partitions, with one request for each broker. Blocks. Partitions whose

@@ -21,10 +21,10 @@ use super::versions::{Activation, activation};
 pub type Started = HashMap<String, i64>;
 
 /// An activation that takes effect in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewStart<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewStart {
     /// The route's name.
-    pub route: &'a str,
+    pub route: String,
     /// The activation's number.
     pub number: i64,
     /// The first record that is decided under it.
@@ -81,11 +81,11 @@ impl Batch {
     ///
     /// # Errors
     /// See [`Error::disposition`].
-    pub async fn start_activations(&mut self, starts: &[NewStart<'_>]) -> Result<(), Error> {
+    pub async fn start_activations(&mut self, starts: &[NewStart]) -> Result<(), Error> {
         if starts.is_empty() {
             return Ok(());
         }
-        let routes: Vec<&str> = starts.iter().map(|start| start.route).collect();
+        let routes: Vec<&str> = starts.iter().map(|start| &*start.route).collect();
         let numbers: Vec<i64> = starts.iter().map(|start| start.number).collect();
         let offsets: Vec<Offset> = starts.iter().map(|start| start.first_offset).collect();
         let number = self.number();

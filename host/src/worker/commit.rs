@@ -17,7 +17,7 @@ use super::plugins::Plugins;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::plugin::Failure as DecideError;
-use crate::store::{self, Commit, Disposition, NewStart};
+use crate::store::{self, Commit, Disposition};
 
 /// How a try to commit a batch ended.
 enum Tried {
@@ -291,54 +291,17 @@ impl Worker {
             };
         }
         let starts = self.starts(items, plugins, round.covered);
-        let new: Vec<NewStart<'_>> = starts
-            .iter()
-            .map(|(route, number, first_offset)| NewStart {
-                route: name(*route),
-                number: *number,
-                first_offset: *first_offset,
-            })
-            .collect();
-        batch.start_activations(&new).await?;
+        batch.start_activations(&starts).await?;
         let next_offset = self.next_after(round.covered, items);
         match self.store_batch(batch, &round.set, next_offset).await {
             Ok(()) => {}
             Err(Stored::Refused(reason)) => return Ok(Tried::Refused(reason)),
             Err(Stored::Failed(failure)) => return Err(failure),
         }
-        for (route, number, _) in starts {
-            let name = self.shared.routes[route].name.clone();
-            self.started.insert(name, number);
-        }
+        let began = starts.into_iter().map(|start| (start.route, start.number));
+        self.started.extend(began);
         self.after(&round);
         Ok(Tried::Committed(Box::new(round)))
-    }
-
-    /// The activations that take effect with this batch, by route, with the first record that is decided under
-    /// each. For a timer or a message that waited it is the record that is next: its own lies behind.
-    fn starts(
-        &self,
-        items: &Items,
-        plugins: &Plugins,
-        covered: usize,
-    ) -> Vec<(usize, i64, Offset)> {
-        let mut starts: Vec<(usize, i64, Offset)> = Vec::new();
-        for (_, cause) in items.causes().take_while(|(at, _)| *at < covered) {
-            let route = cause.route;
-            let Some(number) = plugins.activation(route) else {
-                continue;
-            };
-            let known = self.started.get(&self.shared.routes[route].name);
-            if known == Some(&number) || starts.iter().any(|(seen, ..)| *seen == route) {
-                continue;
-            }
-            let first_offset = match cause.waited {
-                Some(_) => self.next_offset,
-                None => cause.position().offset,
-            };
-            starts.push((route, number, first_offset));
-        }
-        starts
     }
 
     /// The next record to decide once the first `covered` items are committed. Wakeups don't move it.

@@ -19,6 +19,7 @@ mod halt;
 mod lag;
 mod plugins;
 mod recover;
+mod starts;
 mod tracing_context;
 mod waker;
 mod work;

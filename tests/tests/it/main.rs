@@ -22,5 +22,6 @@ mod rebalancing;
 mod recovery_states;
 mod stopping;
 mod swap;
+mod topic_changes;
 mod transitions;
 mod zombies;
