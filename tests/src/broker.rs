@@ -39,6 +39,12 @@ impl Message {
         }
     }
 
+    /// The topic's logical name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// With that key.
     #[must_use]
     pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// When the line is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub enum Cut {
 /// The wire form of a simple query `COMMIT`: tag, length, text, NUL.
 const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
+/// How often a line that is held up looks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// A listener that passes everything on, until it is told to cut. It ends with the test's process.
 pub struct Proxy {
     url: String,
@@ -27,6 +31,10 @@ pub struct Proxy {
 struct Plan {
     next: Option<Cut>,
     cuts: usize,
+    /// Whether everything is held up from the next cut on.
+    hold: bool,
+    /// Whether everything is held up.
+    held: bool,
 }
 
 impl Proxy {
@@ -69,6 +77,17 @@ impl Proxy {
         lock(&self.plan).next = Some(cut);
     }
 
+    /// Cuts at the next COMMIT, and from then on nothing that is said to the server arrives until [`Proxy::release`].
+    pub fn cut_next_and_hold(&self, cut: Cut) {
+        let mut plan = lock(&self.plan);
+        (plan.next, plan.hold) = (Some(cut), true);
+    }
+
+    /// What was held up goes on.
+    pub fn release(&self) {
+        lock(&self.plan).held = false;
+    }
+
     /// How many lines were cut.
     #[must_use]
     pub fn cuts(&self) -> usize {
@@ -78,6 +97,7 @@ impl Proxy {
 
 /// Carries one connection until an end closes it or it is cut. Its end is all that its sides learn.
 fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
+    await_release(plan);
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
@@ -88,6 +108,7 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
             client.shutdown(Shutdown::Both).ok();
         });
         pass(client, &server, |bytes| {
+            await_release(plan);
             let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
             let cut = if commits { take(plan) } else { None };
             if cut == Some(Cut::AfterCommit) {
@@ -115,7 +136,14 @@ fn take(plan: &Mutex<Plan>) -> Option<Cut> {
     let mut plan = lock(plan);
     let cut = plan.next.take()?;
     plan.cuts += 1;
+    plan.held = std::mem::take(&mut plan.hold);
     Some(cut)
+}
+
+fn await_release(plan: &Mutex<Plan>) {
+    while lock(plan).held {
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -13,6 +13,7 @@ use taskhost_core::recovery::{Halt, Log, Watermark};
 use super::{Dependency, Failure, Worker};
 use crate::failpoint;
 use crate::kafka::{self, Committed, Unpublished};
+use crate::mutant::{self, Mutant};
 use crate::telemetry::health::{self, DependencyState};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
@@ -216,6 +217,10 @@ impl Worker {
         first: BatchNumber,
         last: BatchNumber,
     ) -> Result<Event, Failure> {
+        let first = match mutant::is_armed(Mutant::Republish) {
+            true => last + 1,
+            false => first,
+        };
         tracing::info!(first, last, "publishing what an earlier owner committed");
         self.shared
             .publisher
