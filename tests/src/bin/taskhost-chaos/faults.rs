@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// How long an armed host may take to come to its failpoint.
-const FAILPOINT_PATIENCE: Duration = Duration::from_secs(12);
+const FAILPOINT_PATIENCE: Duration = Duration::from_secs(8);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

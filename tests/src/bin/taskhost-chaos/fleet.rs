@@ -21,8 +21,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 struct Member {
     host: Host,
     owner: String,
-    /// Whether it is to die by itself.
-    armed: bool,
+    /// Whether it is meant to be dead, or to die by itself.
+    doomed: bool,
 }
 
 /// The places that hosts run in; some may be empty.
@@ -85,7 +85,7 @@ impl<'a> Fleet<'a> {
         let member = Member {
             host: builder.spawn(),
             owner,
-            armed: failpoint.is_some(),
+            doomed: failpoint.is_some(),
         };
         if self.places.len() <= place {
             self.places.resize_with(place + 1, || None);
@@ -109,10 +109,11 @@ impl<'a> Fleet<'a> {
             .unwrap_or_default()
     }
 
-    /// Kills the host in a place.
-    pub(crate) fn kill(&self, place: usize) {
-        if let Some(host) = self.host(place) {
-            host.kill();
+    /// Kills the host in a place, which stays so until another one is launched there.
+    pub(crate) fn kill(&mut self, place: usize) {
+        if let Some(Some(member)) = self.places.get_mut(place) {
+            member.doomed = true;
+            member.host.kill();
         }
     }
 
@@ -147,7 +148,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn tend(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         for place in 0..self.places.len() {
-            let ended = self.member(place).filter(|member| !member.armed);
+            let ended = self.member(place).filter(|member| !member.doomed);
             let Some((member, status)) =
                 ended.and_then(|member| Some((member, member.host.exit_status()?)))
             else {

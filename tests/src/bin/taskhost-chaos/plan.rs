@@ -17,8 +17,8 @@ const FAILPOINTS: [(&str, u32); 8] = [
     ("publish-inside-transaction", 40),
     ("publish-before-commit", 40),
     ("publish-after-commit", 40),
-    ("recovery-after-claim", 4),
-    ("recovery-after-fence", 3),
+    ("recovery-after-claim", 3),
+    ("recovery-after-fence", 2),
     ("recovery-after-publish", 1),
 ];
 
