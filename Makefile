@@ -42,6 +42,16 @@ test-slow: plugins ## Run the tests of long faults and outages (ARGS: what nexte
 	cargo build --locked --workspace --bins
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'binary(slow)' $(ARGS)
 
+# What chaos draws from: how many faults, and which load and moments.
+FAULTS ?= 40
+SEED ?= 1
+
+.PHONY: chaos
+chaos: plugins ## Kill, freeze and swap at random, and see what it did (FAULTS=40 SEED=1)
+	@scripts/setup test
+	cargo build --locked --workspace --bins
+	$(TARGET_DIR)/debug/taskhost-chaos --faults $(FAULTS) --seed $(SEED) --report $(TARGET_DIR)/chaos/report.json $(ARGS)
+
 .PHONY: build
 build: plugins ## Build the plugins and the host
 	@scripts/setup build

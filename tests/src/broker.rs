@@ -1,6 +1,7 @@
 //! The broker as a client sees it: messages in, records out, offsets and what groups committed.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -12,6 +13,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::PATIENCE;
+
+/// How long one question may take, and the pause before it is asked again.
+const ASK: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A message to send.
 #[derive(Clone, Debug)]
@@ -37,6 +42,12 @@ impl Message {
             headers: Vec::new(),
             timestamp: None,
         }
+    }
+
+    /// The topic's logical name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// With that key.
@@ -265,9 +276,9 @@ impl Client {
     }
 
     pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-        let metadata = consumer
-            .fetch_metadata(Some(topic), PATIENCE)
-            .expect("the topic's metadata");
+        let metadata = answered("the topic's metadata", || {
+            consumer.fetch_metadata(Some(topic), ASK)
+        });
         let topic = metadata.topics().first().expect("the topic");
         topic
             .partitions()
@@ -313,9 +324,9 @@ impl Client {
         let mut ends = Vec::new();
         for topic in topics {
             for partition in Self::partitions(&consumer, topic) {
-                let (_, end) = consumer
-                    .fetch_watermarks(topic, partition, PATIENCE)
-                    .expect("the partition's end");
+                let (_, end) = answered("the partition's end", || {
+                    consumer.fetch_watermarks(topic, partition, ASK)
+                });
                 ends.push(((topic.clone(), partition), end));
             }
         }
@@ -337,11 +348,15 @@ impl Client {
                     list.add_partition(topic, partition);
                 });
         }
-        let committed = consumer
-            .committed_offsets(list, PATIENCE)
-            .expect("the group's offsets");
+        let committed = answered("the group's offsets", || {
+            let committed = consumer.committed_offsets(list.clone(), ASK)?;
+            committed
+                .elements()
+                .iter()
+                .try_for_each(|element| element.error())?;
+            Ok(committed)
+        });
         let watermark = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-            element.error().expect("the partition's offset");
             let Offset::Offset(offset) = element.offset() else {
                 return None;
             };
@@ -364,10 +379,10 @@ impl Client {
 
     /// The group's state as the broker names it, and how many members it has.
     pub(crate) fn group(&self, group: &str) -> (String, usize) {
-        let list = self
-            .consumer(&[])
-            .fetch_group_list(Some(group), PATIENCE)
-            .expect("the group's description");
+        let consumer = self.consumer(&[]);
+        let list = answered("the group's description", || {
+            consumer.fetch_group_list(Some(group), ASK)
+        });
         list.groups()
             .iter()
             .find(|found| found.name() == group)
@@ -376,6 +391,20 @@ impl Client {
                 |found| (found.state().to_owned(), found.members().len()),
             )
     }
+}
+
+/// Asks until there is an answer, for at most [`PATIENCE`]: a broker that was just started still looks for its coordinators.
+fn answered<T>(what: &str, ask: impl Fn() -> Result<T, KafkaError>) -> T {
+    let mut refusal = None;
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => refusal = Some(error),
+        }
+        thread::sleep(ASK_AGAIN);
+    }
+    panic!("{what}: {refusal:?}")
 }
 
 pub(crate) fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// When the line is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
 /// How a connection begins to hear notifications, in a simple query.
 const LISTEN: &[u8] = b"LISTEN ";
+/// How often a line that is held up looks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A listener that passes everything on, until it is told to cut. It ends with the test's process.
 pub struct Proxy {
@@ -32,6 +35,10 @@ struct Plan {
     cuts: usize,
     /// Whether what the server says on lines that listen gets lost.
     muted: bool,
+    /// Whether everything is held up from the next cut on.
+    hold: bool,
+    /// Whether everything is held up.
+    held: bool,
 }
 
 impl Proxy {
@@ -80,6 +87,17 @@ impl Proxy {
         lock(&self.plan).muted = muted;
     }
 
+    /// Cuts at the next COMMIT, and from then on nothing that is said to the server arrives until [`Proxy::release`].
+    pub fn cut_next_and_hold(&self, cut: Cut) {
+        let mut plan = lock(&self.plan);
+        (plan.next, plan.hold) = (Some(cut), true);
+    }
+
+    /// What was held up goes on.
+    pub fn release(&self) {
+        lock(&self.plan).held = false;
+    }
+
     /// How many lines were cut.
     #[must_use]
     pub fn cuts(&self) -> usize {
@@ -89,6 +107,7 @@ impl Proxy {
 
 /// Carries one connection until an end closes it or it is cut. Its end is all that its sides learn.
 fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
+    await_release(plan);
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
@@ -100,6 +119,7 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
             client.shutdown(Shutdown::Both).ok();
         });
         let cut = |bytes: &[u8]| {
+            await_release(plan);
             if bytes.windows(LISTEN.len()).any(|window| window == LISTEN) {
                 *lock(&listens) = true;
             }
@@ -138,7 +158,14 @@ fn take(plan: &Mutex<Plan>) -> Option<Cut> {
     let mut plan = lock(plan);
     let cut = plan.next.take()?;
     plan.cuts += 1;
+    plan.held = std::mem::take(&mut plan.hold);
     Some(cut)
+}
+
+fn await_release(plan: &Mutex<Plan>) {
+    while lock(plan).held {
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

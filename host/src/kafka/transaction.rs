@@ -18,6 +18,7 @@ use super::group::Membership;
 use super::native::{CallError, Remedy};
 use super::producer::TransactionalProducer;
 use crate::failpoint;
+use crate::mutant::{self, Mutant};
 
 /// Who counts what is published. Called on the publisher's thread: must not block.
 pub trait PublishObserver: Send + Sync {
@@ -159,7 +160,9 @@ fn publish(
     producer.begin()?;
     let sent = send(producer, parts, observer)?;
     failpoint::hit("publish-inside-transaction");
-    producer.send_offsets(&offsets, membership)?;
+    if sent.is_empty() || !mutant::is_armed(Mutant::Offsets) {
+        producer.send_offsets(&offsets, membership)?;
+    }
     failpoint::hit("publish-before-commit");
     producer.commit()?;
     failpoint::hit("publish-after-commit");

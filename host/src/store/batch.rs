@@ -21,6 +21,7 @@ use super::versions;
 use super::wakeups;
 use super::write;
 use crate::failpoint;
+use crate::mutant::{self, Mutant};
 
 /// An open batch. The methods are called in the order in which they stand, which is the order of the locks; each may be
 /// left out if there is nothing to do. Dropping it, like [`Batch::rollback`], leaves nothing behind. After an error
@@ -86,6 +87,10 @@ impl Store {
     /// [`Error::Lost`] if somebody else claimed the partition.
     pub async fn begin(&self, key: &Key, epoch: Epoch) -> Result<Batch, Error> {
         let mut session = Session::begin(self).await?;
+        let epoch = match mutant::is_armed(Mutant::Epoch) {
+            true => last_claim(&mut session, key).await?,
+            false => epoch,
+        };
         let Some(row) = session.row(keyed(LOCK_PROGRESS, key).bind(epoch)).await? else {
             return session.fail(Error::Lost);
         };
@@ -218,6 +223,10 @@ impl Batch {
             let batch = self.number();
             return self.session.fail(Error::FrameMisplaced { batch, found });
         }
+        let from = match mutant::is_armed(Mutant::Epoch) {
+            true => self.next_offset,
+            false => from,
+        };
         let counts = self.counts;
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let statement = keyed(ADVANCE, &self.key)
@@ -250,6 +259,14 @@ impl Batch {
     pub async fn rollback(self) {
         self.session.rollback().await;
     }
+}
+
+/// Whoever's claim it is: what a batch goes by whose own claim isn't looked at ([`Mutant::Epoch`]).
+async fn last_claim(session: &mut Session, key: &Key) -> Result<Epoch, Error> {
+    let sql = "SELECT epoch FROM progress
+               WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
+    let row = session.row(keyed(sql, key)).await?;
+    row.map_or(Ok(0), |row| Ok(row.try_get("epoch")?))
 }
 
 /// A task of a row.

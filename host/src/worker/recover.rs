@@ -15,6 +15,7 @@ use super::{Dependency, Failure, Worker};
 use crate::breaker::Extent;
 use crate::failpoint;
 use crate::kafka::{self, Unpublished};
+use crate::mutant::{self, Mutant};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.
@@ -211,6 +212,10 @@ impl Worker {
         first: BatchNumber,
         last: BatchNumber,
     ) -> Result<Event, Failure> {
+        let first = match mutant::is_armed(Mutant::Republish) {
+            true => last + 1,
+            false => first,
+        };
         tracing::info!(first, last, "publishing what an earlier owner committed");
         self.shared
             .publisher

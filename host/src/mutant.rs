@@ -1,0 +1,42 @@
+//! Defects that the chaos run must find: each switches one guard of the exactly-once protocol off, so that it can be
+//! seen that the oracle sees what the guard prevents.
+//!
+//! For tests only. Without the feature `mutants`, which is off by default and only the program `taskhost-mutant` is
+//! built with, nothing of this is in the host: every question is a constant `false`. With it, the environment variable
+//! `TASKHOST_MUTANT`, read once, arms at most one of them.
+
+/// A guard that can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// `epoch`: a batch takes progress as it finds it, whoever claimed it and wherever it stands. The claim's number,
+    /// the batch's number and the offset guard the same thing three times over: with the claim's alone switched off, the
+    /// others keep everything whole.
+    Epoch,
+    /// `token`: a batch is known by its number instead of by a random token of the attempt.
+    Token,
+    /// `offsets`: messages are published in transactions that don't carry their offsets.
+    Offsets,
+    /// `republish`: recovery takes what an earlier owner committed for published.
+    Republish,
+}
+
+/// Whether a guard is switched off.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub const fn is_armed(_: Mutant) -> bool {
+    false
+}
+
+/// Whether a guard is switched off.
+#[cfg(feature = "mutants")]
+pub fn is_armed(mutant: Mutant) -> bool {
+    static ARMED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    let named = || match std::env::var("TASKHOST_MUTANT").ok()?.as_str() {
+        "epoch" => Some(Mutant::Epoch),
+        "token" => Some(Mutant::Token),
+        "offsets" => Some(Mutant::Offsets),
+        "republish" => Some(Mutant::Republish),
+        _ => None,
+    };
+    *ARMED.get_or_init(named) == Some(mutant)
+}

@@ -1,0 +1,212 @@
+//! One schedule for each guard of the protocol: with the guard nothing happens, without it there is damage.
+//!
+//! Random faults come to these schedules seldom or never, because several guards stand behind one another. Each schedule
+//! takes care that nothing but its guard is left.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use taskhost::store::{Commit, Key, Settings, Store};
+use taskhost_core::frame::Frame;
+use taskhost_core::record::TopicPartition;
+use taskhost_tests::{Cut, Message, Proxy, Services, World, soon, soon_within};
+use uuid::Uuid;
+
+use crate::arguments::Guard;
+use crate::fleet::Fleet;
+use crate::load::{Load, STATUS};
+use crate::progress::Progress;
+
+/// Messages of a schedule that needs a backlog.
+const BACKLOG: usize = 4_000;
+
+/// Everything a schedule happens to.
+pub(crate) struct Stage<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) services: &'a Services,
+    pub(crate) fleet: Fleet<'a>,
+    pub(crate) progress: &'a Progress,
+    pub(crate) seed: u64,
+    pub(crate) mutant: Option<Guard>,
+}
+
+impl Stage<'_> {
+    /// Plays it. What comes of it is for the oracle to say.
+    pub(crate) fn play(&mut self, guard: Guard) -> Result<()> {
+        match guard {
+            Guard::Epoch => self.epoch(),
+            Guard::Token => self.token()?,
+            Guard::Offsets => self.die_at("publish-after-commit"),
+            Guard::Republish => self.die_at("after-postgres-commit"),
+        }
+        Ok(())
+    }
+
+    fn say(&self, text: &str) {
+        self.progress.say(text);
+    }
+
+    /// A host that was frozen beyond its session wakes while the broker can't tell it that its partitions are another's.
+    fn epoch(&mut self) {
+        let mut load = Load::new(self.seed);
+        let mut messages: Vec<Message> = load.by_ref().take(BACKLOG).collect();
+        messages.extend(load.rest());
+        self.world.send_all(&messages);
+        self.fleet.launch(0, None);
+        soon("the first host is at work", || {
+            (self.consumed() > 200).then_some(())
+        });
+        self.freeze_between_batches(0);
+        self.say("the first host is frozen with fetched messages, at work on none");
+        self.fleet.launch(1, None);
+        soon_within(
+            Duration::from_secs(90),
+            "the second host does the rest",
+            || self.world.is_caught_up().then_some(()),
+        );
+        self.say(
+            "the second host has done the rest; the broker is frozen and the first host continued",
+        );
+        let broker = self.services.broker.process();
+        broker.signal(Signal::SIGSTOP);
+        let before = self.world.progress();
+        self.fleet.signal(0, Signal::SIGCONT);
+        soon("the first host writes for its former partitions", || {
+            (self.world.progress() != before).then_some(())
+        });
+        // A few batches more, if it is let.
+        thread::sleep(Duration::from_millis(500));
+        broker.signal(Signal::SIGCONT);
+        self.say("the broker goes on");
+    }
+
+    /// Not with a transaction open: that would be ended by Postgres before anybody else gets the partition.
+    fn freeze_between_batches(&self, place: usize) {
+        let open = "SELECT pid::text FROM pg_stat_activity \
+            WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
+        soon("the host is between two batches", || {
+            self.fleet.signal(place, Signal::SIGSTOP);
+            // What Postgres was doing for it ends by itself.
+            thread::sleep(Duration::from_millis(20));
+            if self.world.ask(open).is_empty() {
+                return Some(());
+            }
+            self.fleet.signal(place, Signal::SIGCONT);
+            None
+        });
+    }
+
+    /// A COMMIT never arrives, and before its host can ask for the outcome, somebody else who holds the partition for his
+    /// has committed a batch of the same number. That is played here by the host's own library: a batch without messages,
+    /// as it moves past the end of a log.
+    fn token(&mut self) -> Result<()> {
+        let proxy = Proxy::start(self.world.database_url());
+        self.fleet.set("DATABASE_URL", proxy.url());
+        self.fleet.launch(0, None);
+        self.rest();
+        proxy.cut_next_and_hold(Cut::BeforeCommit);
+        let messages: Vec<Message> = (0..10)
+            .map(|number| new_task(&format!("t-{number}"), 0))
+            .collect();
+        self.world.send_all(&messages);
+        soon("a COMMIT is cut", || (proxy.cuts() > 0).then_some(()));
+        self.say("a COMMIT was lost, and nothing of the host arrives at Postgres");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(self.commit_for_another())?;
+        self.say("another owner has committed a batch of this number; the host may ask again");
+        proxy.release();
+        Ok(())
+    }
+
+    async fn commit_for_another(&self) -> Result<()> {
+        let store = Store::connect(&Settings {
+            url: self.world.database_url().to_owned(),
+            connections_max: 1,
+            acquire_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(10),
+            prepared: true,
+            application_name: "taskhost-chaos".to_owned(),
+        })?;
+        let key = Key::new(
+            self.world.group(),
+            TopicPartition::new(self.world.topic(STATUS), 0),
+        );
+        let claim = store.claim(&key, &["chaos-another-0".to_owned()]).await?;
+        let batch = store.begin(&key, claim.epoch).await?;
+        let (number, offset) = (batch.number(), batch.next_offset());
+        let token = match self.mutant {
+            // As every host would take it then.
+            Some(Guard::Token) => Uuid::from_u64_pair(0, number.unsigned_abs()),
+            _ => Uuid::new_v4(),
+        };
+        let frame = Frame {
+            batch: number,
+            next_offset: offset,
+            records: Vec::new(),
+        };
+        match batch.commit(offset, frame, token, None).await? {
+            Commit::Committed(_) => Ok(()),
+            Commit::Unknown { error, .. } => {
+                bail!("the played owner's COMMIT got no answer: {error}")
+            }
+        }
+    }
+
+    /// A host dies at a failpoint with its first batch of messages, and another one goes on.
+    fn die_at(&mut self, failpoint: &str) {
+        self.fleet.launch(0, None);
+        self.rest();
+        let trouble = self.fleet.leave(0);
+        trouble.into_iter().for_each(|text| self.say(&text));
+        let messages: Vec<Message> = (0..20)
+            .map(|number| new_task(&format!("t-{number}"), 0))
+            .collect();
+        self.world.send_all(&messages);
+        self.fleet.launch(0, Some(failpoint));
+        soon("the host dies", || self.fleet.host(0)?.exit_status());
+        self.say(&format!(
+            "a host died at {failpoint}; another one is started"
+        ));
+        self.fleet.launch(0, None);
+    }
+
+    /// Waits until nothing is left to do or to write down.
+    fn rest(&self) {
+        soon("the host is at rest", || {
+            let marked = |row: &taskhost_tests::ProgressRow| row.published == Some(row.batch);
+            (self.world.is_caught_up() && self.world.progress().iter().all(marked)).then_some(())
+        });
+    }
+
+    fn consumed(&self) -> i64 {
+        let migrated = self.world.ask("SELECT to_regclass('dead_letters')::text");
+        match migrated.first() {
+            Some(Some(_)) => self.world.progress().iter().map(|row| row.consumed).sum(),
+            _ => 0,
+        }
+    }
+}
+
+fn new_task(id: &str, partition: i32) -> Message {
+    Message::to(STATUS)
+        .key(id)
+        .partition(partition)
+        .json(&json!({"taskId": id, "status": "new"}))
+}
+
+/// The program with switches, where it is not built.
+pub(crate) fn check_mutant(mutant: Option<Guard>) -> Result<()> {
+    let program = std::env::current_exe()?.with_file_name("taskhost-mutant");
+    if mutant.is_some() && !program.is_file() {
+        return Err(anyhow::anyhow!("{} is not there", program.display())).context(
+            "build it: cargo build --locked --workspace --bin taskhost-mutant --features taskhost/mutants",
+        );
+    }
+    Ok(())
+}
