@@ -20,16 +20,20 @@ impl World {
         self.runtime.block_on(self.client.grow(&topic, total));
     }
 
-    /// Deletes a topic and makes it again, empty.
-    pub fn recreate_topic(&self, logical: &str, partitions: i32) {
+    /// Deletes a topic.
+    pub fn delete_topic(&self, logical: &str) {
         let topic = self.topic(logical);
         self.runtime.block_on(self.client.delete(&topic));
         // The broker forgets a topic some time after it has said so.
         soon("the topic is gone", || {
             (!self.client.has_topic(&topic)).then_some(())
         });
-        self.runtime
-            .block_on(self.client.create(&topic, partitions, &[]));
+    }
+
+    /// Deletes a topic and makes it again, empty.
+    pub fn recreate_topic(&self, logical: &str, partitions: i32) {
+        self.delete_topic(logical);
+        self.create_topic(logical, partitions);
     }
 
     /// Gives a topic other settings; those that aren't named go back to their defaults.

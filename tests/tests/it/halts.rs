@@ -4,45 +4,13 @@ use rand::SeedableRng as _;
 use rand::distr::{Alphanumeric, SampleString as _};
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use taskhost_tests::{Finished, Host, Message, World, soon};
+use taskhost_tests::{Finished, Message, World, soon};
 
 use crate::documented::update;
 
 /// A status message for a partition that is found by trying: the key decides.
 fn create(id: &str) -> Message {
     update(id, "new")
-}
-
-/// What `/api/health/detailed` says of the partitions that are halted: topic, partition and reason.
-fn halted(host: &Host) -> Vec<(String, i64, String)> {
-    let health = host.get("/api/health/detailed").json();
-    let partitions = &health["details"]["partitions"];
-    let all: Vec<Value> = partitions
-        .as_object()
-        .into_iter()
-        .flat_map(|parts| parts.values())
-        .filter_map(|part| part.as_array().cloned())
-        .flatten()
-        .collect();
-    all.iter()
-        .filter(|one| one["state"] == "halted")
-        .map(|one| {
-            let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
-            (
-                text("topic"),
-                one["partition"].as_i64().unwrap_or(-1),
-                text("reason"),
-            )
-        })
-        .collect()
-}
-
-fn wait_halted(host: &Host, code: &str) -> (String, i64, String) {
-    soon(&format!("a partition halts with {code}"), || {
-        let mut all = halted(host);
-        all.retain(|(_, _, reason)| reason.starts_with(code));
-        all.pop()
-    })
 }
 
 fn command(world: &World, arguments: &[&str]) -> Finished {
@@ -86,7 +54,7 @@ fn offsets_moved_by_hand_halt_a_partition_and_reset_to_progress_goes_on_without_
         moved.as_mut().expect("an offset").metadata = "taskhost/1 99".to_owned();
     });
     host.restart();
-    let (topic, _, reason) = wait_halted(&host, "watermark-disagrees");
+    let (topic, _, reason) = host.wait_halted("watermark-disagrees");
     assert_eq!(topic, status);
     let next = format!("`taskhost partition reset {status} 0 --to progress`");
     assert!(reason.contains(&next), "{reason}");
@@ -109,7 +77,7 @@ fn offsets_moved_by_hand_halt_a_partition_and_reset_to_progress_goes_on_without_
     );
     assert_eq!(asked.code, Some(2), "{}", asked.stderr);
     assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
-    assert_eq!(halted(&host).len(), 1, "nothing is changed");
+    assert_eq!(host.halted().len(), 1, "nothing is changed");
     let done = command(
         &world,
         &[
@@ -125,7 +93,7 @@ fn offsets_moved_by_hand_halt_a_partition_and_reset_to_progress_goes_on_without_
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     world.wait_caught_up();
     soon("health is well again", || {
-        halted(&host).is_empty().then_some(())
+        host.halted().is_empty().then_some(())
     });
     assert!(listed(&world, "halted").is_empty());
     let mut sent: Vec<String> = world
@@ -159,7 +127,7 @@ fn records_that_retention_took_halt_a_partition_and_reset_to_earliest_says_what_
     world.send_all(&[create("t-1"), create("t-2"), create("t-3")]);
     world.delete_records("task-status", 0, next + 2);
     host.restart();
-    wait_halted(&host, "offset-outside-log");
+    host.wait_halted("offset-outside-log");
     let done = command(
         &world,
         &[
@@ -197,7 +165,7 @@ fn a_topic_made_again_halts_its_partitions_and_is_read_from_its_beginning_after_
     host.terminate();
     world.recreate_topic("task-status", 1);
     host.restart();
-    wait_halted(&host, "topic-recreated");
+    host.wait_halted("topic-recreated");
     let refused = command(
         &world,
         &[
@@ -249,10 +217,10 @@ fn a_message_that_its_topic_refuses_halts_one_partition_until_it_is_resumed_or_d
     // Known sizes are checked before a batch commits; this change comes behind the host's back.
     world.configure_topic("task-events", &[("max.message.bytes", "5000")]);
     world.send(large("large-1", 20_000));
-    let (_, number, reason) = wait_halted(&host, "unpublishable-message");
+    let (_, number, reason) = host.wait_halted("unpublishable-message");
     let events = world.topic("task-events");
     assert!(reason.contains(&events), "{reason}");
-    assert_eq!(halted(&host).len(), 1);
+    assert_eq!(host.halted().len(), 1);
     // The other partition of the topic goes on, through the same publisher.
     let free: Vec<Message> = (0..20).map(|n| create(&format!("other-{n}"))).collect();
     world.send_all(&free);
@@ -269,13 +237,13 @@ fn a_message_that_its_topic_refuses_halts_one_partition_until_it_is_resumed_or_d
     succeed(&world, &["partition", "resume", "task-status", &number]);
     world.wait_caught_up();
     soon("health is well again", || {
-        halted(&host).is_empty().then_some(())
+        host.halted().is_empty().then_some(())
     });
 
     // Not put right: set aside.
     world.configure_topic("task-events", &[("max.message.bytes", "5000")]);
     world.send_all(&[large("large-1b", 20_000), create("last")]);
-    let (_, number, _) = wait_halted(&host, "unpublishable-message");
+    let (_, number, _) = host.wait_halted("unpublishable-message");
     let number = number.to_string();
     let done = command(
         &world,

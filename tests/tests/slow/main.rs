@@ -1,4 +1,5 @@
 //! Whole-system tests that take over a minute, or that stop the services they run on: `make test-slow`.
 
+mod missing_topic;
 mod outages;
 mod services;
