@@ -34,7 +34,7 @@ impl Worker {
         let next_step = halt.next_step(&self.partition);
         tracing::error!(
             reason = halt.code(),
-            "the partition stops: {halt}. All others go on. Next step: {next_step}"
+            "the partition stops, all others go on: {halt}; {next_step}"
         );
         self.shared
             .metrics
