@@ -329,11 +329,17 @@ impl Host {
     pub fn wait_frozen(&self) {
         soon("the host freezes", || {
             self.assert_alive();
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-            // The state is the first field behind the name, which ends with the last parenthesis.
-            let (_, fields) = stat.rsplit_once(')')?;
-            fields.trim_start().starts_with('T').then_some(())
+            self.is_frozen().then_some(())
         });
+    }
+
+    /// Whether it stands still, by a failpoint or a signal.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // The state is the first field behind the name, which ends with the last parenthesis.
+        stat.rsplit_once(')')
+            .is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
     }
 
     /// Stops it as an orchestrator does: SIGTERM, then exit code 0 within 10 s.

@@ -20,6 +20,7 @@ use super::error::{Disposition, Error, Result};
 use super::feed::{Feed, Feeder};
 use super::group::Membership;
 use super::native::{CallError, PolledConsumer};
+use super::nudge::Nudge;
 use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
 
@@ -99,6 +100,7 @@ impl Consumer {
             commands,
         });
         let thread = PollThread {
+            nudge: Nudge::start(&shared)?,
             shared: Arc::clone(&shared),
             commands: received,
             assignments,

@@ -34,6 +34,7 @@ mod ids;
 mod lanes;
 mod limits;
 mod native;
+mod nudge;
 mod ownership;
 mod poll;
 mod positions;

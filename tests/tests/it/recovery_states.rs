@@ -53,7 +53,7 @@ const ALL: &[i64] = &[1, 2, 3];
 const DISAGREE: &str = "watermark-disagrees";
 
 /// The halt for an offset of a taskhost that this one does not understand.
-const UNREADABLE: \&str = "offset-metadata-unreadable";
+const UNREADABLE: &str = "offset-metadata-unreadable";
 pub(crate) const OUTSIDE: &str = "offset-outside-log";
 
 /// A partition that was started and whose first offset was never committed.

@@ -3,3 +3,4 @@
 mod missing_topic;
 mod outages;
 mod services;
+mod unknown_commits;
