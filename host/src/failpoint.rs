@@ -1,10 +1,11 @@
 //! Named places where a test makes the host die on the spot, as if its machine had lost power, or freeze.
 //!
 //! Compiled always, so that what is tested is what is shipped; off unless the environment variable
-//! `TASKHOST_FAILPOINT` is set to `name` or `name:n` when the process starts: then the n-th hit (from
-//! 1) of that name kills the process with SIGKILL, which runs no destructor and flushes nothing. With
-//! `=stop` behind it (`name:n=stop`) the process gets SIGSTOP instead: all of it stands still until
-//! somebody continues it, and then goes on from there.
+//! `TASKHOST_FAILPOINT` is set to `name` or `name:n` when the process starts: then the n-th hit of
+//! that name, counted from 1, kills the process with SIGKILL, which runs no destructor and flushes nothing.
+//!
+//! With `=stop` behind it (`name:n=stop`) the process gets SIGSTOP instead: all of it stands still
+//! until somebody continues it, and then goes on from there.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
