@@ -127,7 +127,7 @@ fn records_that_retention_took_halt_a_partition_and_reset_to_earliest_says_what_
     world.send_all(&[create("t-1"), create("t-2"), create("t-3")]);
     world.delete_records("task-status", 0, next + 2);
     host.restart();
-    host.wait_halted("offset-outside-log");
+    let _ = host.wait_halted("offset-outside-log");
     let done = command(
         &world,
         &[
@@ -165,7 +165,7 @@ fn a_topic_made_again_halts_its_partitions_and_is_read_from_its_beginning_after_
     host.terminate();
     world.recreate_topic("task-status", 1);
     host.restart();
-    host.wait_halted("topic-recreated");
+    let _ = host.wait_halted("topic-recreated");
     let refused = command(
         &world,
         &[

@@ -53,7 +53,7 @@ const ALL: &[i64] = &[1, 2, 3];
 const DISAGREE: &str = "watermark-disagrees";
 
 /// The halt for an offset of a taskhost that this one does not understand.
-const UNREADABLE: &str = "offset-metadata-unreadable";
+const UNKNOWN_METADATA: &str = "offset-metadata-unreadable";
 pub(crate) const OUTSIDE: &str = "offset-outside-log";
 
 /// A partition that was started and whose first offset was never committed.
@@ -100,7 +100,7 @@ fn states() -> Vec<State> {
             FRESH,
             At(2, "taskhost/1 garbage"),
             &[],
-            Halts(UNREADABLE),
+            Halts(UNKNOWN_METADATA),
         ),
         state(
             "the offset expired, nothing is owed",
@@ -184,14 +184,14 @@ fn states() -> Vec<State> {
             Row::Kept,
             At(3, "taskhost/1 garbage"),
             &[],
-            Halts(UNREADABLE),
+            Halts(UNKNOWN_METADATA),
         ),
         state(
             "the metadata is a newer version's",
             Row::Kept,
             At(3, "taskhost/2 3"),
             &[],
-            Halts(UNREADABLE),
+            Halts(UNKNOWN_METADATA),
         ),
         state(
             "Postgres lost its data",
@@ -205,7 +205,7 @@ fn states() -> Vec<State> {
             Row::Lost,
             At(3, "taskhost/2 3"),
             &[],
-            Halts(UNREADABLE),
+            Halts(UNKNOWN_METADATA),
         ),
         state(
             "a cut-over from another consumer",

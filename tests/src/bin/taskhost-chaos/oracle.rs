@@ -106,7 +106,7 @@ impl Expected {
         if !text(&body["userEmail"]).is_some_and(|email| email.contains('@')) {
             return DeadLetter("invalid-email");
         }
-        if !text(&body["userQuery"]).is_some_and(|query| !query.trim().is_empty()) {
+        if text(&body["userQuery"]).is_none_or(|query| query.trim().is_empty()) {
             return DeadLetter("query-blank");
         }
         if self.tasks.contains_key(&id) {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use taskhost_tests::{Host, Message, World, soon, soon_within};
 
 /// A host that can't be told from a dead one is taken for dead after this.
-pub const SESSION: Duration = Duration::from_secs(2);
+pub(super) const SESSION: Duration = Duration::from_secs(2);
 
 /// How long an outage lasts at least, from when the host shows it.
-pub const OUTAGE: Duration = Duration::from_secs(4);
+pub(super) const OUTAGE: Duration = Duration::from_secs(4);
 
 /// The whole group's longest silence; polling goes on, so no outage reaches it.
 const POLL_INTERVAL: Duration = Duration::from_millis(3500);
@@ -27,25 +27,25 @@ const TASKS: usize = 40;
 
 /// What is away, as the host names it.
 #[derive(Clone, Copy)]
-pub struct Away {
+pub(super) struct Away {
     /// In metrics and reasons.
-    pub breaker: &'static str,
+    pub(super) breaker: &'static str,
     /// In health.
-    pub part: &'static str,
+    pub(super) part: &'static str,
 }
 
-pub const POSTGRES: Away = Away {
+pub(super) const POSTGRES: Away = Away {
     breaker: "postgres",
     part: "database",
 };
 
-pub const KAFKA: Away = Away {
+pub(super) const KAFKA: Away = Away {
     breaker: "kafka",
     part: "kafka",
 };
 
 /// A host whose sessions are short.
-pub fn host(world: &World) -> taskhost_tests::HostBuilder {
+pub(super) fn host(world: &World) -> taskhost_tests::HostBuilder {
     let ms = |duration: Duration| duration.as_millis().to_string();
     world
         .host()
@@ -55,7 +55,7 @@ pub fn host(world: &World) -> taskhost_tests::HostBuilder {
 }
 
 /// The load: each task is created and changed once, in two messages.
-pub fn load(world: &World, time: &str) {
+pub(super) fn load(world: &World, time: &str) {
     let tasks = 0..TASKS;
     let status = |status: &'static str| {
         tasks.clone().map(move |number| {
@@ -71,7 +71,7 @@ pub fn load(world: &World, time: &str) {
 
 /// Says what is there, once all of it is: every task of these times, created and changed, told in its history and on the
 /// topic once each, and nothing blamed.
-pub fn check(world: &World, times: &[&str]) {
+pub(super) fn check(world: &World, times: &[&str]) {
     let dead = world.dead_letters();
     assert!(dead.is_empty(), "nothing may be blamed: {dead:?}");
     let expected = times.len() * TASKS;
@@ -120,12 +120,12 @@ pub fn check(world: &World, times: &[&str]) {
 }
 
 /// Whether the breaker is open, by the metric.
-pub fn is_open(host: &Host, away: Away) -> bool {
+pub(super) fn is_open(host: &Host, away: Away) -> bool {
     host.metric("taskhost_breaker_open", &[("breaker", away.breaker)]) == Some(1.0)
 }
 
 /// Waits until the metric shows the breaker open and health agrees. Returns when that was.
-pub fn wait_open(host: &Host, away: Away, began: Instant, limit: Duration) -> Duration {
+pub(super) fn wait_open(host: &Host, away: Away, began: Instant, limit: Duration) -> Duration {
     soon_within(limit, "the breaker opens", || {
         is_open(host, away).then_some(())
     });
@@ -145,7 +145,7 @@ pub fn wait_open(host: &Host, away: Away, began: Instant, limit: Duration) -> Du
 }
 
 /// What each partition does, by health.
-pub fn states(host: &Host) -> Vec<(String, String)> {
+pub(super) fn states(host: &Host) -> Vec<(String, String)> {
     let health = host.get("/api/health/detailed").json();
     let partitions = health["details"]["partitions"]["partitions"]
         .as_array()
@@ -159,7 +159,7 @@ pub fn states(host: &Host) -> Vec<(String, String)> {
 }
 
 /// Waits until every partition of the host says that it waits for this.
-pub fn wait_paused(host: &Host, away: Away) {
+pub(super) fn wait_paused(host: &Host, away: Away) {
     soon("all partitions pause", || {
         let states = states(host);
         let paused = |(state, reason): &(String, String)| {
@@ -170,12 +170,17 @@ pub fn wait_paused(host: &Host, away: Away) {
 }
 
 /// Lets an outage last. Nothing is awaited but time.
-pub fn last(outage: Duration) {
+pub(super) fn last(outage: Duration) {
     thread::sleep(outage);
 }
 
 /// How long it took from the return until the breaker was closed, and until everything was decided and published.
-pub fn wait_resumed(world: &World, host: &Host, away: Away, back: Instant) -> (Duration, Duration) {
+pub(super) fn wait_resumed(
+    world: &World,
+    host: &Host,
+    away: Away,
+    back: Instant,
+) -> (Duration, Duration) {
     soon_within(RESUMED, "the breaker closes", || {
         (!is_open(host, away)).then_some(())
     });
@@ -187,7 +192,7 @@ pub fn wait_resumed(world: &World, host: &Host, away: Away, back: Instant) -> (D
 }
 
 /// Prints a case's figures.
-pub fn tell(case: &str, shown: Duration, (closed, resumed): (Duration, Duration)) {
+pub(super) fn tell(case: &str, shown: Duration, (closed, resumed): (Duration, Duration)) {
     println!(
         "outage: {case}: shown after {} ms; back: closed after {} ms, caught up after {} ms",
         shown.as_millis(),
