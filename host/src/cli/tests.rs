@@ -40,6 +40,10 @@ fn the_command_line_is_well_formed() {
             "taskhost plugin list",
             "taskhost plugin activate",
             "taskhost plugin history",
+            "taskhost partition list",
+            "taskhost partition resume",
+            "taskhost partition reset",
+            "taskhost partition divert",
         ]
     );
 }
