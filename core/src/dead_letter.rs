@@ -56,6 +56,8 @@ pub enum Stage {
     Decode,
     /// The plugin rejected it, faulted on it, or deferred it too often.
     Decide,
+    /// Its topic doesn't take it; a person set it aside.
+    Publish,
 }
 
 impl Stage {
@@ -64,6 +66,7 @@ impl Stage {
         match self {
             Self::Decode => "VALUE_CONVERTER",
             Self::Decide => "TASK_PUT",
+            Self::Publish => "KAFKA_PRODUCE",
         }
     }
 }

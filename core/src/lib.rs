@@ -15,10 +15,13 @@
 //! - [`batch`] folds tasks and decisions to the [`WriteSet`](batch::WriteSet) of one transaction;
 //! - [`frame`] is the stored form of a batch's outgoing records;
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
-//! - [`recovery`] compares progress and watermark and says what a crash left to do;
+//! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
+//!   [halts](halt); [`reset`] is what a person decides then;
+//! - [`breaker`] says when something that fails is tried again;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
+pub mod breaker;
 pub mod cause;
 pub mod dead_letter;
 pub mod decision;
@@ -26,12 +29,14 @@ pub mod descriptor;
 pub mod envelope;
 pub mod fault;
 pub mod frame;
+pub mod halt;
 pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
 pub mod record;
 pub mod recovery;
+pub mod reset;
 pub mod retry;
 pub mod task;
 pub mod timestamp;

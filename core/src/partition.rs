@@ -6,15 +6,16 @@
 //!    └─────────────────── unassign ◄── lost a compare-and-set, or a publish of unknown outcome ─────────┘
 //!
 //!  any step ── trouble ─► wait ─► the same step        any step ── drain ─► release ─► stop
-//!  any step ── what no crash explains ─► halt (until it is drained)
+//!  any step ── what no crash explains ─► halt (until it is drained, or a person decides: then claim again)
 //! ```
 //!
 //! The worker performs one [`Action`] at a time and answers with one [`Event`]; it takes no decision of
 //! its own. Trouble of the infrastructure repeats the step and costs nothing else.
 
 use crate::frame::BatchNumber;
+use crate::halt::Halt;
 use crate::record::Offset;
-use crate::recovery::{self, Halt, Log, Progress, Reset, Verdict, Watermark};
+use crate::recovery::{self, Log, Progress, Reset, Verdict, Watermark};
 
 /// What the worker is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub enum Event {
     NotOwner,
     /// What no crash explains.
     Halted(Halt),
+    /// A person decided what becomes of a halted partition.
+    Resolved,
     /// The partition is revoked, or the host stops.
     Drain,
 }
@@ -163,6 +166,7 @@ impl Partition {
             _ if matches!(self.doing, Action::Release | Action::Stop) => Action::Stop,
             Event::NotOwner => Action::Stop,
             Event::Halted(halt) => Action::Halt(halt),
+            Event::Resolved => self.again(),
             Event::Trouble => {
                 self.then = Some(self.doing.clone());
                 self.attempt = self.attempt.saturating_add(1);
@@ -289,6 +293,7 @@ mod tests {
             next_offset,
             batch,
             published: next_offset.map(|_| 0),
+            decided_watermark: None,
         };
         Event::Claimed {
             owners: owners.iter().map(|id| (*id).to_owned()).collect(),
@@ -398,13 +403,25 @@ mod tests {
     fn a_revoked_or_halted_partition_decides_nothing_more() {
         let halt = Halt::FrameMissing { batch: 3 };
         let mut partition = working();
-        assert_eq!(partition.handle(Event::Halted(halt)), Action::Halt(halt));
-        assert_eq!(partition.handle(Event::Done), Action::Halt(halt));
+        let halted = Action::Halt(halt.clone());
+        assert_eq!(partition.handle(Event::Halted(halt)), halted);
+        assert_eq!(partition.handle(Event::Done), halted);
         assert_eq!(partition.handle(Event::Drain), Action::Release);
         for event in [Event::Done, Event::Trouble, Event::Uncertain] {
             assert_eq!(partition.handle(event), Action::Stop);
         }
         assert_eq!(working().handle(Event::NotOwner), Action::Stop);
+    }
+
+    #[test]
+    fn a_halted_partition_is_read_anew_once_a_person_has_decided() {
+        let halt = || Event::Halted(Halt::FrameMissing { batch: 3 });
+        let mut partition = working();
+        partition.handle(halt());
+        assert_eq!(partition.handle(Event::Resolved), Action::Unassign);
+        assert_eq!(partition.handle(Event::Done), Action::Claim);
+        partition.handle(halt());
+        assert_eq!(partition.handle(Event::Resolved), Action::Claim);
     }
 
     fn working() -> Partition {

@@ -1,11 +1,10 @@
 //! Compares progress (Postgres) and watermark (Kafka) when a partition is taken, and says what a crash
 //! left to do. What no crash can explain is never guessed: the partition halts.
 
-use std::fmt;
-
 use uuid::Uuid;
 
 use crate::frame::BatchNumber;
+use crate::halt::Halt;
 use crate::record::Offset;
 
 /// What Postgres says of a partition.
@@ -19,6 +18,8 @@ pub struct Progress {
     pub batch: BatchNumber,
     /// Highest batch known to be published.
     pub published: Option<BatchNumber>,
+    /// The watermark that a person decided on: believed where the one in Kafka can't be.
+    pub decided_watermark: Option<BatchNumber>,
 }
 
 /// What the group's committed offset says: how far the outbox is published.
@@ -28,6 +29,8 @@ pub enum Watermark {
     None,
     /// An offset that another consumer committed.
     Foreign(Offset),
+    /// An offset with metadata of ours that can't be read: of a newer taskhost, or damaged.
+    Unreadable(Offset),
     /// An offset of ours.
     Ours {
         /// The offset that was committed with the batch.
@@ -72,6 +75,7 @@ pub fn start(
 ) -> Result<Offset, Halt> {
     match watermark {
         Watermark::Ours { batch, .. } => Err(Halt::ProgressLost { batch }),
+        Watermark::Unreadable(offset) => Err(Halt::MetadataUnreadable { offset }),
         Watermark::Foreign(offset) if !(log.low..=log.high).contains(&offset) => {
             Err(Halt::OutsideLog {
                 offset,
@@ -130,8 +134,25 @@ pub fn compare(progress: Progress, watermark: Watermark, log: Log) -> Result<Ver
             high: log.high,
         });
     }
+    let explained = explain(progress, watermark);
+    match (explained, progress.decided_watermark) {
+        // Nothing is left to publish that would bring the offset in line with progress.
+        (Err(_), Some(mark)) if mark >= progress.batch => Ok(Verdict::Recommit {
+            batch: progress.batch,
+        }),
+        (Err(_), Some(mark)) => Ok(Verdict::Publish {
+            first: mark + 1,
+            last: progress.batch,
+        }),
+        (explained, _) => explained,
+    }
+}
+
+/// What a crash leaves behind, row by row; a watermark that no crash leaves is not explained.
+fn explain(progress: Progress, watermark: Watermark) -> Result<Verdict, Halt> {
     let batch = progress.batch;
     match (watermark, progress.published) {
+        (Watermark::Unreadable(offset), _) => Err(Halt::MetadataUnreadable { offset }),
         (Watermark::None | Watermark::Foreign(_), None) if batch == 0 => {
             Ok(Verdict::CommitBatchZero)
         }
@@ -149,138 +170,6 @@ pub fn compare(progress: Progress, watermark: Watermark, log: Log) -> Result<Ver
             published: progress.published,
             watermark,
         }),
-    }
-}
-
-/// Why a partition stops until a person decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Halt {
-    /// The group's offset says that batches were published, and Postgres knows of none.
-    ProgressLost {
-        /// The batch named in the offset's metadata.
-        batch: BatchNumber,
-    },
-    /// The topic was deleted and made again: its offsets mean other records.
-    TopicRecreated {
-        /// The id when the partition was started.
-        was: Uuid,
-        /// The id now.
-        is: Uuid,
-    },
-    /// The next record to decide is not in the log: retention passed it, or the log was cut.
-    OutsideLog {
-        /// The next record to decide.
-        offset: Offset,
-        /// The first offset that is there.
-        low: Offset,
-        /// The end of the log.
-        high: Offset,
-    },
-    /// Progress and watermark can't both be right.
-    Disagree {
-        /// The last committed batch.
-        batch: BatchNumber,
-        /// The highest batch known to be published.
-        published: Option<BatchNumber>,
-        /// What the group's offset says.
-        watermark: Watermark,
-    },
-    /// A frame that has to be published is not in the outbox.
-    FrameMissing {
-        /// Its batch.
-        batch: BatchNumber,
-    },
-    /// A stored frame can't be read.
-    FrameUnreadable {
-        /// Its batch.
-        batch: BatchNumber,
-    },
-    /// An output message that Kafka refuses for good.
-    Unpublishable {
-        /// The batch it belongs to.
-        batch: BatchNumber,
-    },
-    /// Postgres refused a write in a way that blames no message.
-    Refused,
-    /// The partition has no start, though it was asked to go on.
-    NotStarted,
-}
-
-impl Halt {
-    /// The reason's name in metrics and health.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::ProgressLost { .. } => "progress-lost",
-            Self::TopicRecreated { .. } => "topic-recreated",
-            Self::OutsideLog { .. } => "offset-outside-log",
-            Self::Disagree { .. } => "watermark-disagrees",
-            Self::FrameMissing { .. } => "frame-missing",
-            Self::FrameUnreadable { .. } => "frame-unreadable",
-            Self::Unpublishable { .. } => "unpublishable-message",
-            Self::Refused => "database-refused",
-            Self::NotStarted => "not-started",
-        }
-    }
-}
-
-impl fmt::Display for Halt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ProgressLost { batch } => write!(
-                f,
-                "the group's offset says that batch {batch} was published, but Postgres has no progress: \
-                 was the database emptied or is DATABASE_URL another one?"
-            ),
-            Self::TopicRecreated { was, is } => {
-                write!(
-                    f,
-                    "the topic was deleted and made again (id {was}, now {is}): its offsets mean other records"
-                )
-            }
-            Self::OutsideLog { offset, low, high } => write!(
-                f,
-                "the next record to decide, {offset}, is not in the log ({low} to {high}): \
-                 retention passed it, or the log was cut"
-            ),
-            Self::Disagree {
-                batch,
-                published,
-                watermark,
-            } => {
-                let published = published.map_or("none".to_owned(), |batch| batch.to_string());
-                let mark = match watermark {
-                    Watermark::None => "nothing".to_owned(),
-                    Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
-                    Watermark::Ours { offset, batch } => {
-                        format!("batch {batch} at offset {offset}")
-                    }
-                };
-                write!(
-                    f,
-                    "Postgres has batch {batch} (published: {published}), the group's offset says {mark}: \
-                     offsets were moved by hand, or the database was restored from a backup"
-                )
-            }
-            Self::FrameMissing { batch } => {
-                write!(
-                    f,
-                    "batch {batch} has to be published and its frame is not in the outbox"
-                )
-            }
-            Self::FrameUnreadable { batch } => {
-                write!(f, "the outbox frame of batch {batch} can't be read")
-            }
-            Self::Unpublishable { batch } => {
-                write!(
-                    f,
-                    "Kafka refuses a message of batch {batch} for good; the log names topic and reason"
-                )
-            }
-            Self::Refused => f.write_str(
-                "Postgres refused a write that blames no message; the log has its answer",
-            ),
-            Self::NotStarted => f.write_str("the partition has no start"),
-        }
     }
 }
 
@@ -302,6 +191,7 @@ mod tests {
             next_offset: Some(50),
             batch,
             published,
+            decided_watermark: None,
         }
     }
 
@@ -370,6 +260,40 @@ mod tests {
                 "{progress:?} {mark:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_person_decided_is_believed_only_where_the_watermark_is_not() {
+        let decided = |published, mark| Progress {
+            decided_watermark: Some(mark),
+            ..progress(5, Some(published))
+        };
+        let publish = |first| Ok(Verdict::Publish { first, last: 5 });
+        for (progress, watermark, verdict) in [
+            (decided(3, 3), Watermark::None, publish(4)),
+            (decided(3, 3), ours(2), publish(4)),
+            (decided(3, 3), Watermark::Foreign(50), publish(4)),
+            (decided(3, 3), Watermark::Unreadable(50), publish(4)),
+            (decided(3, 3), ours(4), publish(5)),
+            (decided(5, 5), ours(4), Ok(Verdict::Recommit { batch: 5 })),
+        ] {
+            assert_eq!(
+                compare(progress, watermark, LOG),
+                verdict,
+                "{progress:?} {watermark:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn metadata_that_can_t_be_read_halts_wherever_it_is_found() {
+        let unreadable = Watermark::Unreadable(50);
+        let halt = Halt::MetadataUnreadable { offset: 50 };
+        assert_eq!(
+            compare(progress(5, Some(5)), unreadable, LOG),
+            Err(halt.clone())
+        );
+        assert_eq!(start(unreadable, LOG, false, Reset::Earliest), Err(halt));
     }
 
     #[test]

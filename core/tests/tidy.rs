@@ -192,6 +192,46 @@ fn the_codes_of_dead_letters_are_documented() {
     );
 }
 
+#[test]
+fn the_reasons_to_halt_are_documented() {
+    let page = read(&root().join("docs/http.md"));
+    let codes = codes(&read(&root().join("core/src/halt.rs")));
+    assert!(codes.len() > 9, "only {} codes found", codes.len());
+    let missing = codes
+        .iter()
+        .filter(|code| !page.contains(&format!("| `{code}` |")));
+    none(
+        &missing
+            .map(|code| format!("docs/http.md lacks {code}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn tests_that_the_protocols_page_names_exist() {
+    let sources = tracked(".rs");
+    let page = read(&root().join("docs/protocol-tests.md"));
+    let named: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .filter(|code| code.contains("::"))
+        .collect();
+    let missing = named.iter().filter(|name| {
+        let (file, test) = name.split_once("::").expect("a file and a test");
+        let function = format!("fn {test}(");
+        !sources.iter().any(|path| {
+            path.file_stem().is_some_and(|stem| stem == file) && read(path).contains(&function)
+        })
+    });
+    none(
+        &missing
+            .map(|name| format!("docs/protocol-tests.md: no test {name}"))
+            .collect::<Vec<_>>(),
+    );
+    assert!(!sources.is_empty() && !named.is_empty() || !root().join(".git").exists());
+}
+
 /// Relative targets of Markdown links outside code.
 fn links(page: &str) -> Vec<String> {
     let mut found = Vec::new();

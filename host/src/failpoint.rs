@@ -1,51 +1,65 @@
-//! Named places where a test makes the host die on the spot, as if its machine had lost power.
+//! Named places where a test makes the host die on the spot, as if its machine had lost power, or freeze.
 //!
 //! Compiled always, so that what is tested is what is shipped; off unless the environment variable
-//! `TASKHOST_FAILPOINT` is set to `name` or `name:n` when the process starts: then the n-th hit (from
-//! 1) of that name kills the process with SIGKILL, which runs no destructor and flushes nothing.
+//! `TASKHOST_FAILPOINT` is set to `name` or `name:n` when the process starts: then the n-th hit of
+//! that name, counted from 1, kills the process with SIGKILL, which runs no destructor and flushes nothing.
+//!
+//! With `=stop` behind it (`name:n=stop`) the process gets SIGSTOP instead: all of it stands still
+//! until somebody continues it, and then goes on from there.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, raise};
 
 /// The environment variable that arms one failpoint.
 pub const VARIABLE: &str = "TASKHOST_FAILPOINT";
 
 static ARMED: OnceLock<Option<Failpoint>> = OnceLock::new();
 
-/// Dies here, if this is the armed failpoint and its turn has come.
+/// Dies or freezes here, if this is the armed failpoint and its turn has come.
 pub fn hit(name: &str) {
     let armed = ARMED.get_or_init(|| {
         std::env::var(VARIABLE)
             .ok()
             .and_then(|text| Failpoint::parse(&text))
     });
-    if armed
+    let Some(failpoint) = armed
         .as_ref()
-        .is_some_and(|failpoint| failpoint.counts_down(name))
-    {
+        .filter(|failpoint| failpoint.counts_down(name))
+    else {
+        return;
+    };
+    // To this very thread, so that it does nothing more before the signal takes effect on all of them.
+    let sent = raise(failpoint.signal);
+    if failpoint.signal != Signal::SIGSTOP || sent.is_err() {
         // Nothing can be done about a signal that can't be sent but to end in the next best way.
-        let _ = kill(Pid::this(), Signal::SIGKILL);
         std::process::abort();
     }
 }
 
 struct Failpoint {
     name: String,
+    /// What becomes of the process.
+    signal: Signal,
     /// Hits that are still survived, plus one.
     left: AtomicU64,
 }
 
 impl Failpoint {
     fn parse(text: &str) -> Option<Self> {
+        let (text, signal) = match text.split_once('=') {
+            Some((text, "stop")) => (text, Signal::SIGSTOP),
+            Some(_) => return None,
+            None => (text, Signal::SIGKILL),
+        };
         let (name, turn) = match text.rsplit_once(':') {
             Some((name, turn)) => (name, turn.parse().ok().filter(|turn| *turn > 0)?),
             None => (text, 1),
         };
         (!name.is_empty()).then(|| Self {
             name: name.to_owned(),
+            signal,
             left: AtomicU64::new(turn),
         })
     }
@@ -82,8 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn a_failpoint_kills_unless_it_is_told_to_freeze() {
+        let signal =
+            |text| Failpoint::parse(text).map(|failpoint| (failpoint.name, failpoint.signal));
+        assert_eq!(signal("a:2"), Some(("a".to_owned(), Signal::SIGKILL)));
+        assert_eq!(signal("a:2=stop"), Some(("a".to_owned(), Signal::SIGSTOP)));
+        assert_eq!(signal("a=stop"), Some(("a".to_owned(), Signal::SIGSTOP)));
+    }
+
+    #[test]
     fn a_malformed_turn_arms_nothing() {
-        for text in ["", ":1", "name:0", "name:x"] {
+        for text in ["", ":1", "name:0", "name:x", "name=go", "=stop"] {
             assert!(Failpoint::parse(text).is_none(), "{text}");
         }
     }

@@ -172,10 +172,10 @@ impl Watermark {
 pub(crate) struct Client {
     brokers: String,
     producer: BaseProducer,
-    admin: AdminClient<DefaultClientContext>,
+    pub(crate) admin: AdminClient<DefaultClientContext>,
 }
 
-fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
+pub(crate) fn config(brokers: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -223,6 +223,19 @@ impl Client {
 
     /// Sends in order and waits until all are acknowledged.
     pub(crate) fn send(&self, messages: &[Message], real: impl Fn(&str) -> String) {
+        self.post(messages, real);
+        self.flush();
+    }
+
+    /// Waits until the broker has all that was posted.
+    pub(crate) fn flush(&self) {
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker to have every message");
+    }
+
+    /// Sends in order and waits for nothing.
+    pub(crate) fn post(&self, messages: &[Message], real: impl Fn(&str) -> String) {
         for message in messages {
             let topic = real(&message.topic);
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
@@ -249,12 +262,9 @@ impl Client {
             }
             self.producer.poll(Duration::ZERO);
         }
-        self.producer
-            .flush(PATIENCE)
-            .expect("the broker to have every message");
     }
 
-    fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
+    pub(crate) fn consumer(&self, more: &[(&str, &str)]) -> BaseConsumer {
         let mut config = config(
             &self.brokers,
             &[("enable.auto.commit", "false"), ("group.id", "none")],
@@ -265,7 +275,7 @@ impl Client {
         config.create().expect("a consumer")
     }
 
-    fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
         let metadata = answered("the topic's metadata", || {
             consumer.fetch_metadata(Some(topic), ASK)
         });
@@ -329,6 +339,15 @@ impl Client {
         group: &str,
         topics: &[String],
     ) -> Vec<((String, i32), Option<Watermark>)> {
+        answered("the group's offsets", || self.try_committed(group, topics))
+    }
+
+    /// [`Client::committed`], asked once: there is no answer while a transaction with one of the offsets is open.
+    pub(crate) fn try_committed(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<Vec<((String, i32), Option<Watermark>)>, KafkaError> {
         let consumer = self.consumer(&[("group.id", group), ("isolation.level", "read_committed")]);
         let mut list = TopicPartitionList::new();
         for topic in topics {
@@ -338,14 +357,9 @@ impl Client {
                     list.add_partition(topic, partition);
                 });
         }
-        let committed = answered("the group's offsets", || {
-            let committed = consumer.committed_offsets(list.clone(), ASK)?;
-            committed
-                .elements()
-                .iter()
-                .try_for_each(|element| element.error())?;
-            Ok(committed)
-        });
+        let committed = consumer.committed_offsets(list, ASK)?;
+        let elements = committed.elements();
+        elements.iter().try_for_each(|element| element.error())?;
         let watermark = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             let Offset::Offset(offset) = element.offset() else {
                 return None;
@@ -355,16 +369,11 @@ impl Client {
                 metadata: element.metadata().to_owned(),
             })
         };
-        committed
-            .elements()
-            .into_iter()
-            .map(|element| {
-                (
-                    (element.topic().to_owned(), element.partition()),
-                    watermark(element),
-                )
-            })
-            .collect()
+        let named = elements.into_iter().map(|element| {
+            let partition = (element.topic().to_owned(), element.partition());
+            (partition, watermark(element))
+        });
+        Ok(named.collect())
     }
 
     /// The group's state as the broker names it, and how many members it has.
@@ -397,7 +406,7 @@ fn answered<T>(what: &str, ask: impl Fn() -> Result<T, KafkaError>) -> T {
     panic!("{what}: {refusal:?}")
 }
 
-fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+pub(crate) fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         headers
             .iter()

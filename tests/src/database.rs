@@ -156,6 +156,13 @@ impl Database {
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    pub(crate) async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     pub(crate) async fn is_migrated(&self) -> bool {
         let sql = "SELECT to_regclass('dead_letters') IS NOT NULL";
         sqlx::query_scalar(sql)

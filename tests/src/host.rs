@@ -221,6 +221,34 @@ impl Host {
         });
     }
 
+    /// The partitions that stand still, as its health tells them: topic, number and reason.
+    #[must_use]
+    pub fn halted(&self) -> Vec<(String, i64, String)> {
+        let health = self.get("/api/health/detailed").json();
+        let parts = health["details"]["partitions"].as_object().cloned();
+        let lists = parts.unwrap_or_default().into_iter();
+        lists
+            .filter_map(|(_, part)| part.as_array().cloned())
+            .flatten()
+            .filter(|one| one["state"] == "halted")
+            .map(|one| {
+                let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+                let number = one["partition"].as_i64().expect("a partition's number");
+                (text("topic"), number, text("reason"))
+            })
+            .collect()
+    }
+
+    /// Waits until a partition stands still for that reason.
+    #[must_use]
+    pub fn wait_halted(&self, code: &str) -> (String, i64, String) {
+        soon(&format!("a partition halts with {code}"), || {
+            let mut all = self.halted();
+            all.retain(|(_, _, reason)| reason.starts_with(code));
+            all.pop()
+        })
+    }
+
     /// Waits until a line of its log holds that text.
     pub fn wait_log(&self, text: &str) {
         soon(&format!("the log says {text:?}"), || {
@@ -292,6 +320,26 @@ impl Host {
     #[must_use]
     pub fn wait_exit(&self) -> ExitStatus {
         self.process.wait_for(PATIENCE).expect("the host ends")
+    }
+
+    /// Waits until a failpoint has frozen it.
+    ///
+    /// # Panics
+    /// If it ends instead, or goes on.
+    pub fn wait_frozen(&self) {
+        soon("the host freezes", || {
+            self.assert_alive();
+            self.is_frozen().then_some(())
+        });
+    }
+
+    /// Whether it stands still, by a failpoint or a signal.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // The state is the first field behind the name, which ends with the last parenthesis.
+        stat.rsplit_once(')')
+            .is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
     }
 
     /// Stops it as an orchestrator does: SIGTERM, then exit code 0 within 10 s.

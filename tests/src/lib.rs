@@ -18,20 +18,25 @@
 //! test` starts both). Topics are named as routes name them (`task-status`): the world knows the real names.
 //! Nothing sleeps a fixed time: what has to happen is awaited ([`soon`]), with a deadline that fails the test.
 
+mod behind;
 mod broker;
 mod database;
 mod exec;
+mod fleet;
 mod host;
 mod patience;
 mod proxy;
 mod services;
+mod tail;
 mod world;
 
 pub use broker::{Message, Record, Watermark};
 pub use database::{DeadLetterRow, EventRow, ProgressRow, TaskRow, WaitingRow};
 pub use exec::{Finished, run};
+pub use fleet::{Pause, Steady, Step, now_ms, steady};
 pub use host::{Answer, Host, HostBuilder};
 pub use patience::{PATIENCE, soon, soon_within};
 pub use proxy::{Cut, Proxy};
 pub use services::Services;
+pub use tail::{Seen, Tail};
 pub use world::{World, checkout};

@@ -1,4 +1,4 @@
-//! A proxy before Postgres that cuts a line at a COMMIT.
+//! A proxy before Postgres that cuts a line at a COMMIT, or loses notifications.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,6 +18,8 @@ pub enum Cut {
 /// The wire form of a simple query `COMMIT`: tag, length, text, NUL.
 const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
+/// How a connection begins to hear notifications, in a simple query.
+const LISTEN: &[u8] = b"LISTEN ";
 /// How often a line that is held up looks whether it may go on.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -31,8 +33,12 @@ pub struct Proxy {
 struct Plan {
     next: Option<Cut>,
     cuts: usize,
+    /// Whether what the server says on lines that listen gets lost.
+    muted: bool,
     /// Whether everything is held up from the next cut on.
     hold: bool,
+    /// Whether everything is held up from the next BEGIN on.
+    hold_at_begin: bool,
     /// Whether everything is held up.
     held: bool,
 }
@@ -77,10 +83,27 @@ impl Proxy {
         lock(&self.plan).next = Some(cut);
     }
 
+    /// Loses what the server says on lines that `LISTEN`, until it is taken back: no notification arrives, and no side
+    /// notices.
+    pub fn mute_listeners(&self, muted: bool) {
+        lock(&self.plan).muted = muted;
+    }
+
     /// Cuts at the next COMMIT, and from then on nothing that is said to the server arrives until [`Proxy::release`].
     pub fn cut_next_and_hold(&self, cut: Cut) {
         let mut plan = lock(&self.plan);
         (plan.next, plan.hold) = (Some(cut), true);
+    }
+
+    /// From the next BEGIN on, that included, nothing arrives at the server until [`Proxy::release`].
+    pub fn hold_at_begin(&self) {
+        lock(&self.plan).hold_at_begin = true;
+    }
+
+    /// Whether everything is held up.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        lock(&self.plan).held
     }
 
     /// What was held up goes on.
@@ -101,14 +124,18 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
-    let deaf = Mutex::new(false);
+    let (deaf, listens) = (Mutex::new(false), Mutex::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            pass(&server, client, |_| *lock(&deaf));
+            let lost = |_: &[u8]| *lock(&listens) && lock(plan).muted;
+            pass(&server, client, |_| *lock(&deaf), lost);
             client.shutdown(Shutdown::Both).ok();
         });
-        pass(client, &server, |bytes| {
+        let cut = |bytes: &[u8]| {
             await_release(plan);
+            if bytes.windows(LISTEN.len()).any(|window| window == LISTEN) {
+                *lock(&listens) = true;
+            }
             let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
             let cut = if commits { take(plan) } else { None };
             if cut == Some(Cut::AfterCommit) {
@@ -116,17 +143,25 @@ fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
                 *lock(&deaf) = true;
             }
             cut == Some(Cut::BeforeCommit)
-        });
+        };
+        pass(client, &server, cut, |_| false);
         server.shutdown(Shutdown::Both).ok();
         client.shutdown(Shutdown::Both).ok();
     });
 }
 
-/// Passes bytes on from one end to the other. Ends when there are no more, or when `cut` says so of the bytes at hand.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, cut: impl Fn(&[u8]) -> bool) {
+/// Passes bytes on from one end to the other, but for those that are lost. Ends when there are no more, or when `cut`
+/// says so of the bytes at hand.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    cut: impl Fn(&[u8]) -> bool,
+    lost: impl Fn(&[u8]) -> bool,
+) {
     let mut buffer = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if cut(&buffer[..count]) || to.write_all(&buffer[..count]).is_err() {
+        let bytes = &buffer[..count];
+        if cut(bytes) || (!lost(bytes) && to.write_all(bytes).is_err()) {
             return;
         }
     }

@@ -36,6 +36,7 @@ pub fn router(state: State) -> Router {
         .route("/api/metrics", get(metrics::text))
         .route("/api/metrics/json", get(metrics::json))
         .route("/api/plugins", get(plugins::list))
+        .route("/api/plugins/history", get(plugins::history))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(not_found)

@@ -1,4 +1,4 @@
-//! `/api/plugins`: what runs since when, and what was refused and why.
+//! `/api/plugins`: what runs since when, and what was refused and why. `/api/plugins/history`: what ran before.
 
 use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Json, Response};
@@ -22,4 +22,19 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Response {
         })
         .collect();
     Json(json!({ "routes": routes, "refused": now.refused })).into_response()
+}
+
+pub(super) async fn history(Shared(state): Shared<State>) -> Response {
+    let now = state.status.snapshot();
+    let all: Vec<_> = now
+        .routes
+        .iter()
+        .flat_map(|route| {
+            now.history
+                .get(&route.name)
+                .into_iter()
+                .flat_map(|past| past.iter())
+        })
+        .collect();
+    Json(json!({ "activations": all })).into_response()
 }

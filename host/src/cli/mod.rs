@@ -14,8 +14,12 @@ mod host_url;
 mod messages;
 mod migrate;
 mod output;
+mod partition;
+mod partition_divert;
+mod partition_reset;
 mod plugin;
 mod plugin_activate;
+mod plugin_history;
 mod publish_new_task;
 mod run;
 mod serve;
@@ -80,6 +84,9 @@ enum Command {
     /// Look at plugins and choose which version runs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Plugin(plugin::Command),
+    /// Look at partitions, and resolve halted ones.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Partition(partition::Command),
 }
 
 impl Cli {
@@ -96,6 +103,7 @@ impl Cli {
             Command::TestTaskUpdates(arguments) => test_task_updates::run(&arguments, &self.global),
             Command::Task(command) => task::run(&command, &self.global),
             Command::Plugin(command) => plugin::run(&command, &self.global),
+            Command::Partition(command) => partition::run(&command, &self.global),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

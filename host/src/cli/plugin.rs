@@ -6,13 +6,14 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate};
+use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate, plugin_history};
 
 /// What can be done with plugins.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
     Activate(plugin_activate::Arguments),
+    History(plugin_history::Arguments),
 }
 
 /// List which version decides each route's messages since when, and what was refused and why.
@@ -33,6 +34,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
         Command::Activate(arguments) => plugin_activate::run(arguments, global),
+        Command::History(arguments) => plugin_history::run(arguments, global),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 const DIGITS_MIN: usize = 4;
 
 /// Digits of a digest that people are shown.
-const DIGITS_SHOWN: usize = 12;
+pub(super) const DIGITS_SHOWN: usize = 12;
 
 /// Versions that are named when the beginning fits several.
 const CANDIDATES_MAX: u32 = 5;
@@ -60,6 +60,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let configured: Arc<str> = config.routes[route].config.to_string().into();
     let history = database.ask(database.store.history(name))?;
     let by = by();
+    // What it replaces is what was read here: a version that somebody else activates meanwhile stays.
+    let seen = Some(history.first().map_or(0, |current| current.number));
     let offered = if let (Some(file), Some(bytes)) = (&arguments.file, bytes) {
         let offer = Offer {
             route,
@@ -69,6 +71,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
             by,
             reason: "a command named this file".to_owned(),
             force: true,
+            seen,
         };
         database.runtime.block_on(catalog.offer(offer))
     } else {
@@ -89,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         };
         database
             .runtime
-            .block_on(catalog.activate_known(route, &digest, config, &by, reason))
+            .block_on(catalog.activate_known(route, &digest, config, &by, reason, seen))
     };
     let text = ended(arguments, name, &history, &catalog, offered)?;
     output::print(&text)
@@ -107,7 +110,7 @@ fn with_cache(loaded: Loaded) -> Config {
     config
 }
 
-fn number_of(config: &Config, name: &str) -> Result<usize, Failure> {
+pub(super) fn number_of(config: &Config, name: &str) -> Result<usize, Failure> {
     config
         .routes
         .iter()

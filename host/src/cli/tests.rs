@@ -39,6 +39,7 @@ fn the_command_line_is_well_formed() {
             "taskhost task show",
             "taskhost plugin list",
             "taskhost plugin activate",
+            "taskhost plugin history",
         ]
     );
 }

@@ -15,6 +15,9 @@ section! {
         cache_dir: PathBuf = ".taskhost/cache", "TASKHOST_PLUGINS_CACHE_DIR" => "the cache of compiled plugins";
         /// Whether a new or changed file in the directory is activated without being asked.
         watch: bool = "true", "TASKHOST_PLUGINS_WATCH" => "the watcher of the directory";
+        /// How often the database is asked whether another version was activated. A notification tells it at once; this is
+        /// for one that is lost. A batch finds out by itself anyway.
+        poll_interval: Duration = "1000" [100..=3600000], "TASKHOST_PLUGINS_POLL_INTERVAL" => "the look at the activations";
         /// The memory that one batch may use.
         memory_bytes_max: u64 = "67108864" [1048576..=4294967296 bytes], "TASKHOST_PLUGINS_MEMORY_BYTES_MAX"
             => "the limit of a plugin's linear memory";

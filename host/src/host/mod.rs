@@ -8,6 +8,7 @@
 //! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
 //! hand and publish it, the publisher drains, the consumer leaves the group.
 
+mod history;
 mod life;
 mod observe;
 mod plugins;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::breaker::Breakers;
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
@@ -37,6 +39,7 @@ use crate::worker::{self, Places, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
+pub use history::shown;
 pub use plugins::catalog;
 pub use topics::{consumed, produced};
 
@@ -180,6 +183,10 @@ async fn start(
         metrics: metrics.clone(),
         life: life.clone(),
     };
+    let breakers = Arc::new(Breakers::new(
+        config.kafka.retry_backoff,
+        observe::Dependencies::new(status.clone(), metrics.clone(), life.clone()),
+    ));
     let catalog = plugins::start(config, &store, observer, stop).await?;
 
     let (assigned, assignments) = mpsc::unbounded_channel();
@@ -197,7 +204,10 @@ async fn start(
         transactional_id.clone(),
         consumer.clone(),
         limits.clone(),
-        Arc::new(observe::Publishing(metrics.clone())),
+        Arc::new(observe::Publishing {
+            metrics: metrics.clone(),
+            breakers: breakers.clone(),
+        }),
     )?;
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
@@ -205,6 +215,7 @@ async fn start(
     tokio::spawn(probe::listen(
         store.clone(),
         waker.clone(),
+        catalog.clone(),
         config.kafka.group_id.clone(),
         stop.clone(),
     ));
@@ -212,9 +223,11 @@ async fn start(
         store.clone(),
         admin.clone(),
         consumer.clone(),
+        breakers.clone(),
         status.clone(),
         stop.clone(),
     ));
+    tokio::spawn(history::watch(store.clone(), status.clone(), stop.clone()));
     tokio::spawn(worker::watch_lag(
         consumer.clone(),
         places.clone(),
@@ -237,9 +250,11 @@ async fn start(
             Delivery::AtLeastOnce => Vec::new(),
         },
         waker,
+        breakers,
         health: status.clone(),
         metrics: metrics.clone(),
         places,
+        observer: Arc::new(observe::Halts(life.clone())),
         rules: rules(config),
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);

@@ -3,33 +3,116 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhost_core::halt::Halt;
+use taskhost_core::record::TopicPartition;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
 
 use super::life::LifeCycle;
+use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
-use crate::telemetry::health::{RefusedPlugin, RunningPlugin};
+use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
+use crate::worker::HaltObserver;
+
+/// Tells of breakers that open and close.
+pub(super) struct Dependencies {
+    status: Status,
+    metrics: Arc<Metrics>,
+    life: LifeCycle,
+}
+
+impl Dependencies {
+    /// Begins with both closed.
+    pub(super) fn new(status: Status, metrics: Arc<Metrics>, life: LifeCycle) -> Self {
+        for name in breaker::Name::ALL {
+            metrics.set_breaker(name.as_str(), false);
+        }
+        Self {
+            status,
+            metrics,
+            life,
+        }
+    }
+
+    fn down(&self, name: breaker::Name, reason: &str) {
+        let reason = reason.to_owned();
+        self.status
+            .set_dependency(dependency(name), DependencyState::Down { reason });
+    }
+}
+
+fn dependency(name: breaker::Name) -> Dependency {
+    match name {
+        breaker::Name::Postgres => Dependency::Database,
+        breaker::Name::Kafka => Dependency::Kafka,
+    }
+}
+
+impl breaker::Observer for Dependencies {
+    fn opened(&self, name: breaker::Name, reason: &str) {
+        self.down(name, reason);
+        let name = name.as_str();
+        self.metrics.set_breaker(name, true);
+        tracing::warn!(
+            breaker = name,
+            reason,
+            "a dependency is away; partitions pause until it is back, nothing is lost"
+        );
+        let fields = [("breaker", name), ("reason", reason)];
+        self.life.tell("breaker.opened", &fields);
+    }
+
+    fn still_open(&self, name: breaker::Name, reason: &str) {
+        self.down(name, reason);
+        tracing::debug!(
+            breaker = name.as_str(),
+            reason,
+            "a dependency is still away"
+        );
+    }
+
+    fn closed(&self, name: breaker::Name, after: Duration) {
+        self.status
+            .set_dependency(dependency(name), DependencyState::Up);
+        let (name, after_ms) = (name.as_str(), after.as_millis().to_string());
+        self.metrics.set_breaker(name, false);
+        tracing::info!(
+            breaker = name,
+            after_ms,
+            "the dependency is back; partitions go on"
+        );
+        let fields = [("breaker", name), ("afterMs", &*after_ms)];
+        self.life.tell("breaker.closed", &fields);
+    }
+}
 
 /// Counts what is published.
-pub(super) struct Publishing(pub(super) Arc<Metrics>);
+pub(super) struct Publishing {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) breakers: Arc<Breakers>,
+}
 
 impl PublishObserver for Publishing {
     fn sent(&self, topic: &str, messages: u64) {
-        self.0.sent(topic, messages);
+        self.metrics.sent(topic, messages);
     }
 
     fn failed(&self, topic: &str, messages: u64) {
-        self.0.send_failed(topic, messages);
+        self.metrics.send_failed(topic, messages);
     }
 
     fn send_duration(&self, topic: &str, duration: Duration) {
-        self.0.send_took(topic, duration);
+        self.metrics.send_took(topic, duration);
     }
 
     fn transaction(&self, _messages: u64, duration: Duration) {
-        self.0.published(duration);
+        self.metrics.published(duration);
+    }
+
+    fn aborted(&self, _reason: &str) {
+        self.breakers.suspect(breaker::Name::Kafka);
     }
 }
 
@@ -88,5 +171,39 @@ impl PluginObserver for Plugins {
             lines,
             "a plugin wrote more lines than a batch may have; the rest is dropped"
         );
+    }
+}
+
+/// Tells of partitions that stand still.
+pub(super) struct Halts(pub(super) LifeCycle);
+
+impl Halts {
+    fn tell(&self, kind: &str, partition: &TopicPartition, more: &[(&str, &str)]) {
+        let number = partition.partition.to_string();
+        let mut fields = vec![("topic", &*partition.topic), ("partition", &number)];
+        fields.extend(more);
+        self.0.tell(kind, &fields);
+    }
+}
+
+impl std::fmt::Debug for Halts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Halts")
+    }
+}
+
+impl HaltObserver for Halts {
+    fn halted(&self, partition: &TopicPartition, halt: &Halt) {
+        let (text, next_step) = (halt.to_string(), halt.next_step(partition));
+        let more = [
+            ("reason", halt.code()),
+            ("text", &text),
+            ("nextStep", &next_step),
+        ];
+        self.tell("partition.halted", partition, &more);
+    }
+
+    fn resolved(&self, partition: &TopicPartition) {
+        self.tell("partition.resolved", partition, &[]);
     }
 }

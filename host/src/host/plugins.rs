@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +11,6 @@ use crate::plugin::{
     Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
 };
 use crate::store::Store;
-
-/// How often the activations are read, for those of other hosts. A batch finds out by itself anyway.
-const POLL: Duration = Duration::from_secs(1);
 
 /// A catalog of the configured routes in which nothing runs yet.
 ///
@@ -88,11 +84,12 @@ pub(super) async fn start(
     if config.plugins.watch {
         tokio::spawn(watcher.run(stop.clone()));
     }
-    let (polled, stop) = (catalog.clone(), stop.clone());
+    let (polled, every, stop) = (catalog.clone(), config.plugins.poll_interval, stop.clone());
     tokio::spawn(async move {
         let forever = async {
             loop {
-                tokio::time::sleep(POLL).await;
+                // A hint or the time, whatever is first.
+                let _ = tokio::time::timeout(every, polled.hinted()).await;
                 polled.refresh_all().await;
             }
         };

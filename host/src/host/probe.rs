@@ -1,4 +1,4 @@
-//! Looks after the dependencies: waits for them at the start, and tells health how they are.
+//! Looks after the dependencies: waits for them at the start, and probes them for their breakers from then on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::topics::Missing;
 use super::{Error, connect};
+use crate::breaker::{self, Breakers};
 use crate::config::Config;
 use crate::kafka::{Admin, Consumer, Disposition};
-use crate::store::{self, Store};
+use crate::plugin::Catalog;
+use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
 use crate::telemetry::health::{BrokerCount, Dependency, DependencyState};
 use crate::worker::Waker;
@@ -18,8 +20,11 @@ use crate::worker::Waker;
 /// The longest pause between two tries at the start.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// How often the dependencies are asked how they are: health shows a change within a second.
+/// How often the group is asked how it is: health shows a change within a second.
 const EVERY: Duration = Duration::from_millis(900);
+
+/// How long the brokers may take to answer a probe: one that is frozen is noticed within this.
+const KAFKA_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Connects to Postgres and brings its schema up, however long Postgres takes to come.
 pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, Error> {
@@ -88,42 +93,31 @@ fn down(status: &Status, dependency: Dependency, error: &impl ToString) {
     );
 }
 
-/// Tells health how Postgres, the brokers and the group are, until it is stopped.
+/// Probes Postgres and the brokers for their breakers, and tells health how the group is, until it is stopped.
 pub(super) async fn watch(
     store: Store,
     admin: Admin,
     consumer: Arc<Consumer>,
+    breakers: Arc<Breakers>,
     status: Status,
     stop: CancellationToken,
 ) {
     let group = status.snapshot().group.id;
+    let (cluster, status) = (admin.with_patience(KAFKA_PATIENCE), &status);
+    let probing = async {
+        tokio::join!(
+            breakers.look_after(breaker::Name::Postgres, |depth| {
+                let store = &store;
+                async move {
+                    let found = store.probe(depth).await;
+                    found.map_err(|error| told(&error))
+                }
+            }),
+            breakers.look_after(breaker::Name::Kafka, |_| brokers(&cluster, status)),
+        )
+    };
     tokio::join!(
-        repeat(&stop, || async {
-            match store.ping().await {
-                Ok(()) => status.set_dependency(Dependency::Database, DependencyState::Up),
-                Err(error) => down(&status, Dependency::Database, &error),
-            }
-        }),
-        repeat(&stop, || async {
-            match admin.cluster().await {
-                Ok((brokers, _)) => {
-                    let known = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
-                    status.set_brokers(BrokerCount {
-                        known,
-                        reachable: known,
-                    });
-                    status.set_dependency(Dependency::Kafka, DependencyState::Up);
-                }
-                Err(error) => {
-                    let known = status.snapshot().brokers.known;
-                    status.set_brokers(BrokerCount {
-                        known,
-                        reachable: 0,
-                    });
-                    down(&status, Dependency::Kafka, &error);
-                }
-            }
-        }),
+        stop.run_until_cancelled(probing),
         repeat(&stop, || async {
             let joined = consumer.is_member();
             match admin.group(&group).await {
@@ -137,6 +131,24 @@ pub(super) async fn watch(
     );
 }
 
+/// Asks for the brokers and counts them.
+async fn brokers(admin: &Admin, status: &Status) -> Result<(), String> {
+    let answer = admin.cluster().await;
+    let known = match &answer {
+        Ok((brokers, _)) => u32::try_from(brokers.len()).unwrap_or(u32::MAX),
+        Err(_) => status.snapshot().brokers.known,
+    };
+    let reachable = if answer.is_ok() { known } else { 0 };
+    status.set_brokers(BrokerCount { known, reachable });
+    answer.map(drop).map_err(|error| error.to_string())
+}
+
+/// An error with its causes, for people. No message of the store names a URL or a password.
+fn told(error: &store::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
 /// Does something again and again, with a pause after each time.
 async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, something: impl Fn() -> F) {
     let forever = async {
@@ -148,13 +160,22 @@ async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, something: imp
     stop.run_until_cancelled(forever).await;
 }
 
-/// Rings the bells of partitions whose waiting causes another host made due.
-pub(super) async fn listen(store: Store, waker: Waker, group: String, stop: CancellationToken) {
+/// Rings the bells of partitions whose waiting causes another host made due, and takes over what another host or a
+/// command activated.
+pub(super) async fn listen(
+    store: Store,
+    waker: Waker,
+    catalog: Arc<Catalog>,
+    group: String,
+    stop: CancellationToken,
+) {
     let forever = async {
         loop {
-            match listen_once(&store, &waker, &group).await {
+            match listen_once(&store, &waker, &catalog, &group).await {
                 Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "not listening for wakes; due times do"),
+                Err(error) => {
+                    tracing::debug!(%error, "not listening for hints; looking now and then")
+                }
             }
             tokio::time::sleep(BACKOFF_MAX).await;
         }
@@ -162,12 +183,22 @@ pub(super) async fn listen(store: Store, waker: Waker, group: String, stop: Canc
     stop.run_until_cancelled(forever).await;
 }
 
-async fn listen_once(store: &Store, waker: &Waker, group: &str) -> Result<(), store::Error> {
+async fn listen_once(
+    store: &Store,
+    waker: &Waker,
+    catalog: &Catalog,
+    group: &str,
+) -> Result<(), store::Error> {
     let mut listener = store.listen().await?;
     loop {
-        let key = listener.next().await?;
-        if &*key.group == group {
-            waker.poke(&key.partition);
+        match listener.next().await? {
+            Heard::Due(key) if &*key.group == group => waker.poke(&key.partition),
+            Heard::Due(_) => {}
+            Heard::Activated { route } => {
+                if catalog.number_of(&route).is_some() {
+                    catalog.hint();
+                }
+            }
         }
     }
 }

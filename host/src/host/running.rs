@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::life::LifeCycle;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
+use crate::breaker;
 use crate::kafka::Assignment;
 use crate::telemetry::health::PartitionState;
 use crate::worker::{Shared, Worker};
@@ -93,6 +94,11 @@ impl Running {
             }
             Assignment::Trouble(error) => {
                 tracing::warn!(%error, "Kafka meets trouble and is tried again");
+                self.shared.breakers.suspect(breaker::Name::Kafka);
+            }
+            Assignment::Gone(error) => {
+                let breakers = &self.shared.breakers;
+                breakers.gone(breaker::Name::Kafka, &error.to_string());
             }
             Assignment::Failed(error) => return Err(error.into()),
         }
@@ -114,10 +120,15 @@ impl Running {
             .health
             .set_partition(topic, number, PartitionState::Halted { reason });
         self.shared.metrics.set_halted(topic, number, true);
-        self.life.tell(
-            "partition.halted",
-            &[("topic", topic), ("reason", "worker-failed")],
-        );
+        let (partition, text) = (number.to_string(), error.to_string());
+        let fields = [
+            ("topic", topic),
+            ("partition", &partition),
+            ("reason", "worker-failed"),
+            ("text", &text),
+            ("nextStep", "restart the host"),
+        ];
+        self.life.tell("partition.halted", &fields);
     }
 
     /// Finishes the batches in hand, publishes them and leaves the group.
@@ -149,7 +160,11 @@ impl Running {
         shared.consumer.close(CLIENTS_PATIENCE).await;
         life.tell("host.stopped", &[]);
         life.end(CLIENTS_PATIENCE / 2).await;
-        shared.store.close().await;
+        // A connection whose server has gone silent never says goodbye.
+        let closed = tokio::time::timeout(CLIENTS_PATIENCE / 2, shared.store.close());
+        if closed.await.is_err() {
+            tracing::warn!("not every connection to Postgres was closed in time");
+        }
         tracing::info!("stopped");
     }
 }

@@ -56,6 +56,15 @@ impl Admin {
         })
     }
 
+    /// The same client, asked with another patience.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self {
+            client: Arc::clone(&self.client),
+            patience,
+        }
+    }
+
     /// All topics and brokers.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The group's committed offset, and in its metadata the number of the batch it belongs to: how far a
 //! partition's frames are published.
 //!
-//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none.
+//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none; what begins like ours
+//! and can't be read is of a newer taskhost or damaged, and nobody's guess.
 
 use std::time::Duration;
 
@@ -11,10 +12,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::recovery::Watermark;
 
 use super::context::Logging;
 use super::error::{Error, Result};
 
+/// What the metadata of every taskhost begins with.
+const NAME: &str = "taskhost/";
+
+/// What ours begins with.
 const PREFIX: &str = "taskhost/1 ";
 
 /// What the group has committed for a partition.
@@ -25,6 +31,11 @@ pub enum Committed {
     /// An offset that another kind of consumer committed.
     Foreign {
         /// The next record that it would have read.
+        offset: Offset,
+    },
+    /// An offset that a taskhost committed, with metadata that can't be read.
+    Unreadable {
+        /// The offset.
         offset: Offset,
     },
     /// An offset that a taskhost committed.
@@ -46,6 +57,17 @@ impl Committed {
     }
 }
 
+impl From<Committed> for Watermark {
+    fn from(committed: Committed) -> Self {
+        match committed {
+            Committed::None => Self::None,
+            Committed::Foreign { offset } => Self::Foreign(offset),
+            Committed::Unreadable { offset } => Self::Unreadable(offset),
+            Committed::Ours { offset, batch } => Self::Ours { offset, batch },
+        }
+    }
+}
+
 /// The metadata that goes with a batch's offset.
 pub(crate) fn metadata(batch: BatchNumber) -> String {
     format!("{PREFIX}{batch}")
@@ -58,6 +80,7 @@ fn parse(offset: Offset, metadata: &str) -> Committed {
         .filter(|batch| *batch >= 0)
     {
         Some(batch) => Committed::Ours { offset, batch },
+        None if metadata.starts_with(NAME) => Committed::Unreadable { offset },
         None => Committed::Foreign { offset },
     }
 }
@@ -125,16 +148,21 @@ mod tests {
 
     #[test]
     fn the_metadata_of_others_is_foreign() {
+        for text in ["", "7", "taskhost", "{\"batch\":7}"] {
+            assert_eq!(parse(5, text), Committed::Foreign { offset: 5 }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_begins_like_ours_and_can_t_be_read_is_told_apart() {
         for text in [
-            "",
-            "7",
             "taskhost/2 7",
             "taskhost/1 ",
             "taskhost/1 -1",
             "taskhost/1 7 ",
-            "{\"batch\":7}",
         ] {
-            assert_eq!(parse(5, text), Committed::Foreign { offset: 5 }, "{text}");
+            let unreadable = Committed::Unreadable { offset: 5 };
+            assert_eq!(parse(5, text), unreadable, "{text}");
         }
     }
 }

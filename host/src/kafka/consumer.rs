@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::Offset as Position;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use super::error::{Disposition, Error, Result};
 use super::feed::{Feed, Feeder};
 use super::group::Membership;
 use super::native::{CallError, PolledConsumer};
+use super::nudge::Nudge;
 use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
 
@@ -48,6 +50,8 @@ pub enum Assignment {
     },
     /// Something is wrong that librdkafka goes on trying at: for health.
     Trouble(Error),
+    /// No broker can be reached.
+    Gone(Error),
     /// The consumer is beyond use and has ended.
     Failed(Error),
 }
@@ -96,6 +100,7 @@ impl Consumer {
             commands,
         });
         let thread = PollThread {
+            nudge: Nudge::start(&shared)?,
             shared: Arc::clone(&shared),
             commands: received,
             assignments,
@@ -183,11 +188,22 @@ impl Consumer {
         partition: &TopicPartition,
         patience: Duration,
     ) -> Result<(Offset, Offset)> {
-        self.shared
-            .polled
-            .client()
-            .fetch_watermarks(&partition.topic, partition.partition, patience)
-            .map_err(|error| Error::kafka("reading the log's bounds", &error))
+        const DOING: &str = "reading the log's bounds";
+        let client = self.shared.polled.client();
+        let bounds = || client.fetch_watermarks(&partition.topic, partition.partition, patience);
+        match bounds() {
+            // It was added to the topic just now: whoever assigned it knows, and this client has not looked yet.
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) =>
+            {
+                let topic = Some(&*partition.topic);
+                client
+                    .fetch_metadata(topic, patience)
+                    .and_then(|_| bounds())
+            }
+            other => other,
+        }
+        .map_err(|error| Error::kafka(DOING, &error))
     }
 
     /// The stable ends of several partitions, with one request for each broker. Blocks. Partitions whose

@@ -2,6 +2,8 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::breaker::Extent;
+
 /// The result of everything in this folder.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -73,6 +75,16 @@ impl Error {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         self.disposition
+    }
+
+    /// How much of Kafka it speaks for. One broker, one partition's leader or one coordinator may be away alone.
+    pub fn extent(&self) -> Extent {
+        match self.disposition {
+            Disposition::Trouble | Disposition::Fatal => Extent::Unclear,
+            Disposition::Authorization | Disposition::UnknownTopic | Disposition::Configuration => {
+                Extent::Own
+            }
+        }
     }
 }
 

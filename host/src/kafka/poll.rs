@@ -21,6 +21,7 @@ use super::consumer::{Assignment, Shared};
 use super::error::{Disposition, Error};
 use super::events::{Content, ErrorReport, Fetched, Rebalance};
 use super::feed::{Fed, Feeder, Flow, feed};
+use super::nudge::Nudge;
 use super::ownership::Tag;
 
 /// How long workers of a revoked partition have for what they have open. Rebalances wait for this, and
@@ -41,6 +42,7 @@ pub(crate) struct PollThread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) assignments: mpsc::UnboundedSender<Assignment>,
+    pub(crate) nudge: Nudge,
     /// The partition of the last message: they come in runs.
     pub(crate) latest: Option<(TopicPartition, Feeder)>,
     pub(crate) closing: bool,
@@ -73,6 +75,7 @@ impl PollThread {
                         "resuming",
                         self.shared.polled.client().resume(&list([&partition])),
                     );
+                    self.nudge.fetchers();
                 }
             }
             Command::Remove(partition, tag, reply) => {
@@ -159,6 +162,7 @@ impl PollThread {
         {
             tracing::warn!(%error, "the assignment could not be acknowledged");
         }
+        self.nudge.fetchers();
         assigned
             .into_iter()
             .for_each(|assignment| self.tell(assignment));
@@ -222,6 +226,7 @@ impl PollThread {
                 self.shared.polled.client().incremental_unassign(&both),
             );
         }
+        self.nudge.fetchers();
         self.latest = None;
         for (partition, tag) in dropped {
             if let Some((_, feeder)) = self.shared.feeders().remove(&partition) {
@@ -294,7 +299,10 @@ impl PollThread {
             }
             None => {
                 tracing::warn!(%code, "{reason}");
-                self.tell(Assignment::Trouble(error));
+                self.tell(match code {
+                    RDKafkaErrorCode::AllBrokersDown => Assignment::Gone(error),
+                    _ => Assignment::Trouble(error),
+                });
             }
         }
         true

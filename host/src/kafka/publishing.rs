@@ -31,8 +31,13 @@ const IDLE: Duration = Duration::from_millis(500);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
 
-/// Pause while the consumer is no member of its group: it joins again within a rebalance.
-const MEMBER_PAUSE: Duration = Duration::from_millis(50);
+/// Pause while the consumer is no member of its group, or doesn't know yet what it has become: a rebalance
+/// is under way.
+const MEMBER_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a membership that the broker found outdated is not used again. The consumer learns of the new one
+/// within a round trip; if the answer got lost, with the next heartbeat.
+const OUTDATED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long taking the transactional id may take before it is tried anew.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -78,6 +83,8 @@ pub(crate) struct Thread {
     disconnected: (u32, Option<Instant>),
     /// Transactions in a row that were aborted without anybody's message to blame.
     aborted: u32,
+    /// The member and generation that the broker refused, and until when they are not used again.
+    outdated: Option<(String, i32, Instant)>,
     stop_by: Option<Instant>,
     /// Who waits to hear that nothing of its partition is on its way.
     withdrawn: Vec<oneshot::Sender<()>>,
@@ -105,6 +112,7 @@ impl Thread {
             producer: None,
             disconnected: (0, None),
             aborted: 0,
+            outdated: None,
             stop_by: None,
             withdrawn: Vec::new(),
         }
@@ -225,7 +233,7 @@ impl Thread {
             return Some(producer);
         }
         // First the membership, then the tags: whoever loses a partition after this has another generation.
-        let membership = self.consumer.membership();
+        let membership = self.membership();
         let shares = self.owned(shares);
         if shares.is_empty() {
             return Some(producer);
@@ -237,7 +245,27 @@ impl Thread {
             return Some(producer);
         };
         let outcome = self.transact(&producer, &shares, &membership);
+        if matches!(&outcome, Outcome::Aborted(cause) if cause.outdated) {
+            let until = Instant::now() + OUTDATED_PATIENCE;
+            self.outdated = Some((membership.member(), membership.generation(), until));
+        }
         self.settle(shares, outcome).then_some(producer)
+    }
+
+    /// The present membership, unless it is known to be outdated.
+    fn membership(&mut self) -> Option<Membership> {
+        let membership = self.consumer.membership()?;
+        let outdated = self
+            .outdated
+            .as_ref()
+            .is_some_and(|(member, generation, until)| {
+                (&membership.member(), membership.generation()) == (member, *generation)
+                    && *until > Instant::now()
+            });
+        if !outdated {
+            self.outdated = None;
+        }
+        (!outdated).then_some(membership)
     }
 
     /// Those that are still owned; the others are answered.
@@ -311,6 +339,7 @@ impl Thread {
                 by_message: true,
                 topic,
                 reason,
+                ..
             } if single => {
                 let batch = shares
                     .iter()
@@ -329,6 +358,7 @@ impl Thread {
                 by_message: true,
                 topic,
                 reason,
+                ..
             } => {
                 tracing::warn!(
                     topic,
@@ -337,10 +367,23 @@ impl Thread {
                 );
                 self.lanes.put_back(shares, true, |_| Instant::now());
             }
+            // Nobody's trouble, and no reason to back off: with the new membership it goes on.
+            Cause {
+                outdated: true,
+                reason,
+                ..
+            } => {
+                tracing::info!(
+                    reason,
+                    "the group rebalanced during a transaction; it is published anew"
+                );
+                self.lanes.put_back(shares, false, |_| Instant::now());
+            }
             Cause {
                 by_message: false,
                 topic,
                 reason,
+                ..
             } => {
                 self.aborted += 1;
                 tracing::warn!(

@@ -78,6 +78,8 @@ pub(crate) struct Cause {
     pub(crate) topic: Option<String>,
     /// Whether the same message would fail again, whatever the infrastructure does.
     pub(crate) by_message: bool,
+    /// Whether the group has moved on from the membership that the offsets were sent under.
+    pub(crate) outdated: bool,
     pub(crate) reason: String,
 }
 
@@ -86,6 +88,7 @@ impl Cause {
         Self {
             topic: Some(topic.to_owned()),
             by_message: blames_message(code),
+            outdated: false,
             reason: code.to_string(),
         }
     }
@@ -94,6 +97,7 @@ impl Cause {
         Self {
             topic: None,
             by_message: false,
+            outdated: is_outdated(error.code),
             reason: error.reason,
         }
     }
@@ -243,6 +247,15 @@ fn count_by_topic(failed: &[(String, RDKafkaErrorCode)]) -> HashMap<&str, u64> {
         .iter()
         .for_each(|(topic, _)| *counts.entry(topic.as_str()).or_default() += 1);
     counts
+}
+
+/// Whether the offsets' membership is not the present one: the group has rebalanced meanwhile.
+fn is_outdated(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
+    matches!(
+        code,
+        C::IllegalGeneration | C::UnknownMemberId | C::StaleMemberEpoch
+    )
 }
 
 /// Whether a message or its topic is to blame: the same again would fail again.

@@ -27,6 +27,9 @@ pub struct Offer {
     pub reason: String,
     /// Whether it may be one that was replaced before: a command's wish, never a file's.
     pub force: bool,
+    /// The number of the activation that it shall replace, 0 for none, if it was chosen by that; else it replaces whatever
+    /// is current when it comes.
+    pub seen: Option<i64>,
 }
 
 /// What became of an offer.
@@ -54,10 +57,11 @@ impl Catalog {
         offered
     }
 
-    /// Activates a version that is stored already: a rollback, or a command that names a digest.
+    /// Activates a version that is stored already: a rollback, or a command that names a digest. `seen` is that of an
+    /// [`Offer`].
     ///
     /// # Errors
-    /// If no such version is stored, it is refused, or the versions can't be reached.
+    /// If no such version is stored, what is stored is damaged, it is refused, or the versions can't be reached.
     pub async fn activate_known(
         &self,
         route: usize,
@@ -65,11 +69,9 @@ impl Catalog {
         config: Arc<str>,
         by: &str,
         reason: &str,
+        seen: Option<i64>,
     ) -> Result<Offered, CatalogError> {
-        let unknown = || CatalogError::Unknown {
-            digest: digest.to_owned(),
-        };
-        let bytes = self.versions.bytes(digest).await?.ok_or_else(unknown)?;
+        let bytes = self.stored(digest).await?;
         let (by, reason) = (by.to_owned(), reason.to_owned());
         let file = format!("version {digest}");
         self.offer(Offer {
@@ -80,6 +82,7 @@ impl Catalog {
             by,
             reason,
             force: true,
+            seen,
         })
         .await
     }
@@ -93,6 +96,7 @@ impl Catalog {
             by,
             reason,
             force,
+            seen: chosen_by,
             ..
         } = offer;
         let Some(slot) = self.slots.get(route) else {
@@ -114,8 +118,28 @@ impl Catalog {
             .as_ref()
             .filter(|current| current.digest == digest && current.config == config)
         {
-            self.refresh(route).await?;
+            // What is at hand is sound, whatever the store has: kept until the pointer has it.
+            let (library, code) = (self.library.clone(), bytes.clone());
+            let _kept = blocking(move || library.open(&code)).await?;
+            if let Some(active) = self.refresh(route).await?
+                && active.version.digest == digest
+            {
+                let (name, version) = (&active.version.name, &active.version.version);
+                self.versions
+                    .save(SavedVersion {
+                        digest,
+                        name: name.clone(),
+                        version: version.clone(),
+                        bytes,
+                    })
+                    .await?;
+            }
             return Ok(Offered::Unchanged(current.clone()));
+        }
+        let number = seen.as_ref().map_or(0, |activation| activation.number);
+        if chosen_by.is_some_and(|chosen_by| chosen_by != number) {
+            self.refresh(route).await?;
+            return Ok(Offered::Lost(seen));
         }
         if !force && self.versions.is_superseded(name, &digest, &config).await? {
             return Err(Refused::Superseded {
@@ -140,10 +164,9 @@ impl Catalog {
                 bytes,
             })
             .await?;
-        let seen = seen.map_or(0, |activation| activation.number);
         let new = NewActivation {
             route: name.clone(),
-            seen,
+            seen: number,
             digest,
             config,
             by,

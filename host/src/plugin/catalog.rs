@@ -143,6 +143,17 @@ pub enum CatalogError {
         /// The version's digest.
         digest: String,
     },
+    /// What is stored under a digest is something else.
+    #[error(
+        "the stored bytes of version {digest} are damaged: their digest is {found}; activate the version again from its \
+         file, on a host that has it"
+    )]
+    Damaged {
+        /// The version's digest.
+        digest: String,
+        /// That of the bytes.
+        found: String,
+    },
 }
 
 /// The routes and what decides for them.
@@ -150,6 +161,8 @@ pub struct Catalog {
     pub(super) library: Arc<Library>,
     pub(super) versions: Arc<dyn Versions>,
     pub(super) slots: Vec<Slot>,
+    /// Somebody said that an activation has changed.
+    pub(super) hinted: tokio::sync::Notify,
     topics: HashSet<String>,
 }
 
@@ -160,6 +173,8 @@ pub(super) struct Slot {
     /// Held while the activation is read and the pointer follows it, so that an older one never replaces a
     /// newer one.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Why the current activation can't be followed, if it can't.
+    pub(super) behind: Mutex<Option<CatalogError>>,
     refusals: Mutex<VecDeque<Refusal>>,
 }
 
@@ -175,12 +190,14 @@ impl Catalog {
             settings,
             active: ArcSwapOption::empty(),
             turn: tokio::sync::Mutex::default(),
+            behind: Mutex::default(),
             refusals: Mutex::default(),
         };
         Self {
             library: Arc::new(library),
             versions,
             slots: routes.into_iter().map(slot).collect(),
+            hinted: tokio::sync::Notify::new(),
             topics,
         }
     }
@@ -205,64 +222,6 @@ impl Catalog {
     /// What decides for a route, by the route's number.
     pub fn current(&self, route: usize) -> Option<Arc<Active>> {
         self.slots.get(route)?.active.load_full()
-    }
-
-    /// Reads a route's activation and makes its version the one that decides here.
-    ///
-    /// # Errors
-    /// If it can't be read, or the version can't run here. What ran before still does.
-    pub async fn refresh(&self, route: usize) -> Result<Option<Arc<Active>>, CatalogError> {
-        let Some(slot) = self.slots.get(route) else {
-            return Ok(None);
-        };
-        let _turn = slot.turn.lock().await;
-        let Some(activation) = self.versions.current(&slot.settings.route.name).await? else {
-            return Ok(None);
-        };
-        let current = slot.active.load_full();
-        if current
-            .as_ref()
-            .is_some_and(|active| active.is(&activation))
-        {
-            return Ok(current);
-        }
-        let component = self.load(&activation.digest).await?;
-        let descriptor = self
-            .describe(route, component.clone(), activation.config.clone())
-            .await?;
-        Ok(Some(self.swap(slot, &activation, component, descriptor)))
-    }
-
-    /// Reads every route's activation. Problems are logged; the route keeps what it has.
-    pub async fn refresh_all(&self) {
-        for (number, slot) in self.slots.iter().enumerate() {
-            if let Err(error) = self.refresh(number).await {
-                let route = &slot.settings.route.name;
-                tracing::error!(route, %error, "the active plugin version can't be loaded");
-            }
-        }
-    }
-
-    /// The component of a digest: in use, compiled before, or from the stored bytes.
-    ///
-    /// # Errors
-    /// If no such version is stored, or it can't run here.
-    pub async fn load(&self, digest: &str) -> Result<Arc<Component>, CatalogError> {
-        let unknown = || CatalogError::Unknown {
-            digest: digest.to_owned(),
-        };
-        let (library, wanted) = (self.library.clone(), digest.to_owned());
-        if let Some(component) = blocking(move || Ok(library.find(&wanted))).await? {
-            return Ok(component);
-        }
-        let bytes = self.versions.bytes(digest).await?.ok_or_else(unknown)?;
-        let library = self.library.clone();
-        let component = blocking(move || library.open(&bytes)).await?;
-        if component.digest() == digest {
-            Ok(component)
-        } else {
-            Err(unknown())
-        }
     }
 
     /// Configures a component for a route and checks that it fits.
@@ -340,7 +299,7 @@ impl Catalog {
         route: usize,
         file: &str,
         digest: Option<String>,
-        refused: &Refused,
+        refused: &impl ToString,
     ) {
         let Some(slot) = self.slots.get(route) else {
             return;

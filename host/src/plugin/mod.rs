@@ -26,6 +26,7 @@ mod component;
 mod convert;
 mod diagnosis;
 mod engine;
+mod following;
 mod in_memory;
 mod journal;
 mod library;

@@ -88,7 +88,7 @@ pub trait Versions: Send + Sync {
         config: &'a str,
     ) -> Answer<'a, bool>;
 
-    /// Keeps a version. One that is there already stays as it is.
+    /// Keeps a version. One that is there already stays as it is, unless its bytes are damaged.
     fn save(&self, version: SavedVersion) -> Answer<'_, ()>;
 
     /// The bytes of a version.

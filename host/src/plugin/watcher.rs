@@ -239,6 +239,7 @@ impl Offering<'_> {
             by,
             reason,
             force: false,
+            seen: None,
         };
         match self.catalog.try_offer(offer).await {
             // Something else was activated in between: this file's turn is after it.

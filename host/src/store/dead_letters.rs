@@ -55,6 +55,7 @@ fn stored(row: &PgRow) -> Result<StoredDeadLetter, Error> {
     let record_topic: &str = row.try_get("record_topic")?;
     let stage = match row.try_get("stage")? {
         "decode" => Stage::Decode,
+        "publish" => Stage::Publish,
         _ => Stage::Decide,
     };
     let task: Option<&str> = row.try_get("task_id")?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use taskhost_core::frame::{BatchNumber, FrameError};
 
+use crate::breaker::Extent;
+
 /// Why Postgres did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -139,6 +141,20 @@ impl Error {
         }
     }
 
+    /// How much of Postgres it speaks for.
+    pub fn extent(&self) -> Extent {
+        match self {
+            Self::Unreachable(_) | Self::Unanswered { .. } => Extent::Unclear,
+            Self::Refused { code, .. } => extent(code),
+            _ => Extent::Own,
+        }
+    }
+
+    /// Whether Postgres takes no further connection.
+    pub(super) fn is_out_of_connections(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "53300")
+    }
+
     /// Whether Postgres gave up waiting for a lock.
     pub(super) fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "55P03")
@@ -160,6 +176,20 @@ fn refused(code: &str, table: Option<&str>) -> Disposition {
         (_, Some("22" | "23" | "54")) if own => Disposition::Halt,
         (_, Some("22" | "23" | "54")) => Disposition::Message,
         _ => Disposition::Trouble,
+    }
+}
+
+/// How much of Postgres a SQLSTATE speaks for.
+///
+/// A server that is read-only (25006), full (53100), out of connections (53300) or of other resources (53000), and one that
+/// is going, coming or has crashed (57P02, 57P03) fails everybody. So it does when one connection was ended (57P01), a
+/// file can't be read (58) or something breaks inside (XX), perhaps. Locks, deadlocks and statements that take too long
+/// are a step's own.
+fn extent(code: &str) -> Extent {
+    match (code, code.get(..2)) {
+        ("25006" | "53000" | "53100" | "53300" | "57P02" | "57P03", _) => Extent::Whole,
+        ("55P03" | "57014", _) | (_, Some("40")) => Extent::Own,
+        _ => Extent::Unclear,
     }
 }
 
@@ -221,6 +251,44 @@ mod tests {
         ];
         for (code, table, expected) in cases {
             assert_eq!(refused(code, table), expected, "{code} on {table:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_blames_nobody_whatever_its_sqlstate() {
+        let outage = [
+            ("08006", Extent::Unclear),
+            ("25006", Extent::Whole),
+            ("28000", Extent::Unclear),
+            ("28P01", Extent::Unclear),
+            ("3D000", Extent::Unclear),
+            ("42501", Extent::Unclear),
+            ("53000", Extent::Whole),
+            ("53100", Extent::Whole),
+            ("53200", Extent::Unclear),
+            ("53300", Extent::Whole),
+            ("53400", Extent::Unclear),
+            ("55P03", Extent::Own),
+            ("40P01", Extent::Own),
+            ("57014", Extent::Own),
+            ("57P01", Extent::Unclear),
+            ("57P02", Extent::Whole),
+            ("57P03", Extent::Whole),
+            ("58030", Extent::Unclear),
+            ("58P01", Extent::Unclear),
+            ("XX000", Extent::Unclear),
+            ("XX001", Extent::Unclear),
+        ];
+        for (code, expected) in outage {
+            for table in [None, Some("tasks"), Some("progress")] {
+                assert_eq!(refused(code, table), Disposition::Trouble, "{code}");
+            }
+            assert_eq!(extent(code), expected, "{code}");
+        }
+        let gone = [sqlx::Error::PoolTimedOut, sqlx::Error::WorkerCrashed];
+        for error in gone.map(Error::from) {
+            assert_eq!(error.disposition(), Disposition::Trouble);
+            assert_eq!(error.extent(), Extent::Unclear);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Hints from other hosts: which partitions have something due.
+//! Hints from other hosts: which partitions have something due, and which routes have another version.
 
 use sqlx::postgres::PgListener;
 use taskhost_core::record::TopicPartition;
@@ -7,10 +7,25 @@ use super::Key;
 use super::error::Error;
 use super::pool::Store;
 
-/// The channel of `NOTIFY`.
+/// The channel of `NOTIFY` for what is due.
 pub(super) const CHANNEL: &str = "taskhost_wakeups";
 
-/// Hears what other hosts' [`Store::notify`] says, on a connection of its own. Polling stands behind it: a hint
+/// The channel of `NOTIFY` for activations; its payload is the route.
+pub(super) const ACTIVATIONS: &str = "taskhost_activations";
+
+/// What another host said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A partition has something due.
+    Due(Key),
+    /// A route has another activation.
+    Activated {
+        /// Its name.
+        route: String,
+    },
+}
+
+/// Hears what other hosts' [`Store::notify`] and [`Store::activate`] say, on a connection of its own. Polling stands behind it: a hint
 /// that is lost, also while the connection is being made again, costs time only.
 #[derive(Debug)]
 pub struct Listener {
@@ -24,21 +39,25 @@ impl Store {
     /// Trouble only.
     pub async fn listen(&self) -> Result<Listener, Error> {
         let mut inner = PgListener::connect_with(&self.pool).await?;
-        inner.listen(CHANNEL).await?;
+        inner.listen_all([CHANNEL, ACTIVATIONS]).await?;
         Ok(Listener { inner })
     }
 }
 
 impl Listener {
-    /// Waits for the next partition that was named. A payload that names none is passed over.
+    /// Waits for the next hint. A payload that can't be read is passed over.
     ///
     /// # Errors
     /// Trouble: call again after a while, it connects anew by itself.
-    pub async fn next(&mut self) -> Result<Key, Error> {
+    pub async fn next(&mut self) -> Result<Heard, Error> {
         loop {
             let notification = self.inner.recv().await?;
+            if notification.channel() == ACTIVATIONS {
+                let route = notification.payload().to_owned();
+                return Ok(Heard::Activated { route });
+            }
             if let Some(key) = key(notification.payload()) {
-                return Ok(key);
+                return Ok(Heard::Due(key));
             }
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! [`Store`] is a pool of connections whose sessions are set up as the protocol demands. Its methods are spread
 //! over the files by what they are about: [`progress`](self) of partitions, a [`Batch`] as one transaction, wakeups,
-//! plugin versions and activations, and what people look at.
+//! halts and how they are resolved, plugin versions and activations, and what people look at.
 //!
 //! Kept here: every write that a partition's owner makes names the epoch it claimed, so a host that lost the partition
 //! writes nothing. Rows are locked in one order (progress, tasks by id, wakeups by id, routes' advisory locks, new
@@ -16,14 +16,17 @@
 //!
 //! On failure an [`Error`] says by its [`Disposition`] what to do; retrying is left to the caller.
 
+mod activation_starts;
 mod batch;
 mod dead_letters;
 mod diagnose;
 mod error;
+mod halts;
 mod listen;
 mod migrate;
 mod millis;
 mod pool;
+mod probe;
 mod progress;
 mod session;
 mod task_pages;
@@ -37,11 +40,13 @@ use std::sync::Arc;
 
 use taskhost_core::record::TopicPartition;
 
+pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
 pub use dead_letters::StoredDeadLetter;
 pub use diagnose::{Cause, Diagnosis};
 pub use error::{Disposition, Error};
-pub use listen::Listener;
+pub use halts::Halted;
+pub use listen::{Heard, Listener};
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::error::Error;
-use super::session::Session;
 
 /// How Postgres is reached.
 #[derive(Clone)]
@@ -102,17 +101,6 @@ impl Store {
             begin_sql: begin.into(),
             patience: settings.statement_timeout + ANSWER_MARGIN,
         })
-    }
-
-    /// Asks Postgres for an answer.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let mut session = Session::begin(self).await?;
-        session.execute(sqlx::query("SELECT 1")).await?;
-        session.rollback().await;
-        Ok(())
     }
 
     /// Connections that are open and those of them that are idle, for metrics.

@@ -8,7 +8,9 @@ use taskhost_core::recovery::Progress;
 use uuid::Uuid;
 
 use super::Key;
+use super::activation_starts::{self, STARTED, Started};
 use super::error::Error;
+use super::halts::{Halted, halted};
 use super::pool::Store;
 use super::session::{Session, Statement};
 
@@ -26,6 +28,10 @@ pub struct Claim {
     pub progress: Progress,
     /// Messages that wait.
     pub waiting: i64,
+    /// Whether the row says something of a halt, or of a decision about one, that is over once the partition is ready.
+    pub unresolved: bool,
+    /// The activations that took effect last.
+    pub started: Started,
 }
 
 /// How the records of a partition ended, since it was started. `consumed` is the sum of `applied`, `ignored`,
@@ -65,6 +71,8 @@ pub struct PartitionProgress {
     pub timers: i64,
     /// Frames that are stored.
     pub frames: i64,
+    /// Why it stands still, if it does.
+    pub halted: Option<Halted>,
 }
 
 const INSERT: &str = "
@@ -82,7 +90,8 @@ FROM (
     FOR UPDATE
 ) AS old
 WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3
-RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.published";
+RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.published, p.decided_watermark,
+    p.halted_code IS NOT NULL OR p.decided_watermark IS NOT NULL AS unresolved";
 
 const WAITING: &str = "
 SELECT count(*) AS waiting FROM wakeups
@@ -123,12 +132,15 @@ impl Store {
             Some(row) => row.try_get("waiting")?,
             None => 0,
         };
+        let started = activation_starts::started(&session.rows(keyed(STARTED, key)).await?)?;
         session.commit_or_repeat().await?;
         Ok(Claim {
             epoch: row.try_get("epoch")?,
             previous_owners: row.try_get("previous")?,
             progress: progress(&row)?,
             waiting,
+            unresolved: row.try_get("unresolved")?,
+            started,
         })
     }
 
@@ -268,7 +280,7 @@ impl Store {
     }
 
     /// Writes the partition's row under an epoch.
-    async fn owned(&self, statement: Statement<'_>) -> Result<(), Error> {
+    pub(super) async fn owned(&self, statement: Statement<'_>) -> Result<(), Error> {
         let mut session = Session::begin(self).await?;
         match session.execute(statement).await? {
             0 => session.fail(Error::Lost),
@@ -283,6 +295,7 @@ fn progress(row: &PgRow) -> Result<Progress, Error> {
         next_offset: row.try_get("next_offset")?,
         batch: row.try_get("batch")?,
         published: row.try_get("published")?,
+        decided_watermark: row.try_get("decided_watermark")?,
     })
 }
 
@@ -317,5 +330,6 @@ fn partition_progress(row: &PgRow) -> Result<PartitionProgress, Error> {
         waiting: row.try_get("waiting_now")?,
         timers: row.try_get("timers_now")?,
         frames: row.try_get("frames_now")?,
+        halted: halted(row)?,
     })
 }

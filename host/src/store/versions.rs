@@ -8,6 +8,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::error::Error;
+use super::listen::ACTIVATIONS;
 use super::millis::Millis;
 use super::pool::Store;
 use super::session::Session;
@@ -43,6 +44,12 @@ INSERT INTO activations (route, number, digest, config, by, reason)
 SELECT $1, $2 + 1, $3, $4, $5, $6
 WHERE $2 = (SELECT coalesce(max(number), 0) FROM activations WHERE route = $1)
 RETURNING route, number, digest, config, since, by, reason";
+
+/// Damaged bytes would keep every host that lacks the version from deciding.
+const SAVE: &str = "
+INSERT INTO plugin_versions AS stored (digest, name, version, bytes) VALUES ($1, $2, $3, $4)
+ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes
+WHERE encode(sha256(stored.bytes), 'hex') <> stored.digest";
 
 const BEGINNING: &str = "
 SELECT digest, name, version FROM plugin_versions WHERE starts_with(digest, $1) ORDER BY digest LIMIT $2";
@@ -121,7 +128,7 @@ impl Store {
         row.map_or(Ok(false), |row| Ok(row.try_get("superseded")?))
     }
 
-    /// Stores a plugin's bytes, if they are not there yet.
+    /// Stores a plugin's bytes, if they are not there yet, or what is there is damaged.
     ///
     /// # Errors
     /// See [`Error::disposition`].
@@ -132,10 +139,7 @@ impl Store {
         version: &str,
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let sql =
-            "INSERT INTO plugin_versions (digest, name, version, bytes) VALUES ($1, $2, $3, $4)
-                   ON CONFLICT DO NOTHING";
-        let statement = sqlx::query(sql)
+        let statement = sqlx::query(SAVE)
             .bind(digest)
             .bind(name)
             .bind(version)
@@ -199,6 +203,11 @@ impl Store {
             .bind(&new.reason);
         match session.row(statement).await? {
             Some(row) => {
+                // Told if it is committed and only then. No batch's transaction: they are held up by the lock anyway.
+                let tell = sqlx::query("SELECT pg_notify($1, $2)")
+                    .bind(ACTIVATIONS)
+                    .bind(&new.route);
+                session.execute(tell).await?;
                 session.commit_or_repeat().await?;
                 activation(&row).map(Activated::Done)
             }
@@ -228,7 +237,7 @@ impl Store {
     }
 }
 
-fn activation(row: &PgRow) -> Result<Activation, Error> {
+pub(super) fn activation(row: &PgRow) -> Result<Activation, Error> {
     let since: Millis = row.try_get("since")?;
     let config: &str = row.try_get("config")?;
     Ok(Activation {

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::listen::CHANNEL;
 use super::millis::Millis;
 use super::pool::Store;
-use super::progress::keyed;
+use super::progress::{Epoch, keyed};
 use super::session::Session;
 
 /// For a batch: what still counts of what was due.
@@ -58,6 +58,12 @@ FROM (
 WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
 RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
 
+const OUTLOOK: &str = "
+SELECT epoch <> $4 AND owners <@ $5::text[] AS moved,
+       (SELECT min(due) FROM wakeups w WHERE due IS NOT NULL
+          AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS due
+FROM progress p WHERE group_id = $1 AND topic = $2 AND partition = $3";
+
 impl Store {
     /// What is due in a partition at `now`, at most `limit` (at least 1) wakeups: for each task whose first waiting
     /// message is due all that wait behind it too, in order, or else one timer. Never both for one task.
@@ -87,6 +93,33 @@ impl Store {
             None => None,
         };
         Ok(due.map(|due| due.0))
+    }
+
+    /// [`Store::next_due`] for the owner's regular look, which finds out at the same time whether a person's command
+    /// moved the partition. A claim of another host doesn't count: who lost the partition learns that from Kafka.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if a command moved it.
+    pub async fn next_due_of_own(
+        &self,
+        key: &Key,
+        epoch: Epoch,
+        own_ids: &[String],
+    ) -> Result<Option<i64>, Error> {
+        let mut session = Session::begin(self).await?;
+        let statement = keyed(OUTLOOK, key).bind(epoch).bind(own_ids);
+        let row = session.row(statement).await?;
+        session.rollback().await;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        match row.try_get("moved")? {
+            true => Err(Error::Lost),
+            false => {
+                let due: Option<Millis> = row.try_get("due")?;
+                Ok(due.map(|due| due.0))
+            }
+        }
     }
 
     /// How many messages of a partition wait.

@@ -9,10 +9,12 @@ use taskhost_core::record::Header;
 use taskhost_core::task::{PluginVersion, Task, TaskEvent};
 use uuid::Uuid;
 
+use super::Key;
 use super::batch::Batch;
 use super::error::Error;
 use super::millis::Millis;
 use super::progress::keyed;
+use super::session::Session;
 
 /// In id order, which is the order of the array: creations of two batches then wait for each other in one
 /// direction only.
@@ -265,8 +267,18 @@ pub(super) async fn dead_letters(batch: &mut Batch, letters: &[DeadLetter]) -> R
     if letters.is_empty() {
         return Ok(());
     }
+    let found = insert_dead_letters(&mut batch.session, &batch.key, letters).await?;
+    expect(batch, "dead letters", rows(letters.len()), found)
+}
+
+/// Stores dead letters of a partition and says how many rows that made.
+pub(super) async fn insert_dead_letters(
+    session: &mut Session,
+    key: &Key,
+    letters: &[DeadLetter],
+) -> Result<u64, Error> {
     let plugin = |letter: &DeadLetter| letter.plugin.clone();
-    let statement = keyed(DEAD_LETTERS, &batch.key)
+    let statement = keyed(DEAD_LETTERS, key)
         .bind(column(letters, |letter| letter.id))
         .bind(column(letters, |letter| &*letter.message.position.topic))
         .bind(column(letters, |letter| letter.message.position.partition))
@@ -294,8 +306,7 @@ pub(super) async fn dead_letters(batch: &mut Batch, letters: &[DeadLetter]) -> R
             plugin(letter).map(|it| it.digest.clone())
         }))
         .bind(column(letters, |letter| Millis(letter.failed_at)));
-    let found = batch.session.execute(statement).await?;
-    expect(batch, "dead letters", rows(letters.len()), found)
+    session.execute(statement).await
 }
 
 /// The stage's stored name.
@@ -303,6 +314,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Decode => "decode",
         Stage::Decide => "decide",
+        Stage::Publish => "publish",
     }
 }
 

@@ -56,6 +56,7 @@ pub struct Metrics {
     partition_halted: IntGaugeVec,
     deferred_pending: IntGaugeVec,
     outbox_frames: IntGaugeVec,
+    breaker_open: IntGaugeVec,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -205,6 +206,12 @@ impl Metrics {
                 "Committed batches that Kafka doesn't have yet.",
                 &["topic", "partition"],
             ),
+            breaker_open: gauges(
+                r,
+                names::BREAKER_OPEN,
+                "1 while the dependency is away and partitions pause.",
+                &["breaker"],
+            ),
             registry,
         }
     }
@@ -348,6 +355,13 @@ impl Metrics {
         self.partition_halted
             .with_label_values(&[topic, &partition.to_string()])
             .set(i64::from(halted));
+    }
+
+    /// Sets whether a breaker is open.
+    pub fn set_breaker(&self, breaker: &str, open: bool) {
+        self.breaker_open
+            .with_label_values(&[breaker])
+            .set(i64::from(open));
     }
 
     /// Forgets a partition that this host gave back: another one reports it now.

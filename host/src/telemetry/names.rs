@@ -42,6 +42,8 @@ pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
 pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
 /// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
 pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
+/// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.
+pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
 
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";

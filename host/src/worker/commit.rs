@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
+use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::recovery::Halt;
 use taskhost_core::retry;
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use super::causes::{self, Items};
 use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use crate::breaker::{Extent, Name};
 use crate::mutant::{self, Mutant};
 use crate::plugin::Failure as DecideError;
 use crate::store::{self, Commit, Disposition};
@@ -91,8 +92,8 @@ impl Worker {
                 Ok(round.covered)
             }
             Tried::Refused(reason) => {
-                tracing::error!(reason, "Postgres refuses even the dead letter");
-                Err(Failure::Halt(Halt::Refused))
+                let reason = format!("not even the dead letter is taken: {reason}");
+                Err(Failure::Halt(Halt::Refused { reason }))
             }
             _ => Ok(0),
         }
@@ -163,6 +164,7 @@ impl Worker {
         .ok_or_else(|| Failure::Trouble {
             dependency: Dependency::Plugins,
             reason: "a route of this topic has no plugin".to_owned(),
+            extent: Extent::Own,
         })
     }
 
@@ -233,6 +235,7 @@ impl Worker {
                 return Err(Failure::Trouble {
                     dependency: Dependency::Plugins,
                     reason: other.to_string(),
+                    extent: Extent::Own,
                 });
             }
         };
@@ -275,6 +278,7 @@ impl Worker {
                     return Err(Failure::Trouble {
                         dependency: Dependency::Plugins,
                         reason: error.to_string(),
+                        extent: Extent::Own,
                     });
                 }
             }
@@ -287,12 +291,16 @@ impl Worker {
                 _ => Err(error.into()),
             };
         }
+        let starts = self.starts(items, plugins, round.covered);
+        batch.start_activations(&starts).await?;
         let next_offset = self.next_after(round.covered, items);
         match self.store_batch(batch, &round.set, next_offset).await {
             Ok(()) => {}
             Err(Stored::Refused(reason)) => return Ok(Tried::Refused(reason)),
             Err(Stored::Failed(failure)) => return Err(failure),
         }
+        let began = starts.into_iter().map(|start| (start.route, start.number));
+        self.started.extend(began);
         self.after(&round);
         Ok(Tried::Committed(Box::new(round)))
     }
@@ -365,13 +373,11 @@ impl Worker {
                         && !self.draining.is_cancelled() =>
                 {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
-                    let pause = retry::full_jitter(
-                        self.shared.rules.backoff,
-                        attempt,
-                        BACKOFF_MAX,
-                        rand::random(),
-                    );
-                    tokio::time::sleep(pause).await;
+                    let (eras, extent) = (self.eras, error.extent());
+                    let breakers = &self.shared.breakers;
+                    breakers.failed(Name::Postgres, eras, extent, &error.to_string());
+                    self.back_off(attempt).await;
+                    self.may_go_on().await;
                     attempt += 1;
                 }
                 Err(error) => return Err(Stored::Failed(error.into())),
@@ -448,7 +454,7 @@ impl From<Stored> for Failure {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Failed(failure) => failure,
-            Stored::Refused(_) => Self::Halt(Halt::Refused),
+            Stored::Refused(reason) => Self::Halt(Halt::Refused { reason }),
         }
     }
 }

@@ -6,16 +6,12 @@ use taskhost_core::batch::WriteSet;
 use taskhost_core::task::TaskId;
 
 use super::Worker;
-use crate::telemetry::health::{self, DependencyState};
 use crate::telemetry::metrics::Outcome;
 
 impl Worker {
     /// Counts a committed batch and wakes what waits for its tasks.
     pub(super) fn committed(&mut self, set: &WriteSet, began: Instant) {
         self.machine.succeeded();
-        self.shared
-            .health
-            .set_dependency(health::Dependency::Database, DependencyState::Up);
         let counts = set.counts;
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.waiting += number(counts.deferred) - number(counts.left_waiting);

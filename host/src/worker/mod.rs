@@ -14,9 +14,12 @@ mod causes;
 mod commit;
 mod counting;
 mod decide;
+mod dependencies;
+mod halt;
 mod lag;
 mod plugins;
 mod recover;
+mod starts;
 mod tracing_context;
 mod waker;
 mod work;
@@ -29,20 +32,22 @@ use futures::stream::FuturesOrdered;
 use taskhost_core::batch::{Deferral, Settings};
 use taskhost_core::cause::Route;
 use taskhost_core::frame::BatchNumber;
+use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::{Message, Offset, TopicPartition};
-use taskhost_core::recovery::{Halt, Log, Reset};
-use taskhost_core::retry;
-use tokio::sync::Notify;
+use taskhost_core::recovery::{Log, Reset};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::breaker::{Breakers, Eras, Extent, Open};
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
-use crate::store::{Key, Store};
-use crate::telemetry::health::{self, DependencyState, PartitionState, Status};
+use crate::store::{Key, Started, Store};
+use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
+pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
 pub use waker::Waker;
 
@@ -71,12 +76,16 @@ pub struct Shared {
     pub transactional_ids: Vec<String>,
     /// Wakes waiting causes whose task changed.
     pub waker: Waker,
+    /// Whether Postgres and Kafka are there.
+    pub breakers: Arc<Breakers>,
     /// What health tells.
     pub health: Status,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where the partitions at work are, for their lag.
     pub places: Places,
+    /// Who is told of halts.
+    pub observer: Arc<dyn HaltObserver>,
     /// What the configuration says.
     pub rules: Rules,
 }
@@ -122,6 +131,12 @@ pub struct Worker {
     tag: Tag,
     feed: Feed,
     draining: CancellationToken,
+    /// Which dependencies are away.
+    open: watch::Receiver<Open>,
+    /// The breakers' eras in which the step in hand began.
+    eras: Eras,
+    /// What the last step failed with.
+    trouble: Option<String>,
     /// A cause of this partition may be due.
     poked: Arc<Notify>,
     machine: Partition,
@@ -151,8 +166,12 @@ pub struct Worker {
     marked: BatchNumber,
     /// Deferred records of this partition.
     waiting: i64,
+    /// The activations that took effect last, as recorded.
+    started: Started,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
+    /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
+    unresolved: bool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -174,6 +193,8 @@ enum Failure {
         dependency: Dependency,
         /// What was said.
         reason: String,
+        /// How much of it.
+        extent: Extent,
     },
     /// Memory is not to be trusted.
     Uncertain(String),
@@ -203,6 +224,7 @@ impl Worker {
         let key = Key::new(shared.rules.group.clone(), partition.clone());
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
+        let open = shared.breakers.subscribe();
         Self {
             shared,
             partition,
@@ -210,6 +232,9 @@ impl Worker {
             tag,
             feed,
             draining,
+            open,
+            eras: Eras::default(),
+            trouble: None,
             poked,
             machine,
             settings: None,
@@ -226,7 +251,9 @@ impl Worker {
             published: 0,
             marked: 0,
             waiting: 0,
+            started: Started::new(),
             next_due: None,
+            unresolved: false,
         }
     }
 
@@ -239,7 +266,6 @@ impl Worker {
                 if action == Action::Stop {
                     break;
                 }
-                self.show(&action);
                 let event = self.step(action).await;
                 self.machine.handle(event);
             }
@@ -261,14 +287,26 @@ impl Worker {
     /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for
     /// themselves: a batch in hand is finished.
     async fn step(&mut self, action: Action) -> Event {
-        if matches!(action, Action::Work | Action::Release) {
+        if matches!(action, Action::Release) {
+            self.show(&action);
             return self.perform(action).await;
         }
         let draining = self.draining.clone();
-        tokio::select! {
+        let waited = tokio::select! {
             biased;
-            () = draining.cancelled() => Event::Drain,
-            event = self.perform(action) => event,
+            () = draining.cancelled() => return Event::Drain,
+            waited = self.dependencies() => waited,
+        };
+        self.show(&action);
+        match action {
+            // It has waited, for what it failed at or for longer than that.
+            Action::Wait { .. } if waited => Event::Done,
+            Action::Work => self.perform(action).await,
+            _ => tokio::select! {
+                biased;
+                () = draining.cancelled() => Event::Drain,
+                event = self.perform(action) => event,
+            },
         }
     }
 
@@ -286,21 +324,10 @@ impl Worker {
             Action::Unassign => self.unassign().await,
             Action::Work => self.work().await,
             Action::Wait { attempt } => {
-                let backoff = self.shared.rules.backoff;
-                tokio::time::sleep(retry::full_jitter(
-                    backoff,
-                    attempt,
-                    BACKOFF_MAX,
-                    rand::random(),
-                ))
-                .await;
+                self.back_off(attempt).await;
                 Ok(Event::Done)
             }
-            Action::Halt(halt) => {
-                self.say_halted(halt);
-                self.draining.cancelled().await;
-                Ok(Event::Drain)
-            }
+            Action::Halt(halt) => self.stand_still(&halt).await,
             Action::Release => self.release().await,
             Action::Stop => Ok(Event::Done),
         };
@@ -311,32 +338,29 @@ impl Worker {
     }
 
     /// Logs a failure and says what it means to the machine.
-    fn report(&self, failure: Failure) -> Event {
+    fn report(&mut self, failure: Failure) -> Event {
         match failure {
-            Failure::Trouble { dependency, reason } => {
-                let down = DependencyState::Down {
-                    reason: reason.clone(),
-                };
-                match dependency {
-                    Dependency::Postgres => self
-                        .shared
-                        .health
-                        .set_dependency(health::Dependency::Database, down),
-                    Dependency::Kafka => self
-                        .shared
-                        .health
-                        .set_dependency(health::Dependency::Kafka, down),
-                    Dependency::Plugins => {}
+            Failure::Trouble {
+                dependency,
+                reason,
+                extent,
+            } => {
+                if let Some(name) = dependency.breaker() {
+                    self.shared
+                        .breakers
+                        .failed(name, self.eras, extent, &reason);
                 }
                 tracing::warn!(
                     ?dependency,
                     reason,
                     "the step is repeated after a pause; nothing is lost"
                 );
+                self.trouble = Some(reason);
                 Event::Trouble
             }
             Failure::Uncertain(reason) => {
                 tracing::warn!(reason, "the partition is read anew");
+                self.trouble = Some(reason);
                 Event::Uncertain
             }
             Failure::NotOwner => Event::NotOwner,
@@ -344,25 +368,16 @@ impl Worker {
         }
     }
 
-    fn say_halted(&self, halt: Halt) {
-        tracing::error!(
-            reason = halt.code(),
-            "the partition stops: {halt}. All others go on. docs/http.md (Halts) says for each reason what it means and what to do"
-        );
-        self.shared
-            .metrics
-            .set_halted(&self.partition.topic, self.partition.partition, true);
-    }
-
     fn show(&self, action: &Action) {
         let state = match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
-            Action::Halt(halt) => PartitionState::Halted {
-                reason: format!("{}: {halt}", halt.code()),
-            },
             Action::Release | Action::Stop => PartitionState::Draining,
-            Action::Wait { .. } => return,
+            Action::Wait { .. } => PartitionState::Paused {
+                reason: self.trouble.clone().unwrap_or_default(),
+            },
+            // Shown once it stands in the partition's row, where commands look for it.
+            Action::Halt(_) => return,
             _ => PartitionState::Recovering,
         };
         self.shared
@@ -387,17 +402,17 @@ impl From<crate::store::Error> for Failure {
             Disposition::Trouble | Disposition::Raced => Self::Trouble {
                 dependency: Dependency::Postgres,
                 reason: error.to_string(),
+                extent: error.extent(),
             },
             Disposition::Lost => Self::Uncertain(error.to_string()),
-            Disposition::Message | Disposition::Halt => {
-                tracing::error!(%error, "Postgres refused a write");
-                Self::Halt(match error {
-                    Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
-                        Halt::FrameUnreadable { batch }
-                    }
-                    _ => Halt::Refused,
-                })
-            }
+            Disposition::Message | Disposition::Halt => Self::Halt(match error {
+                Error::FrameUnreadable { batch, .. } | Error::FrameMisplaced { batch, .. } => {
+                    Halt::FrameUnreadable { batch }
+                }
+                other => Halt::Refused {
+                    reason: other.to_string(),
+                },
+            }),
         }
     }
 }
@@ -407,6 +422,7 @@ impl From<crate::kafka::Error> for Failure {
         Self::Trouble {
             dependency: Dependency::Kafka,
             reason: error.to_string(),
+            extent: error.extent(),
         }
     }
 }

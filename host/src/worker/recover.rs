@@ -6,15 +6,16 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use taskhost_core::batch::Settings;
 use taskhost_core::frame::BatchNumber;
+use taskhost_core::halt::Halt;
 use taskhost_core::partition::Event;
 use taskhost_core::record::Offset;
-use taskhost_core::recovery::{Halt, Log, Watermark};
+use taskhost_core::recovery::Log;
 
 use super::{Dependency, Failure, Worker};
+use crate::breaker::Extent;
 use crate::failpoint;
-use crate::kafka::{self, Committed, Unpublished};
+use crate::kafka::{self, Unpublished};
 use crate::mutant::{self, Mutant};
-use crate::telemetry::health::{self, DependencyState};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.
@@ -45,12 +46,11 @@ impl Worker {
             .store
             .claim(&self.key, &self.shared.transactional_ids)
             .await?;
-        self.shared
-            .health
-            .set_dependency(health::Dependency::Database, DependencyState::Up);
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
+        self.unresolved = claim.unresolved;
+        self.started = claim.started;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;
@@ -77,10 +77,12 @@ impl Worker {
     }
 
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
-        for owner in owners {
+        // All at once: each takes about a second, and readers wait for the last of them.
+        let fences = owners.into_iter().map(|owner| {
             let settings = self.shared.kafka.clone();
-            blocking(move || kafka::fence(&settings, &owner, FENCE_PATIENCE)).await?;
-        }
+            blocking(move || kafka::fence(&settings, &owner, FENCE_PATIENCE))
+        });
+        futures::future::try_join_all(fences).await?;
         failpoint::hit("recovery-after-fence");
         Ok(Event::Done)
     }
@@ -109,6 +111,7 @@ impl Worker {
             .ok_or_else(|| Failure::Trouble {
                 dependency: Dependency::Kafka,
                 reason: "the topic is not there".to_owned(),
+                extent: Extent::Own,
             })?;
         let (log, committed) = blocking(move || {
             let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
@@ -123,18 +126,10 @@ impl Worker {
             ))
         })
         .await?;
-        self.shared
-            .health
-            .set_dependency(health::Dependency::Kafka, DependencyState::Up);
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
-        let watermark = match committed {
-            Committed::None => Watermark::None,
-            Committed::Foreign { offset } => Watermark::Foreign(offset),
-            Committed::Ours { offset, batch } => Watermark::Ours { offset, batch },
-        };
         Ok(Event::Inspected {
-            watermark,
+            watermark: committed.into(),
             log,
             topic_known,
         })
@@ -186,7 +181,7 @@ impl Worker {
             tracing::warn!(
                 batch,
                 offset,
-                "the group's offset had expired; it is committed again"
+                "the group's offset had expired, or a person decided that it doesn't count; it is committed again"
             );
         }
         let watermark = (batch > 0).then_some(batch - 1);
@@ -201,7 +196,7 @@ impl Worker {
         self.published = batch;
         answer
             .unwrap_or(Err(Unpublished::Stopped))
-            .map_err(|error| unpublished(error, batch))
+            .map_err(unpublished)
             .map(|()| Event::Done)
     }
 
@@ -236,8 +231,8 @@ impl Worker {
                     _ => return Err(Failure::Halt(Halt::FrameMissing { batch })),
                 }
             }
-            while let Some((batch, answer)) = self.publishing.next().await {
-                answer.map_err(|error| unpublished(error, batch))?;
+            while let Some((_, answer)) = self.publishing.next().await {
+                answer.map_err(unpublished)?;
             }
             from = to + 1;
         }
@@ -259,6 +254,10 @@ impl Worker {
         self.next_offset = offset;
         self.batch = batch;
         self.published = batch;
+        if self.unresolved {
+            self.shared.store.recovered(&self.key, self.epoch).await?;
+            self.unresolved = false;
+        }
         if !self
             .shared
             .consumer
@@ -318,18 +317,18 @@ impl Worker {
 }
 
 /// What an answer of the publisher means.
-pub(super) fn unpublished(error: Unpublished, batch: BatchNumber) -> Failure {
+pub(super) fn unpublished(error: Unpublished) -> Failure {
     match error {
         Unpublished::NotOwner => Failure::NotOwner,
-        Unpublished::Poison { topic, reason, .. } => {
-            tracing::error!(
-                output = topic,
-                reason,
-                batch,
-                "Kafka refuses a message for good"
-            );
-            Failure::Halt(Halt::Unpublishable { batch })
-        }
+        Unpublished::Poison {
+            batch,
+            topic,
+            reason,
+        } => Failure::Halt(Halt::Unpublishable {
+            batch,
+            topic,
+            reason,
+        }),
         other => Failure::Uncertain(other.to_string()),
     }
 }

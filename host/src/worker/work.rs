@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::partition::Event;
-use taskhost_core::recovery::Halt;
+use taskhost_core::halt::Halt;
+use taskhost_core::partition::{Action, Event};
 
 use super::recover::unpublished;
 use super::{Failure, Worker, now};
 use crate::kafka::{Answer, Fed, Unpublished};
 
 /// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Wakeups that are taken at a time.
 const WAKEUPS_MAX: u32 = 500;
@@ -25,6 +25,9 @@ impl Worker {
         self.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
             if self.draining.is_cancelled() {
+                return Ok(Event::Drain);
+            }
+            if !self.may_go_on().await {
                 return Ok(Event::Drain);
             }
             while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
@@ -43,6 +46,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = self.draining.cancelled() => {}
+                _ = self.open.changed() => {}
                 Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }
@@ -54,6 +58,20 @@ impl Worker {
                 () = tokio::time::sleep_until(tick) => {}
             }
         }
+    }
+
+    /// Waits while a dependency is away; false if the partition is to be given back meanwhile.
+    pub(super) async fn may_go_on(&mut self) -> bool {
+        let draining = self.draining.clone();
+        let waited = tokio::select! {
+            biased;
+            () = draining.cancelled() => return false,
+            waited = self.dependencies() => waited,
+        };
+        if waited {
+            self.show(&Action::Work);
+        }
+        true
     }
 
     /// One batch, if there is something to decide. Wakeups that are due go first; they are few.
@@ -149,7 +167,9 @@ impl Worker {
             self.shared.store.trim(&self.key, self.published).await?;
             self.marked = self.published;
         }
-        self.next_due = self.shared.store.next_due(&self.key).await?;
+        let own = &self.shared.transactional_ids;
+        let store = &self.shared.store;
+        self.next_due = store.next_due_of_own(&self.key, self.epoch, own).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let waiting = u64::try_from(self.waiting).unwrap_or(0);
         self.shared
@@ -174,7 +194,7 @@ impl Worker {
     }
 
     fn answered(&mut self, batch: BatchNumber, answer: Answer) -> Result<(), Failure> {
-        answer.map_err(|error| unpublished(error, batch))?;
+        answer.map_err(unpublished)?;
         self.published = batch;
         Ok(())
     }

@@ -195,7 +195,9 @@ impl Host {
                     self.held.remove(&partition).unwrap();
                     self.lost.push((partition, tag));
                 }
-                Some(Assignment::Trouble(error)) => eprintln!("trouble: {error}"),
+                Some(Assignment::Trouble(error) | Assignment::Gone(error)) => {
+                    eprintln!("trouble: {error}")
+                }
                 other => panic!("{other:?}"),
             }
         }

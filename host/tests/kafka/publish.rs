@@ -339,6 +339,72 @@ async fn who_has_left_the_group_publishes_nothing() {
     assert!(read(&output).await.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_is_not_published_behind_the_watermark_that_is_read_then() {
+    let (input, output) = (topic("in", 1).await, topic("out", 1).await);
+    let host = Host::of_all(settings(&unique("g")), &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    let tag = host.tag(&partition);
+    let message = |batch: i64| frame(batch, batch, vec![record(&output, format!("{batch}"))]);
+    host.begin(&partition, None);
+    host.publish(&partition, message(0)).await.unwrap();
+    // Some are in a transaction and some wait for the next when they are withdrawn.
+    let answers: Vec<_> = (1..=200)
+        .map(|batch| host.publisher.publish(&partition, tag, message(batch)))
+        .collect();
+    soon("the answer", host.publisher.withdraw(&partition, tag))
+        .await
+        .unwrap();
+    let watermark = host.committed(&partition).await.watermark().unwrap();
+    let mut published = 0;
+    for answer in answers {
+        published += i64::from(soon("an answer", answer).await.unwrap().is_ok());
+    }
+    assert_eq!(published, watermark);
+    host.begin(&partition, Some(watermark));
+    for batch in watermark + 1..=watermark + 50 {
+        host.publish(&partition, message(batch)).await.unwrap();
+    }
+    let values: Vec<_> = read(&output)
+        .await
+        .into_iter()
+        .filter_map(|message| message.value)
+        .collect();
+    let expected: Vec<_> = (0..=watermark + 50)
+        .map(|batch| format!("{batch}").into_bytes())
+        .collect();
+    assert_eq!(values, expected);
+}
+
+/// What the client takes at all (`message.max.bytes`); the broker's limits are far below.
+const CLIENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_client_itself_refuses_ends_its_transaction() {
+    let (input, output) = (topic("in", 2).await, topic("out", 1).await);
+    let host = Host::of_all(settings(&unique("g")), &input, 2).await;
+    let partitions: Vec<_> = host.held.keys().cloned().collect();
+    let mut answers = Vec::new();
+    for (partition, value) in partitions
+        .iter()
+        .zip([b"fits".to_vec(), vec![0; CLIENT_BYTES_MAX + 1]])
+    {
+        host.begin(partition, None);
+        let frame = frame(0, 0, vec![record(&output, value)]);
+        let tag = host.tag(partition);
+        answers.push(host.publisher.publish(partition, tag, frame));
+    }
+    let refused = soon("an answer", answers.remove(1)).await.unwrap();
+    assert!(
+        matches!(&refused, Err(Unpublished::Poison { batch: 0, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(soon("an answer", answers.remove(0)).await.unwrap(), Ok(()));
+    // It was not committed without its message.
+    assert_eq!(host.committed(&partitions[1]).await.watermark(), None);
+    assert_eq!(read(&output).await.len(), 1);
+}
+
 fn stable_end(consumer: &Consumer, partition: &TopicPartition) -> Offset {
     tokio::task::block_in_place(|| {
         consumer

@@ -103,3 +103,17 @@ async fn a_worker_that_does_not_finish_is_not_waited_for_long() {
     assert!(held.draining.is_cancelled() && held.feed.is_closed());
     println!("closing with an open worker: {:?}", started.elapsed());
 }
+
+/// librdkafka refuses a whole list for one partition that is not in its assignment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_never_added_is_given_back_with_the_one_that_was() {
+    let input = topic("in", 2).await;
+    let group = unique("g");
+    let mut first = Host::of_all(settings(&group), &input, 2).await;
+    let all: Vec<TopicPartition> = first.held.keys().cloned().collect();
+    first.add(&all[0], 0);
+    assert!(first.consumer.close(PATIENCE).await);
+    first.until(|host| host.held.is_empty()).await;
+    let second = Host::of_all(settings(&group), &input, 2).await;
+    assert_eq!(second.held.len(), 2);
+}

@@ -22,6 +22,7 @@ fn offer(bytes: Arc<[u8]>, force: bool) -> Offer {
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
         force,
+        seen: None,
     }
 }
 
@@ -61,7 +62,14 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
     assert_eq!(catalog.current(0).map(|active| active.number), Some(2));
 
     let back = catalog
-        .activate_known(0, &digest(&first), "{}".into(), "somebody", "rollback")
+        .activate_known(
+            0,
+            &digest(&first),
+            "{}".into(),
+            "somebody",
+            "rollback",
+            None,
+        )
         .await;
     assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3 && it.by == "somebody"));
     assert_eq!(
@@ -205,4 +213,29 @@ fn decide_one_batch(catalog: &Catalog) -> u64 {
     assert_eq!(active.version.version, format!("{rule}.0.0"));
     assert!(rules.all(|other| other == rule));
     rule
+}
+
+#[tokio::test]
+async fn an_offer_that_was_chosen_by_an_activation_replaces_that_one_only() {
+    let Setting { catalog, .. } = catalog("swap", "swap", "{}");
+    let (first, second) = (guest("guest_swap_v1"), guest("guest_swap_v2"));
+    let on = |bytes: &Arc<[u8]>, seen| Offer {
+        seen: Some(seen),
+        ..offer(bytes.clone(), true)
+    };
+    let lost = catalog.offer(on(&first, 3)).await;
+    assert!(matches!(lost, Ok(Offered::Lost(None))), "{lost:?}");
+    let done = catalog.offer(on(&first, 0)).await;
+    assert!(matches!(done, Ok(Offered::Activated(it)) if it.number == 1));
+    let done = catalog.offer(on(&second, 1)).await;
+    assert!(matches!(done, Ok(Offered::Activated(it)) if it.number == 2));
+    // Two people go back at the same time, both from 2: the second finds its wish fulfilled, and doesn't undo it.
+    let back = catalog.offer(on(&first, 2)).await;
+    assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3));
+    let again = catalog.offer(on(&first, 2)).await;
+    assert!(matches!(again, Ok(Offered::Unchanged(it)) if it.number == 3));
+    // Somebody who chose by 2 something else loses.
+    let lost = catalog.offer(on(&second, 2)).await;
+    assert!(matches!(lost, Ok(Offered::Lost(Some(it))) if it.number == 3));
+    assert_eq!(catalog.current(0).map(|active| active.number), Some(3));
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use taskhost::store::{Activated, Activation, NewActivation, Store};
+use sha2::Digest as _;
+use taskhost::store::{
+    Activated, Activation, Heard, NewActivation, NewStart, PastActivation, Store,
+};
 use taskhost_core::batch::WriteSet;
 use uuid::Uuid;
 
@@ -206,4 +209,110 @@ async fn a_frozen_batch_stops_an_activation_but_not_the_other_batches() {
     assert!(!activating.is_finished());
     frozen.rollback().await;
     assert_eq!(number(activating.await.unwrap()), 2);
+}
+
+fn start(number: i64, first_offset: i64) -> NewStart {
+    NewStart {
+        route: ROUTE.to_owned(),
+        number,
+        first_offset,
+    }
+}
+
+/// Numbers with the partitions and offsets at which they took effect, the current one first.
+fn places(past: &[PastActivation]) -> Vec<(i64, Vec<(i32, i64)>)> {
+    let place = |one: &PastActivation| {
+        let starts = one.starts.iter();
+        let at = starts.map(|start| (start.partition.partition, start.first_offset));
+        (one.activation.number, at.collect())
+    };
+    past.iter().map(place).collect()
+}
+
+#[tokio::test]
+async fn where_an_activation_took_effect_is_written_with_its_batch_and_read_by_the_next_claim() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    activate(&store, 0, "aa").await;
+    activate(&store, 1, "bb").await;
+    let epoch = started(&store, &key(0)).await;
+    let other = started(&store, &key(1)).await;
+
+    let mut batch = store.begin(&key(0), epoch).await.unwrap();
+    batch.start_activations(&[start(1, 3)]).await.unwrap();
+    batch.rollback().await;
+    let past = |limit| {
+        let (store, group) = (store.clone(), key(0).group);
+        async move { store.past_activations(&group, ROUTE, limit).await.unwrap() }
+    };
+    assert_eq!(
+        places(&past(10).await),
+        [(2, vec![]), (1, vec![])],
+        "nothing without its batch"
+    );
+
+    for (partition, epoch, new) in [
+        (0, epoch, start(1, 3)),
+        (1, other, start(1, 5)),
+        (0, epoch, start(2, 7)),
+        // A batch whose answer was lost and that is written again changes nothing.
+        (0, epoch, start(2, 9)),
+    ] {
+        let mut batch = store.begin(&key(partition), epoch).await.unwrap();
+        batch.start_activations(&[new]).await.unwrap();
+        finish(batch, &WriteSet::default()).await;
+    }
+    assert_eq!(
+        places(&past(10).await),
+        [(2, vec![(0, 7)]), (1, vec![(0, 3), (1, 5)])]
+    );
+    assert_eq!(places(&past(1).await), [(2, vec![(0, 7)])]);
+    assert_eq!(past(1).await[0].name, "plugin");
+    let claim = store.claim(&key(0), &[]).await.unwrap();
+    assert_eq!(claim.started, [(ROUTE.to_owned(), 2)].into());
+    let another_group = store.past_activations("another", ROUTE, 1).await.unwrap();
+    assert_eq!(places(&another_group), [(2, vec![])]);
+}
+
+#[tokio::test]
+async fn an_activation_is_told_to_those_who_listen() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    let mut listener = store.listen().await.unwrap();
+    activate(&store, 0, "aa").await;
+    // The loser tells nothing.
+    activate(&store, 0, "bb").await;
+    activate(&store, 1, "bb").await;
+    for _ in 0..2 {
+        let heard = tokio::time::timeout(Duration::from_secs(5), listener.next()).await;
+        let route = ROUTE.to_owned();
+        assert_eq!(heard.unwrap().unwrap(), Heard::Activated { route });
+    }
+    let more = tokio::time::timeout(Duration::from_millis(200), listener.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn saving_a_version_again_mends_damaged_bytes_and_nothing_else() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    let bytes = b"the component";
+    let digest = hex::encode(sha2::Sha256::digest(bytes));
+    store.save(&digest, "plugin", "1.0.0", bytes).await.unwrap();
+    let mut connection = database.connection().await;
+    let damage = "UPDATE plugin_versions SET bytes = 'damaged'";
+    sqlx::raw_sql(damage)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    store
+        .save(&digest, "renamed", "2.0.0", bytes)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.bytes(&digest).await.unwrap().as_deref(),
+        Some(&bytes[..])
+    );
+    let stored = store.versions_beginning(&digest, 1).await.unwrap();
+    assert_eq!((&*stored[0].name, &*stored[0].version), ("plugin", "1.0.0"));
 }

@@ -124,3 +124,22 @@ async fn a_frozen_batch_is_ended_by_postgres_and_the_partition_can_be_claimed() 
     assert_eq!(error.disposition(), Disposition::Trouble, "{error:?}");
     assert_eq!(store.show_task(&id("a")).await.unwrap(), None);
 }
+
+/// By its number alone a batch could be anybody's: the next owner's has the same.
+#[tokio::test]
+async fn a_stranded_worker_does_not_take_anothers_batch_for_its_own() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    let epoch = started(&store, &key(0)).await;
+    let mut stranded = store.begin(&key(0), epoch).await.unwrap();
+    stranded.write(&creates(&["a"]), NOW).await.unwrap();
+    let (number, token) = (stranded.number(), Uuid::new_v4());
+    // The COMMIT is lost on its way, and Postgres undoes the batch.
+    stranded.rollback().await;
+    let claim = store.claim(&key(0), &own("host-b")).await.unwrap();
+    run(&store, &key(0), claim.epoch, &creates(&["b"])).await;
+    let progress = store.claim(&key(0), &own("host-b")).await.unwrap().progress;
+    assert_eq!(progress.batch, number);
+    assert!(!store.settle(&key(0), token).await.unwrap());
+    assert_eq!(store.show_task(&id("a")).await.unwrap(), None);
+}

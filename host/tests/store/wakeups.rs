@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskhost::store::{Epoch, Store};
+use taskhost::store::{Epoch, Heard, Store};
 use taskhost_core::batch::{Wakeup, WriteSet};
 
 use crate::support::*;
@@ -225,7 +225,7 @@ async fn a_task_that_changed_wakes_what_waits_for_it() {
     assert_eq!(sequences(&due), [("t", 1), ("t", 2), ("t", 3), ("u", 4)]);
     store.notify(&woken).await.unwrap();
     let heard = tokio::time::timeout(Duration::from_secs(5), listener.next()).await;
-    assert_eq!(heard.unwrap().unwrap(), key(0));
+    assert_eq!(heard.unwrap().unwrap(), Heard::Due(key(0)));
     // What a batch holds is left to that batch.
     let mut batch = store.begin(&key(0), epoch).await.unwrap();
     let all: Vec<_> = due.iter().map(|wakeup| wakeup.id).collect();

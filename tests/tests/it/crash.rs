@@ -1,7 +1,7 @@
 //! Hosts that die, and hosts that only seem to: what they leave behind equals an undisturbed run.
 
-mod load;
-mod outcome;
+pub(crate) mod load;
+pub(crate) mod outcome;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -55,7 +55,7 @@ const DEATHS: [Death; 20] = [
 ];
 
 /// Small batches make many commits and transactions; a killed member is missed soon.
-fn host(world: &World) -> HostBuilder {
+pub(crate) fn host(world: &World) -> HostBuilder {
     world
         .host()
         .env("TASKHOST_BATCH_MESSAGES_MAX", "50")
@@ -64,7 +64,7 @@ fn host(world: &World) -> HostBuilder {
         .env("KAFKA_HEARTBEAT_INTERVAL", "300")
 }
 
-fn an_hour_ago() -> i64 {
+pub(crate) fn an_hour_ago() -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a time after 1970");
@@ -72,7 +72,7 @@ fn an_hour_ago() -> i64 {
 }
 
 /// Waits until everything is decided and published, and nothing waits.
-fn wait_settled(world: &World) {
+pub(crate) fn wait_settled(world: &World) {
     let began = Instant::now();
     // What waited is published behind what was caught up with before.
     while !(world.is_caught_up() && world.waiting().is_empty() && world.is_caught_up()) {
@@ -85,7 +85,7 @@ fn wait_settled(world: &World) {
 }
 
 /// What the same load comes to when nothing happens.
-fn undisturbed(load: &[Message]) -> Outcome {
+pub(crate) fn undisturbed(load: &[Message]) -> Outcome {
     let world = World::with_partitions(4);
     let host = host(&world).start();
     let began = Instant::now();
@@ -103,7 +103,7 @@ fn undisturbed(load: &[Message]) -> Outcome {
     outcome
 }
 
-fn consumed(world: &World) -> i64 {
+pub(crate) fn consumed(world: &World) -> i64 {
     world.progress().iter().map(|row| row.consumed).sum()
 }
 

@@ -9,12 +9,12 @@ use std::thread;
 use serde_json::{Value, json};
 use taskhost_tests::{Host, HostBuilder, Message, World, checkout, soon};
 
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// Messages that are sent at a time, under load.
 const CHUNK: usize = 500;
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::bare();
     world.consumes(&["swap"]);
     world.create_topic("swap", PARTITIONS);
@@ -22,7 +22,7 @@ fn world() -> World {
     world
 }
 
-fn host(world: &World) -> HostBuilder {
+pub(crate) fn host(world: &World) -> HostBuilder {
     let config = format!(
         "[topics]\nswap = \"{}\"\n\n[[route]]\ntopic = \"swap\"\nplugin = \"swap\"\ndefault_task_type = \"thing\"\n",
         world.topic("swap"),
@@ -30,7 +30,7 @@ fn host(world: &World) -> HostBuilder {
     world.host().config(&config)
 }
 
-fn messages(from: usize) -> Vec<Message> {
+pub(crate) fn messages(from: usize) -> Vec<Message> {
     let message = |number: usize| {
         let id = format!("thing-{number}");
         Message::to("swap")
@@ -44,7 +44,7 @@ fn route(host: &Host) -> Value {
     host.get("/api/plugins").json()["routes"][0].clone()
 }
 
-fn version(host: &Host) -> String {
+pub(crate) fn version(host: &Host) -> String {
     route(host)["active"]["version"]
         .as_str()
         .unwrap_or_default()
@@ -52,7 +52,7 @@ fn version(host: &Host) -> String {
 }
 
 /// Sends until `change` is through and has been decided under for a while; answers how many messages it were.
-fn under_load(world: &World, change: impl FnOnce()) -> usize {
+pub(crate) fn under_load(world: &World, change: impl FnOnce()) -> usize {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -87,7 +87,7 @@ fn wait_decided(world: &World, version: &str) {
 }
 
 /// Every message was applied once, and each partition changed over once, from the old version to the new.
-fn assert_swapped_once(world: &World, sent: usize) {
+pub(crate) fn assert_swapped_once(world: &World, sent: usize) {
     let mut events = world.all_events();
     events.sort_by_key(|event| (event.cause_partition, event.cause_offset));
     let tasks: HashSet<&str> = events.iter().map(|event| event.task_id.as_str()).collect();
@@ -254,7 +254,7 @@ fn a_plugin_that_is_refused_says_why_and_the_old_one_goes_on() {
 }
 
 /// How many files were refused, and why the last one was.
-fn refusals(host: &Host) -> (usize, Option<String>) {
+pub(crate) fn refusals(host: &Host) -> (usize, Option<String>) {
     let list = host.get("/api/plugins").json()["refused"].clone();
     let last = list
         .as_array()
@@ -274,7 +274,7 @@ fn expect_refused(host: &Host, count: usize, why: &str) -> String {
     })
 }
 
-fn artefact(name: &str) -> Vec<u8> {
+pub(crate) fn artefact(name: &str) -> Vec<u8> {
     let file = checkout()
         .join("plugins/target/wasm32-wasip2/release")
         .join(format!("{name}.wasm"));

@@ -67,6 +67,12 @@ pub const FIXED: &[FixedProperty] = &[
         "topics are created by the admin API, with the right number of partitions",
     ),
     fixed(
+        "consumer",
+        "topic.metadata.refresh.interval.ms",
+        "5000",
+        "a partition that is added to a topic is taken within seconds instead of five minutes",
+    ),
+    fixed(
         "consumer (classic)",
         "partition.assignment.strategy",
         "cooperative-sticky",

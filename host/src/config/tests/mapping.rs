@@ -35,6 +35,7 @@ fn a_consumer_by_default() {
         enable.partition.eof=true
         isolation.level=read_committed
         allow.auto.create.topics=false
+        topic.metadata.refresh.interval.ms=5000
         session.timeout.ms=30000
         heartbeat.interval.ms=3000
         partition.assignment.strategy=cooperative-sticky

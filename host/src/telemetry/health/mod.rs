@@ -3,10 +3,12 @@
 //! Writers call plain setters on a [`Status`]; nothing in here asks anybody anything, so a health check is
 //! quick and never hangs on what it reports about.
 
+mod history;
 mod ready;
 mod status;
 mod terminus;
 
+pub use history::{ActivationStart, PastActivation};
 pub use ready::{Missing, missing};
 pub use status::{
     BrokerCount, Dependency, DependencyState, Group, PartitionState, RefusedPlugin, RunningPlugin,

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::history::PastActivation;
 use crate::config::Route;
 
 /// Something the host can't work without.
@@ -50,6 +51,11 @@ pub enum PartitionState {
     Recovering,
     /// Deciding messages.
     Running,
+    /// Waiting: for a dependency that is away, or to try a failed step again.
+    Paused {
+        /// What for.
+        reason: String,
+    },
     /// Finishing before it is given back.
     Draining,
     /// Waiting for an operator.
@@ -132,6 +138,8 @@ pub struct Snapshot {
     pub partitions: BTreeMap<(String, i32), PartitionState>,
     /// What decides, by route.
     pub plugins: BTreeMap<String, RunningPlugin>,
+    /// The last activations by route, the current one first.
+    pub history: BTreeMap<String, Arc<[PastActivation]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
     /// Whether the host is on its way out.
@@ -202,6 +210,11 @@ impl Status {
     /// Says that nothing decides a route's messages.
     pub fn remove_plugin(&self, route: &str) {
         self.change(|now| now.plugins.remove(route));
+    }
+
+    /// Says which activations a route had last, the current one first.
+    pub fn set_history(&self, route: &str, past: Vec<PastActivation>) {
+        self.change(|now| now.history.insert(route.to_owned(), past.into()));
     }
 
     /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.

@@ -148,7 +148,7 @@ fn random<'a>(
             .for_each(taskhost_tests::Host::wait_ready);
     }
     let (plan, over) = (
-        plan::plan(arguments.seed, arguments.faults),
+        plan::plan(arguments.seed, arguments.faults, &arguments.only),
         AtomicBool::new(false),
     );
     let load = Load::new(arguments.seed);

@@ -1,0 +1,65 @@
+//! Keeps the last activations in memory for the API, and puts them into the words that people are shown.
+
+use std::time::Duration;
+
+use taskhost_core::timestamp::to_rfc3339;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{self, Store};
+use crate::telemetry::Status;
+use crate::telemetry::health::{ActivationStart, PastActivation};
+
+/// How often it is read. Offsets come in from all hosts, whenever a partition has its first record under an activation.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Activations of a route that are kept: those of the last days. `taskhost plugin history` has all of them.
+const LIMIT: u32 = 10;
+
+/// Reads the history again and again, until it is stopped.
+pub(super) async fn watch(store: Store, status: Status, stop: CancellationToken) {
+    let now = status.snapshot();
+    let forever = async {
+        loop {
+            for route in &now.routes {
+                let group = &now.group.id;
+                match store.past_activations(group, &route.name, LIMIT).await {
+                    Ok(past) => {
+                        status.set_history(&route.name, past.into_iter().map(shown).collect())
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "the plugins' history is not read anew");
+                    }
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    stop.run_until_cancelled(forever).await;
+}
+
+/// An activation as people are shown it.
+pub fn shown(past: store::PastActivation) -> PastActivation {
+    let store::PastActivation {
+        activation,
+        name,
+        version,
+        starts,
+    } = past;
+    let start = |start: store::ActivationStart| ActivationStart {
+        topic: start.partition.topic.to_string(),
+        partition: start.partition.partition,
+        offset: start.first_offset,
+        at: to_rfc3339(start.since),
+    };
+    PastActivation {
+        route: activation.route,
+        activation: activation.number,
+        name,
+        version,
+        digest: activation.digest,
+        since: to_rfc3339(activation.since),
+        by: activation.by,
+        reason: activation.reason,
+        starts: starts.into_iter().map(start).collect(),
+    }
+}

@@ -1,0 +1,6 @@
+//! Postgres or Kafka goes away under load, for longer than a session: the breaker opens, nothing is blamed, everything
+//! goes on by itself when it is back, and was done exactly once.
+
+mod kafka;
+mod postgres;
+mod story;
