@@ -37,10 +37,12 @@ test: plugins ## Run every test, against a real broker and a real Postgres (ARGS
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'not binary(slow)' $(ARGS)
 
 .PHONY: test-slow
-test-slow: plugins ## Run the tests of long faults and outages (ARGS: what nextest takes)
+test-slow: plugins ## Run the tests of long faults and outages, then chaos with 40 faults (ARGS: what nextest takes)
 	@scripts/setup test
 	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --bin taskhost-mutant --features taskhost/mutants
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'binary(slow)' $(ARGS)
+	$(if $(ARGS),,$(MAKE) chaos FAULTS=40 SEED=40)
 
 # What chaos draws from: how many faults, and which load and moments.
 FAULTS ?= 40

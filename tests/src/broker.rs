@@ -339,6 +339,15 @@ impl Client {
         group: &str,
         topics: &[String],
     ) -> Vec<((String, i32), Option<Watermark>)> {
+        answered("the group's offsets", || self.try_committed(group, topics))
+    }
+
+    /// [`Client::committed`], asked once: there is no answer while a transaction with one of the offsets is open.
+    pub(crate) fn try_committed(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<Vec<((String, i32), Option<Watermark>)>, KafkaError> {
         let consumer = self.consumer(&[("group.id", group), ("isolation.level", "read_committed")]);
         let mut list = TopicPartitionList::new();
         for topic in topics {
@@ -348,14 +357,9 @@ impl Client {
                     list.add_partition(topic, partition);
                 });
         }
-        let committed = answered("the group's offsets", || {
-            let committed = consumer.committed_offsets(list.clone(), ASK)?;
-            committed
-                .elements()
-                .iter()
-                .try_for_each(|element| element.error())?;
-            Ok(committed)
-        });
+        let committed = consumer.committed_offsets(list, ASK)?;
+        let elements = committed.elements();
+        elements.iter().try_for_each(|element| element.error())?;
         let watermark = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             let Offset::Offset(offset) = element.offset() else {
                 return None;
@@ -365,16 +369,11 @@ impl Client {
                 metadata: element.metadata().to_owned(),
             })
         };
-        committed
-            .elements()
-            .into_iter()
-            .map(|element| {
-                (
-                    (element.topic().to_owned(), element.partition()),
-                    watermark(element),
-                )
-            })
-            .collect()
+        let named = elements.into_iter().map(|element| {
+            let partition = (element.topic().to_owned(), element.partition());
+            (partition, watermark(element))
+        });
+        Ok(named.collect())
     }
 
     /// The group's state as the broker names it, and how many members it has.

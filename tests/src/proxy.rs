@@ -37,6 +37,8 @@ struct Plan {
     muted: bool,
     /// Whether everything is held up from the next cut on.
     hold: bool,
+    /// Whether everything is held up from the next BEGIN on.
+    hold_at_begin: bool,
     /// Whether everything is held up.
     held: bool,
 }
@@ -91,6 +93,17 @@ impl Proxy {
     pub fn cut_next_and_hold(&self, cut: Cut) {
         let mut plan = lock(&self.plan);
         (plan.next, plan.hold) = (Some(cut), true);
+    }
+
+    /// From the next BEGIN on, that included, nothing arrives at the server until [`Proxy::release`].
+    pub fn hold_at_begin(&self) {
+        lock(&self.plan).hold_at_begin = true;
+    }
+
+    /// Whether everything is held up.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        lock(&self.plan).held
     }
 
     /// What was held up goes on.

@@ -274,7 +274,9 @@ impl World {
     /// How far everything is, for people: progress, watermarks, ends, and what waits.
     #[must_use]
     pub fn state(&self) -> String {
-        let (progress, watermarks, waiting) = (self.progress(), self.watermarks(), self.waiting());
+        let (progress, waiting) = (self.progress(), self.waiting());
+        let (group, topics) = (self.group(), self.real_consumed());
+        let watermarks = self.client.try_committed(&group, &topics);
         let ends = self.client.ends(&self.real_consumed());
         let shown = &waiting[..waiting.len().min(10)];
         format!(
@@ -291,7 +293,12 @@ impl World {
         }
         // In this order: what is published before the ends are read is within them; and no batch in between.
         let before = self.progress();
-        let watermarks = self.watermarks();
+        let (group, topics) = (self.group(), self.real_consumed());
+        // While a transaction is open there is no answer.
+        let Ok(watermarks) = self.client.try_committed(&group, &topics) else {
+            return false;
+        };
+        let watermarks: BTreeMap<_, _> = watermarks.into_iter().collect();
         let published = before.iter().all(|row| {
             let watermark = watermarks
                 .get(&(row.topic.clone(), row.partition))

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::plan::Kind;
+
 /// Hosts die, freeze and swap rules, broker and Postgres go away and come back, and an oracle says what it did to the messages.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -13,6 +15,7 @@ use clap::{Parser, ValueEnum};
     after_help = "Examples:\n  \
         make chaos FAULTS=40 SEED=7\n  \
         taskhost-chaos --faults 200 --seed 1\n  \
+        taskhost-chaos --faults 20 --only broker,kill\n  \
         taskhost-chaos --scenario token                  one schedule instead of random faults\n  \
         taskhost-chaos --scenario token --mutant token   the same with a guard switched off: must report damage\n\n\
         The seed makes the load and the plan of faults repeatable. How far the load is when a fault strikes is not.\n\n\
@@ -22,6 +25,9 @@ pub(crate) struct Arguments {
     /// How many faults.
     #[arg(long, default_value_t = 40, value_name = "N")]
     pub(crate) faults: usize,
+    /// Faults of these kinds only.
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    pub(crate) only: Vec<Kind>,
     /// What load and faults are drawn from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub(crate) seed: u64,

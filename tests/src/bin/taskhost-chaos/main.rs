@@ -87,7 +87,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
         mutant: arguments.mutant.map(Guard::name),
         ..Report::default()
     };
-    let fleet = Fleet::new(&world, arguments.mutant);
+    let mut fleet = Fleet::new(&world, arguments.mutant);
+    if arguments.scenario.is_none() {
+        // Each swap compiles a version that nobody needs again: they go with the world.
+        let cache = world.dir().join("cache").display().to_string();
+        fleet.set("TASKHOST_PLUGINS_CACHE_DIR", cache);
+    }
     let fleet = match arguments.scenario {
         Some(guard) => {
             let (world, services, progress) = (&world, &services, &progress);
@@ -143,7 +148,7 @@ fn random<'a>(
             .for_each(taskhost_tests::Host::wait_ready);
     }
     let (plan, over) = (
-        plan::plan(arguments.seed, arguments.faults),
+        plan::plan(arguments.seed, arguments.faults, &arguments.only),
         AtomicBool::new(false),
     );
     let load = Load::new(arguments.seed);

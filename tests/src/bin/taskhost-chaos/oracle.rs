@@ -103,7 +103,7 @@ impl Expected {
         let Some(id) = id else {
             return DeadLetter("task-id-missing");
         };
-        if !text(&body["userEmail"]).is_some_and(|email| email.contains('@')) {
+        if text(&body["userEmail"]).is_none_or(|email| !email.contains('@')) {
             return DeadLetter("invalid-email");
         }
         if text(&body["userQuery"]).is_none_or(|query| query.trim().is_empty()) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -64,14 +65,21 @@ pub(crate) struct Planned {
 }
 
 /// What is drawn from, so that each twenty faults have some of each kind.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// SIGKILL a host at a random moment.
     Kill,
+    /// A host dies at a failpoint.
     Failpoint,
+    /// SIGSTOP and SIGCONT a host.
     Freeze,
+    /// The broker dies or stops, and comes back.
     Broker,
+    /// Postgres dies or stops, and comes back.
     Postgres,
+    /// A plugin is replaced.
     Swap,
+    /// A fourth host joins or leaves.
     Guest,
 }
 
@@ -85,8 +93,8 @@ const BAG: [(Kind, usize); 7] = [
     (Kind::Guest, 2),
 ];
 
-/// So many faults.
-pub(crate) fn plan(seed: u64, count: usize) -> Vec<Planned> {
+/// So many faults; of some kinds only, if any are named.
+pub(crate) fn plan(seed: u64, count: usize, only: &[Kind]) -> Vec<Planned> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed_fa17);
     let mut bag: Vec<Kind> = Vec::new();
     let mut plan: Vec<Planned> = Vec::with_capacity(count);
@@ -95,6 +103,7 @@ pub(crate) fn plan(seed: u64, count: usize) -> Vec<Planned> {
         if bag.is_empty() {
             bag = BAG
                 .iter()
+                .filter(|(kind, _)| only.is_empty() || only.contains(kind))
                 .flat_map(|(kind, times)| std::iter::repeat_n(*kind, *times))
                 .collect();
             bag.shuffle(&mut rng);
@@ -242,14 +251,17 @@ mod tests {
 
     #[test]
     fn a_seed_is_one_plan_and_a_longer_one_begins_like_it() {
-        let (short, long) = (plan(3, 40), plan(3, 60));
+        let (short, long) = (plan(3, 40, &[]), plan(3, 60, &[]));
         assert_eq!(short[..39], long[..39]);
-        assert_ne!(short, plan(4, 40));
+        assert_ne!(short, plan(4, 40, &[]));
     }
 
     #[test]
     fn no_host_has_two_faults_at_a_time() {
-        for pair in plan(5, 2_000).windows(2).filter(|pair| pair[0].overlaps) {
+        for pair in plan(5, 2_000, &[])
+            .windows(2)
+            .filter(|pair| pair[0].overlaps)
+        {
             assert!(pair[0].fault.goes_with(&pair[1].fault), "{pair:?}");
             let (one, other) = (pair[0].fault.host(), pair[1].fault.host());
             assert!(one.is_none() || one != other, "{pair:?}");
