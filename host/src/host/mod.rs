@@ -12,6 +12,7 @@ mod life;
 mod observe;
 mod plugins;
 mod probe;
+mod rights;
 mod running;
 mod topics;
 mod versions;
@@ -38,7 +39,7 @@ use life::LifeCycle;
 use running::Running;
 
 pub use plugins::catalog;
-pub use topics::{consumed, produced};
+pub use topics::{consumed, needs, produced};
 
 /// How long the workers may take to finish and publish: with what follows below the 10 s that orchestrators give.
 const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -173,7 +174,7 @@ async fn start(
     let settings = kafka_settings(config);
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
-    topics::ensure(config, &admin, &limits, status).await?;
+    topics::ensure(config, &settings, &admin, &limits, status).await?;
     let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
     let observer = observe::Plugins {
         status: status.clone(),
@@ -197,7 +198,7 @@ async fn start(
         transactional_id.clone(),
         consumer.clone(),
         limits.clone(),
-        Arc::new(observe::Publishing(metrics.clone())),
+        Arc::new(observe::Publishing(metrics.clone(), status.clone())),
     )?;
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
@@ -212,6 +213,12 @@ async fn start(
         store.clone(),
         admin.clone(),
         consumer.clone(),
+        status.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(rights::watch(
+        admin.clone(),
+        topics::needs(config),
         status.clone(),
         stop.clone(),
     ));
@@ -272,7 +279,7 @@ fn real_topics(config: &Config) -> BTreeMap<String, String> {
 }
 
 fn rules(config: &Config) -> Rules {
-    use crate::config::kafka::AutoOffsetReset;
+    use crate::config::kafka::{AutoOffsetReset, Start};
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let letters = |topic: &String| (topic.clone(), config.dead_letter_topic(topic));
@@ -280,9 +287,10 @@ fn rules(config: &Config) -> Rules {
         group: config.kafka.group_id.as_str().into(),
         events_topic: config.topics.real("task-events").into(),
         dead_letter_topics: topics::consumed(config).iter().map(letters).collect(),
-        reset: match config.kafka.auto_offset_reset {
-            AutoOffsetReset::Earliest => Reset::Earliest,
-            AutoOffsetReset::Latest => Reset::Latest,
+        reset: match (config.kafka.start, config.kafka.auto_offset_reset) {
+            (Start::Earliest, _) => Reset::Anew,
+            (Start::Committed, AutoOffsetReset::Earliest) => Reset::Earliest,
+            (Start::Committed, AutoOffsetReset::Latest) => Reset::Latest,
         },
         messages_max: count(config.batch.messages_max),
         bytes_max: size(config.batch.bytes_max),

@@ -12,8 +12,8 @@ use crate::plugin::{PluginObserver, Refusal};
 use crate::telemetry::health::{RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
 
-/// Counts what is published.
-pub(super) struct Publishing(pub(super) Arc<Metrics>);
+/// Counts what is published, and tells what keeps it from being.
+pub(super) struct Publishing(pub(super) Arc<Metrics>, pub(super) Status);
 
 impl PublishObserver for Publishing {
     fn sent(&self, topic: &str, messages: u64) {
@@ -26,6 +26,10 @@ impl PublishObserver for Publishing {
 
     fn send_duration(&self, topic: &str, duration: Duration) {
         self.0.send_took(topic, duration);
+    }
+
+    fn refused(&self, reason: Option<&str>) {
+        self.1.set_trouble("publisher", reason.map(str::to_owned));
     }
 
     fn transaction(&self, _messages: u64, duration: Duration) {

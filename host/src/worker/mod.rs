@@ -153,6 +153,8 @@ pub struct Worker {
     waiting: i64,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
+    /// What Kafka refuses, while the partition is halted for it.
+    refused: Option<String>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -181,6 +183,13 @@ enum Failure {
     NotOwner,
     /// A person must decide.
     Halt(Halt),
+    /// A person must decide about a message that Kafka refuses for good.
+    Refused {
+        /// The batch it belongs to.
+        batch: BatchNumber,
+        /// Topic and reason, for health.
+        why: String,
+    },
 }
 
 /// What the host can't do without.
@@ -227,6 +236,7 @@ impl Worker {
             marked: 0,
             waiting: 0,
             next_due: None,
+            refused: None,
         }
     }
 
@@ -311,7 +321,7 @@ impl Worker {
     }
 
     /// Logs a failure and says what it means to the machine.
-    fn report(&self, failure: Failure) -> Event {
+    fn report(&mut self, failure: Failure) -> Event {
         match failure {
             Failure::Trouble { dependency, reason } => {
                 let down = DependencyState::Down {
@@ -341,6 +351,10 @@ impl Worker {
             }
             Failure::NotOwner => Event::NotOwner,
             Failure::Halt(halt) => Event::Halted(halt),
+            Failure::Refused { batch, why } => {
+                self.refused = Some(why);
+                Event::Halted(Halt::Unpublishable { batch })
+            }
         }
     }
 
@@ -359,7 +373,12 @@ impl Worker {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
             Action::Halt(halt) => PartitionState::Halted {
-                reason: format!("{}: {halt}", halt.code()),
+                reason: match (halt, &self.refused) {
+                    (Halt::Unpublishable { .. }, Some(why)) => {
+                        format!("{}: {halt}: {why}", halt.code())
+                    }
+                    _ => format!("{}: {halt}", halt.code()),
+                },
             },
             Action::Release | Action::Stop => PartitionState::Draining,
             Action::Wait { .. } => return,

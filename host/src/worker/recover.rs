@@ -67,6 +67,7 @@ impl Worker {
 
     /// Nothing in memory outlives a claim.
     fn forget(&mut self) {
+        self.refused = None;
         self.pending.clear();
         self.end = None;
         self.singly = 0;
@@ -318,12 +319,15 @@ pub(super) fn unpublished(error: Unpublished, batch: BatchNumber) -> Failure {
         Unpublished::NotOwner => Failure::NotOwner,
         Unpublished::Poison { topic, reason, .. } => {
             tracing::error!(
-                output = topic,
+                output = %topic,
                 reason,
                 batch,
                 "Kafka refuses a message for good"
             );
-            Failure::Halt(Halt::Unpublishable { batch })
+            Failure::Refused {
+                batch,
+                why: format!("{topic}: {reason}"),
+            }
         }
         other => Failure::Uncertain(other.to_string()),
     }
