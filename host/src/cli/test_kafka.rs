@@ -212,8 +212,16 @@ mod tests {
             MissingRight::read("task-status"),
             MissingRight::transact("task-manager-group"),
         ];
-        expect![[r#""#]].assert_eq(&refused(&config(), &rights));
-        expect![[r#""#]].assert_eq(&right_lines(&rights));
+        expect![[r#"
+            this user lacks rights that a host needs; grant them (docs/kafka-security.md):
+              no right to Read topic task-status:
+                kafka-acls.sh --bootstrap-server localhost:9092 --add --allow-principal User:<user> --operation Read --topic task-status
+              no right to Write transactional-id task-manager-group:
+                kafka-acls.sh --bootstrap-server localhost:9092 --add --allow-principal User:<user> --operation Write --transactional-id task-manager-group --resource-pattern-type prefixed"#]].assert_eq(&refused(&config(), &rights));
+        expect![[r#"
+            {"kind":"missing-right","name":"task-status","operation":"Read","resource":"topic"}
+            {"kind":"missing-right","name":"task-manager-group","operation":"Write","resource":"transactional-id"}
+        "#]].assert_eq(&right_lines(&rights));
     }
 
     #[test]
