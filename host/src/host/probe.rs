@@ -151,19 +151,15 @@ pub(super) async fn watch(
                 Ok(found) => {
                     let members = u32::try_from(found.members.len()).ok();
                     status.set_group(found.state, members, joined);
-                    match found.other_consumer(&group) {
-                        _ if joined => {
-                            if status.set_trouble("group", None) {
-                                tracing::info!("nothing keeps this host from the group any more");
-                            }
+                    if joined {
+                        if status.set_trouble("group", None) {
+                            tracing::info!("nothing keeps this host from the group any more");
                         }
+                    } else if let Some(reason) = found.other_consumer(&group)
                         // Its members say who it is; the error that joining gave doesn't.
-                        Some(reason) => {
-                            if status.set_trouble("group", Some(reason.clone())) {
-                                tracing::error!("the group can't be joined: {reason}");
-                            }
-                        }
-                        None => {}
+                        && status.set_trouble("group", Some(reason.clone()))
+                    {
+                        tracing::error!("the group can't be joined: {reason}");
                     }
                 }
                 Err(_) => status.set_group("unknown", None, joined),

@@ -75,7 +75,7 @@ fn client(settings: &Settings) -> Result<Client<Collecting>, KafkaError> {
     // SAFETY: the configuration is alive.
     unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
     let kind = RDKafkaType::RD_KAFKA_CONSUMER;
-    Client::new(&config, native, kind, Collecting::default())
+    Client::new(&config, native, kind, Collecting)
 }
 
 /// What the client has to say since the last time.
