@@ -58,6 +58,8 @@ pub enum Reset {
     Earliest,
     /// At the log's end.
     Latest,
+    /// At the log's beginning, whatever another consumer of the group has committed.
+    Anew,
 }
 
 /// The offset at which a partition starts that was never started before.
@@ -76,6 +78,7 @@ pub fn start(
     match watermark {
         Watermark::Ours { batch, .. } => Err(Halt::ProgressLost { batch }),
         Watermark::Unreadable(offset) => Err(Halt::MetadataUnreadable { offset }),
+        Watermark::Foreign(_) if reset == Reset::Anew => Ok(log.low),
         Watermark::Foreign(offset) if !(log.low..=log.high).contains(&offset) => {
             Err(Halt::OutsideLog {
                 offset,
@@ -86,7 +89,7 @@ pub fn start(
         Watermark::Foreign(offset) => Ok(offset),
         Watermark::None if topic_known => Ok(log.low),
         Watermark::None => Ok(match reset {
-            Reset::Earliest => log.low,
+            Reset::Earliest | Reset::Anew => log.low,
             Reset::Latest => log.high,
         }),
     }
@@ -327,6 +330,18 @@ mod tests {
             start(Watermark::Foreign(42), LOG, false, Reset::Latest),
             Ok(42),
             "cut-over from another consumer"
+        );
+        for offset in [42, 3] {
+            assert_eq!(
+                start(Watermark::Foreign(offset), LOG, false, Reset::Anew),
+                Ok(10),
+                "another consumer's offset doesn't count, wherever it is"
+            );
+        }
+        assert_eq!(
+            start(ours(4), LOG, false, Reset::Anew),
+            Err(Halt::ProgressLost { batch: 4 }),
+            "an offset of ours does"
         );
         assert_eq!(
             start(ours(4), LOG, false, Reset::Earliest),

@@ -422,7 +422,7 @@ impl Drop for Host {
 }
 
 /// The host's program: `TASKHOST_BIN`, or the one in the target directory that this program is from.
-fn host_binary() -> PathBuf {
+pub(crate) fn host_binary() -> PathBuf {
     if let Some(path) = env::var_os("TASKHOST_BIN").filter(|path| !path.is_empty()) {
         return path.into();
     }

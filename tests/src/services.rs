@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use taskhost::dev::{Broker, BrokerOptions, Postgres, PostgresOptions, broker};
+use taskhost::dev::{Broker, BrokerOptions, Listener, Postgres, PostgresOptions, broker};
 use tempfile::TempDir;
 
 /// Both services, each on a port that it keeps over restarts. They end with the value.
@@ -29,18 +29,32 @@ impl Services {
     /// If one of them doesn't start.
     #[must_use]
     pub fn with(broker: &[(&str, &str)], postgres: &[(&str, &str)]) -> Self {
+        Self::with_listeners(&[], broker, postgres)
+    }
+
+    /// [`Services::with`], the broker with further listeners beside the plaintext one.
+    ///
+    /// # Panics
+    /// If one of them doesn't start.
+    #[must_use]
+    pub fn with_listeners(
+        listeners: &[Listener],
+        broker: &[(&str, &str)],
+        postgres: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("taskhost-own-services-")
             .tempdir()
             .expect("a temporary directory");
         // As root, Postgres runs as another user, who must be able to enter.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("the directory");
-        let broker = Broker::start(BrokerOptions {
+        let options = BrokerOptions {
             dir: dir.path().join("kafka"),
             port: None,
             libs: broker::find_libs().expect("Kafka's jars"),
             extra: owned(broker),
-        });
+        };
+        let broker = Broker::start_with(options, listeners);
         let postgres = Postgres::start(PostgresOptions {
             dir: dir.path().join("postgres"),
             port: None,

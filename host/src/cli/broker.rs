@@ -6,8 +6,9 @@ use taskhost_core::record::Record;
 
 use super::Failure;
 use crate::config::Config;
+use crate::config::kafka::Delivery;
 use crate::host;
-use crate::kafka::{self, Cause, Diagnosis, Disposition, Sender, Settings};
+use crate::kafka::{self, Cause, Diagnosis, Disposition, MissingRight, Sender, Settings};
 
 /// Beside the time for setting up one connection: a second one may be tried, and the answer has to come.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
@@ -31,6 +32,21 @@ pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
     })
 }
 
+/// The rights that a host would lack. Blocks.
+pub(super) fn missing_rights(
+    config: &Config,
+    cluster: &Cluster,
+) -> Result<Vec<MissingRight>, Failure> {
+    let (settings, patience) = (&cluster.settings, patience(config));
+    let failed = |error: kafka::Error| Failure::of("kafka", &error);
+    let needs = host::needs(config);
+    let mut missing = kafka::missing_rights(settings, &needs, patience).map_err(failed)?;
+    if config.kafka.delivery == Delivery::ExactlyOnce {
+        missing.extend(kafka::may_transact(settings, patience).map_err(failed)?);
+    }
+    Ok(missing)
+}
+
 /// [`diagnose`] for commands that can't go on without.
 pub(super) fn reach(config: &Config) -> Result<Cluster, Failure> {
     diagnose(config).map_err(|diagnosis| out_of_reach(config, &diagnosis))
@@ -38,14 +54,10 @@ pub(super) fn reach(config: &Config) -> Result<Cluster, Failure> {
 
 /// What to tell of a cluster that is out of reach.
 pub(super) fn out_of_reach(config: &Config, diagnosis: &Diagnosis) -> Failure {
-    let kind = match diagnosis.cause {
-        Cause::Configuration => return Failure::Usage(diagnosis.to_string()),
-        Cause::UnknownHost => "unknown host",
-        Cause::Refused => "refused",
-        Cause::Tls => "TLS",
-        Cause::Authentication => "authentication",
-        Cause::NoAnswer => "no answer",
-    };
+    if diagnosis.cause == Cause::Configuration {
+        return Failure::Usage(diagnosis.to_string());
+    }
+    let kind = diagnosis.cause.name().replace('-', " ");
     let brokers = config.kafka.brokers.join(",");
     Failure::Failed(format!(
         "kafka at {brokers} can't be reached ({kind}): {diagnosis}"

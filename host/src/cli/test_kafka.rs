@@ -9,12 +9,15 @@ use super::broker::{self, Cluster};
 use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output};
 use crate::config::Config;
+use crate::kafka::{MissingRight, Resource};
 use crate::{host, kafka};
 
-/// Connect to Kafka with the configured brokers, TLS and login, and list its topics.
+/// Connect to Kafka with the configured brokers, TLS and login, list its topics, and name each right that a host would
+/// lack.
 ///
-/// What keeps it from connecting is told apart: refused, unknown host, TLS, authentication, no answer. With
-/// --json that is a line too, with `cause`, `reason` and `nextStep`.
+/// What keeps it from connecting is told apart: refused, unknown host, the certificate, the login, no answer. With
+/// --json that is a line too, with `cause`, `reason` and `nextStep`. Whether transactional ids may be used is tried with
+/// one that no host has, <prefix>-test-kafka.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost test-kafka\n  taskhost test-kafka --json | jq -r 'select(.kind == \"topic\").name'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -26,8 +29,17 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let config = global.config()?;
     let json = arguments.output.json;
     match broker::diagnose(&config) {
-        Ok(cluster) if json => output::print(&lines(&config, &cluster))?,
-        Ok(cluster) => output::print(&tables(&config, &cluster))?,
+        Ok(cluster) => {
+            let rights = broker::missing_rights(&config, &cluster)?;
+            let shown = match json {
+                true => lines(&config, &cluster) + &right_lines(&rights),
+                false => tables(&config, &cluster),
+            };
+            output::print(&shown)?;
+            if !rights.is_empty() {
+                return Err(Failure::Failed(refused(&config, &rights)));
+            }
+        }
         Err(diagnosis) => {
             if json {
                 let (cause, reason) = (diagnosis.cause, &diagnosis.reason);
@@ -80,6 +92,44 @@ fn lines(config: &Config, cluster: &Cluster) -> String {
         .chain(missing)
         .map(|line| format!("{line}\n"))
         .collect()
+}
+
+fn right_lines(rights: &[MissingRight]) -> String {
+    let line = |right: &MissingRight| {
+        json!({
+            "kind": "missing-right", "operation": right.operation.name(),
+            "resource": right.resource.kind(), "name": right.resource.name(),
+        })
+    };
+    rights
+        .iter()
+        .map(|right| format!("{}\n", line(right)))
+        .collect()
+}
+
+/// What is missing, and the commands that grant it.
+fn refused(config: &Config, rights: &[MissingRight]) -> String {
+    let user = config.kafka.sasl_username.as_deref();
+    let user = user
+        .filter(|_| config.kafka.sasl_enabled)
+        .unwrap_or("<user>");
+    let server = config.kafka.brokers.join(",");
+    let mut text =
+        "this user lacks rights that a host needs; grant them (docs/kafka-security.md):".to_owned();
+    for right in rights {
+        let (operation, resource) = (right.operation.name(), &right.resource);
+        let prefixed = match resource {
+            Resource::TransactionalId(_) => " --resource-pattern-type prefixed",
+            _ => "",
+        };
+        text.push_str(&format!(
+            "\n  {right}:\n    kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:{user} \
+             --operation {operation} --{} {}{prefixed}",
+            resource.kind(),
+            resource.name()
+        ));
+    }
+    text
 }
 
 fn tables(config: &Config, cluster: &Cluster) -> String {
@@ -154,6 +204,24 @@ mod tests {
             missing: requests-web-crawl.dlq, task-status.dlq, taskhost-events; a host makes them when it starts
         "#]]
         .assert_eq(&tables(&config(), &cluster()));
+    }
+
+    #[test]
+    fn each_missing_right_comes_with_the_command_that_grants_it() {
+        let rights = [
+            MissingRight::read("task-status"),
+            MissingRight::transact("task-manager-group"),
+        ];
+        expect![[r#"
+            this user lacks rights that a host needs; grant them (docs/kafka-security.md):
+              no right to Read topic task-status:
+                kafka-acls.sh --bootstrap-server localhost:9092 --add --allow-principal User:<user> --operation Read --topic task-status
+              no right to Write transactional-id task-manager-group:
+                kafka-acls.sh --bootstrap-server localhost:9092 --add --allow-principal User:<user> --operation Write --transactional-id task-manager-group --resource-pattern-type prefixed"#]].assert_eq(&refused(&config(), &rights));
+        expect![[r#"
+            {"kind":"missing-right","name":"task-status","operation":"Read","resource":"topic"}
+            {"kind":"missing-right","name":"task-manager-group","operation":"Write","resource":"transactional-id"}
+        "#]].assert_eq(&right_lines(&rights));
     }
 
     #[test]

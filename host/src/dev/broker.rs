@@ -40,14 +40,10 @@ const JAVA_FLAGS: [&str; 9] = [
 
 /// Settings that one node needs (a single copy of each internal topic) or that make it quick: few partitions to
 /// create, no wait before a group's first assignment, sessions as short as a test wants them.
-const SETTINGS: [(&str, &str); 21] = [
+const SETTINGS: [(&str, &str); 20] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
-    (
-        "listener.security.protocol.map",
-        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    ),
     ("offsets.topic.replication.factor", "1"),
     ("offsets.topic.num.partitions", "4"),
     ("transaction.state.log.replication.factor", "1"),
@@ -82,11 +78,23 @@ pub struct BrokerOptions {
     pub extra: Vec<(String, String)>,
 }
 
+/// A further listener beside the plaintext one: TLS, SASL or both. What it needs besides (key stores, mechanisms) are
+/// broker settings that begin with `listener.name.` and its name in lower case.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name: capital letters, digits and underscores.
+    pub name: &'static str,
+    /// How it is secured: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`, or `PLAINTEXT`.
+    pub protocol: &'static str,
+}
+
 /// A broker that runs until it is stopped, killed or dropped (dropping kills it).
 #[derive(Debug)]
 pub struct Broker {
     options: BrokerOptions,
     port: u16,
+    /// The further listeners, each with its port.
+    listeners: Vec<(Listener, u16)>,
     process: Process,
     /// Held for as long as we may start the service on its directory.
     _lock: DirLock,
@@ -123,6 +131,11 @@ pub fn find_libs() -> Result<PathBuf> {
 impl Broker {
     /// Starts a broker and returns when it serves clients.
     pub fn start(options: BrokerOptions) -> Result<Self> {
+        Self::start_with(options, &[])
+    }
+
+    /// [`Broker::start`], with further listeners, each on a free port.
+    pub fn start_with(options: BrokerOptions, listeners: &[Listener]) -> Result<Self> {
         if !holds_kafka(&options.libs) {
             return Err(Error::KafkaMissing {
                 searched: vec![options.libs],
@@ -131,10 +144,15 @@ impl Broker {
         let java = find_java()?;
         fs::create_dir_all(&options.dir).map_err(error::io("create", &options.dir))?;
         let lock = DirLock::take(&options.dir)?;
-        let (port, process) = probe::on_port(options.port, |port| launch(&java, &options, port))?;
+        let (port, (listeners, process)) = probe::on_port(options.port, |port| {
+            let listeners = with_ports(listeners)?;
+            let process = launch(&java, &options, port, &listeners)?;
+            Ok((listeners, process))
+        })?;
         Ok(Self {
             options,
             port,
+            listeners,
             process,
             _lock: lock,
         })
@@ -148,6 +166,15 @@ impl Broker {
     /// The port for clients, the same after [`Broker::restart`].
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The address of a further listener; none if there is none of that name.
+    pub fn listener(&self, name: &str) -> Option<String> {
+        let found = self
+            .listeners
+            .iter()
+            .find(|(listener, _)| listener.name == name);
+        found.map(|(_, port)| format!("127.0.0.1:{port}"))
     }
 
     /// The directory with Kafka's jars.
@@ -179,20 +206,31 @@ impl Broker {
     /// still runs is stopped first.
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
-        self.process = launch(&find_java()?, &self.options, self.port)?;
+        self.process = launch(&find_java()?, &self.options, self.port, &self.listeners)?;
         Ok(())
     }
 }
 
+/// A port for each; none is drawn twice, because all are held until the last one is.
+fn with_ports(listeners: &[Listener]) -> Result<Vec<(Listener, u16)>> {
+    let ports = probe::free_ports(listeners.len())?;
+    Ok(listeners.iter().cloned().zip(ports).collect())
+}
+
 /// Formats the directory where that is due, starts the broker and waits until it serves.
-fn launch(java: &Path, options: &BrokerOptions, port: u16) -> Result<Process> {
+fn launch(
+    java: &Path,
+    options: &BrokerOptions,
+    port: u16,
+    listeners: &[(Listener, u16)],
+) -> Result<Process> {
     // The controller's own listener is nobody's business; it must not be given the same port, though.
     let mut controller = probe::free_port()?;
     while controller == port {
         controller = probe::free_port()?;
     }
     let settings = options.dir.join("server.properties");
-    fs::write(&settings, properties(options, port, controller))
+    fs::write(&settings, properties(options, port, controller, listeners))
         .map_err(error::io("write", &settings))?;
     format_data(java, options, &settings)?;
 
@@ -240,16 +278,27 @@ fn format_data(java: &Path, options: &BrokerOptions, settings: &Path) -> Result<
     fs::write(&done, cluster + "\n").map_err(error::io("write", &done))
 }
 
-fn properties(options: &BrokerOptions, port: u16, controller: u16) -> String {
+fn properties(
+    options: &BrokerOptions,
+    port: u16,
+    controller: u16,
+    listeners: &[(Listener, u16)],
+) -> String {
+    let (mut addresses, mut protocols) = (
+        format!("PLAINTEXT://127.0.0.1:{port}"),
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+    );
+    for (Listener { name, protocol }, port) in listeners {
+        write!(addresses, ",{name}://127.0.0.1:{port}").ok();
+        write!(protocols, ",{name}:{protocol}").ok();
+    }
     let own = [
         (
             "listeners",
-            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            format!("{addresses},CONTROLLER://127.0.0.1:{controller}"),
         ),
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{port}"),
-        ),
+        ("advertised.listeners", addresses),
+        ("listener.security.protocol.map", protocols),
         (
             "controller.quorum.voters",
             format!("1@127.0.0.1:{controller}"),

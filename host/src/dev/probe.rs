@@ -24,10 +24,23 @@ pub(super) fn on_port<T>(asked: Option<u16>, start: impl Fn(u16) -> Result<T>) -
 
 /// A port on loopback that is free at this moment.
 pub(super) fn free_port() -> Result<u16> {
-    let port =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    port.map(|address| address.port())
-        .map_err(error::io("listen on", Path::new("127.0.0.1:0")))
+    let port = listen().and_then(|listener| port(&listener));
+    port.map_err(error::io("listen on", Path::new("127.0.0.1:0")))
+}
+
+/// Different ports on loopback that are free at this moment.
+pub(super) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let held: io::Result<Vec<TcpListener>> = (0..count).map(|_| listen()).collect();
+    let ports = held.and_then(|held| held.iter().map(port).collect());
+    ports.map_err(error::io("listen on", Path::new("127.0.0.1:0")))
+}
+
+fn listen() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn port(listener: &TcpListener) -> io::Result<u16> {
+    Ok(listener.local_addr()?.port())
 }
 
 /// Whether the broker on this port answers a metadata request and names itself in the answer: a broker does so

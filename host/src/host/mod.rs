@@ -13,6 +13,7 @@ mod life;
 mod observe;
 mod plugins;
 mod probe;
+mod rights;
 mod running;
 mod topics;
 mod versions;
@@ -41,7 +42,7 @@ use running::Running;
 
 pub use history::shown;
 pub use plugins::catalog;
-pub use topics::{consumed, produced};
+pub use topics::{consumed, needs, produced};
 
 /// How long the workers may take to finish and publish: with what follows below the 10 s that orchestrators give.
 const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -176,7 +177,7 @@ async fn start(
     let settings = kafka_settings(config);
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
-    topics::ensure(config, &admin, &limits, status).await?;
+    topics::ensure(config, &settings, &admin, &limits, status).await?;
     let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
     let observer = observe::Plugins {
         status: status.clone(),
@@ -206,6 +207,7 @@ async fn start(
         limits.clone(),
         Arc::new(observe::Publishing {
             metrics: metrics.clone(),
+            status: status.clone(),
             breakers: breakers.clone(),
         }),
     )?;
@@ -228,6 +230,12 @@ async fn start(
         stop.clone(),
     ));
     tokio::spawn(history::watch(store.clone(), status.clone(), stop.clone()));
+    tokio::spawn(rights::watch(
+        admin.clone(),
+        topics::needs(config),
+        status.clone(),
+        stop.clone(),
+    ));
     tokio::spawn(worker::watch_lag(
         consumer.clone(),
         places.clone(),
@@ -287,7 +295,7 @@ fn real_topics(config: &Config) -> BTreeMap<String, String> {
 }
 
 fn rules(config: &Config) -> Rules {
-    use crate::config::kafka::AutoOffsetReset;
+    use crate::config::kafka::{AutoOffsetReset, Start};
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let letters = |topic: &String| (topic.clone(), config.dead_letter_topic(topic));
@@ -295,9 +303,10 @@ fn rules(config: &Config) -> Rules {
         group: config.kafka.group_id.as_str().into(),
         events_topic: config.topics.real("task-events").into(),
         dead_letter_topics: topics::consumed(config).iter().map(letters).collect(),
-        reset: match config.kafka.auto_offset_reset {
-            AutoOffsetReset::Earliest => Reset::Earliest,
-            AutoOffsetReset::Latest => Reset::Latest,
+        reset: match (config.kafka.start, config.kafka.auto_offset_reset) {
+            (Start::Earliest, _) => Reset::Anew,
+            (Start::Committed, AutoOffsetReset::Earliest) => Reset::Earliest,
+            (Start::Committed, AutoOffsetReset::Latest) => Reset::Latest,
         },
         messages_max: count(config.batch.messages_max),
         bytes_max: size(config.batch.bytes_max),

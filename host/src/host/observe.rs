@@ -88,9 +88,10 @@ impl breaker::Observer for Dependencies {
     }
 }
 
-/// Counts what is published.
+/// Counts what is published, and tells what keeps it from being.
 pub(super) struct Publishing {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) status: Status,
     pub(super) breakers: Arc<Breakers>,
 }
 
@@ -105,6 +106,11 @@ impl PublishObserver for Publishing {
 
     fn send_duration(&self, topic: &str, duration: Duration) {
         self.metrics.send_took(topic, duration);
+    }
+
+    fn refused(&self, reason: Option<&str>) {
+        self.status
+            .set_trouble("publisher", reason.map(str::to_owned));
     }
 
     fn transaction(&self, _messages: u64, duration: Duration) {

@@ -7,10 +7,10 @@ use taskhost_core::retry;
 use tokio_util::sync::CancellationToken;
 
 use super::topics::Missing;
-use super::{Error, connect};
+use super::{Error, connect, rights};
 use crate::breaker::{self, Breakers};
 use crate::config::Config;
-use crate::kafka::{Admin, Consumer, Disposition};
+use crate::kafka::{self, Admin, Consumer, Disposition};
 use crate::plugin::Catalog;
 use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
@@ -49,6 +49,7 @@ pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, 
 /// Repeats a step that asks Kafka until it gets an answer.
 pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>(
     config: &Config,
+    settings: &kafka::Settings,
     status: &Status,
     step: impl Fn() -> F,
 ) -> Result<(), Error> {
@@ -57,18 +58,38 @@ pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>
         match step().await {
             Ok(()) => {
                 status.set_dependency(Dependency::Kafka, DependencyState::Up);
+                status.set_trouble("rights", None);
                 return Ok(());
+            }
+            Err(Missing::Rights(missing)) => {
+                status.set_dependency(Dependency::Kafka, DependencyState::Up);
+                let reason = rights::told(&missing);
+                if status.set_trouble("rights", Some(reason.clone())) {
+                    tracing::error!("rights are missing: {reason}");
+                }
             }
             Err(Missing::Topics(reason)) => return Err(Error::Topics(reason)),
             Err(Missing::Kafka(error)) => match error.disposition() {
-                Disposition::Trouble | Disposition::UnknownTopic => {
-                    down(status, Dependency::Kafka, &error);
-                    tracing::warn!(%error, "waiting for Kafka; `taskhost test-kafka` says more");
+                // A password or a right can be put right on the broker's side, without a restart here.
+                Disposition::Trouble | Disposition::UnknownTopic | Disposition::Authorization => {
+                    let reason = why(settings, &error, config).await;
+                    down(status, Dependency::Kafka, &reason);
+                    tracing::warn!(reason, "waiting for Kafka");
                 }
                 _ => return Err(error.into()),
             },
         }
         pause(config, &mut attempt).await;
+    }
+}
+
+/// What keeps the host from the cluster: librdkafka's answer to a question rarely says it.
+async fn why(settings: &kafka::Settings, error: &kafka::Error, config: &Config) -> String {
+    let (settings, patience) = (settings.clone(), config.kafka.connection_timeout);
+    let asked = tokio::task::spawn_blocking(move || kafka::diagnose(&settings, patience)).await;
+    match asked {
+        Ok(Err(diagnosis)) => diagnosis.to_string(),
+        _ => error.to_string(),
     }
 }
 
@@ -124,6 +145,16 @@ pub(super) async fn watch(
                 Ok(found) => {
                     let members = u32::try_from(found.members.len()).ok();
                     status.set_group(found.state, members, joined);
+                    if joined {
+                        if status.set_trouble("group", None) {
+                            tracing::info!("nothing keeps this host from the group any more");
+                        }
+                    } else if let Some(reason) = found.other_consumer(&group)
+                        // Its members say who it is; the error that joining gave doesn't.
+                        && status.set_trouble("group", Some(reason.clone()))
+                    {
+                        tracing::error!("the group can't be joined: {reason}");
+                    }
                 }
                 Err(_) => status.set_group("unknown", None, joined),
             }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::life::LifeCycle;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
 use crate::breaker;
-use crate::kafka::Assignment;
+use crate::kafka::{self, Assignment, Disposition};
 use crate::telemetry::health::PartitionState;
 use crate::worker::{Shared, Worker};
 
@@ -92,10 +92,7 @@ impl Running {
                 let (topic, partition) = (partition.topic, partition.partition);
                 tracing::info!(%topic, partition, assignment, lost, "the partition was revoked");
             }
-            Assignment::Trouble(error) => {
-                tracing::warn!(%error, "Kafka meets trouble and is tried again");
-                self.shared.breakers.suspect(breaker::Name::Kafka);
-            }
+            Assignment::Trouble(error) => self.trouble(&error),
             Assignment::Gone(error) => {
                 let breakers = &self.shared.breakers;
                 breakers.gone(breaker::Name::Kafka, &error.to_string());
@@ -103,6 +100,24 @@ impl Running {
             Assignment::Failed(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// What librdkafka tries again by itself. Some of it comes back each second until somebody does something: that is
+    /// said once, and stands in health until the group is joined.
+    fn trouble(&self, error: &kafka::Error) {
+        let health = &self.shared.health;
+        match error.disposition() {
+            Disposition::Authorization | Disposition::OtherConsumer => {
+                if !health.snapshot().troubles.contains_key("group") {
+                    health.set_trouble("group", Some(error.to_string()));
+                    tracing::error!(%error, "the group can't be joined; it is tried again");
+                }
+            }
+            _ => {
+                tracing::warn!(%error, "Kafka meets trouble and is tried again");
+                self.shared.breakers.suspect(breaker::Name::Kafka);
+            }
+        }
     }
 
     /// A worker ends when its partition is given back. One that panics is a bug of the host: its partition stands

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Error, probe, real_topics};
+use super::{Error, probe, real_topics, rights};
 use crate::config::Config;
-use crate::kafka::{self, Admin, Disposition, Limits};
+use crate::kafka::{self, Admin, Disposition, Limits, MissingRight, Needs};
 use crate::telemetry::{Metrics, Status};
 
 /// Partitions of a topic that has to be made and has no source whose number it could take.
@@ -36,6 +36,17 @@ pub fn produced(config: &Config) -> BTreeSet<String> {
     real_topics(config).into_values().chain(letters).collect()
 }
 
+/// What the host needs rights for.
+pub fn needs(config: &Config) -> Needs {
+    // Requests come from outside: no host sends any.
+    let sent = |topic: &String| *topic != config.topics.named.requests_web_crawl;
+    Needs {
+        consumed: consumed(config).into_iter().collect(),
+        produced: produced(config).into_iter().filter(sent).collect(),
+        group: config.kafka.group_id.clone(),
+    }
+}
+
 /// Metrics are there at 0 from the start.
 pub(super) fn declare(config: &Config, metrics: &Metrics) {
     consumed(config)
@@ -53,11 +64,13 @@ pub(super) fn declare(config: &Config, metrics: &Metrics) {
 /// Makes the topics that are missing, where that is wanted and allowed, and reads what each takes.
 pub(super) async fn ensure(
     config: &Config,
+    settings: &kafka::Settings,
     admin: &Admin,
     limits: &Arc<Limits>,
     status: &Status,
 ) -> Result<(), Error> {
-    probe::until_kafka_answers(config, status, || ensure_once(config, admin, limits)).await
+    let step = || ensure_once(config, admin, limits);
+    probe::until_kafka_answers(config, settings, status, step).await
 }
 
 /// Why the topics are not as they have to be.
@@ -66,6 +79,8 @@ pub(super) enum Missing {
     Kafka(kafka::Error),
     /// They are not there.
     Topics(String),
+    /// They may not be read, or the group may not be joined.
+    Rights(Vec<MissingRight>),
 }
 
 impl From<kafka::Error> for Missing {
@@ -75,20 +90,32 @@ impl From<kafka::Error> for Missing {
 }
 
 async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Result<(), Missing> {
-    let (_, there) = admin.cluster().await?;
-    let partitions = |name: &str| {
-        there
-            .iter()
-            .find(|topic| topic.name == name)
-            .map(|topic| topic.partitions)
+    let needs = needs(config);
+    let lacking = admin.missing_rights(&needs).await?;
+    let essential = rights::essential(&lacking);
+    if !essential.is_empty() {
+        return Err(Missing::Rights(essential));
+    }
+    // A topic that this user may not see is not known to be missing. Who has to send there finds out.
+    let seen = |name: &&String| {
+        let about = |right: &MissingRight| right.resource.name() == **name;
+        !lacking.iter().any(about)
     };
     let sources = consumed(config);
-    let mut missing = Vec::new();
-    for name in sources.iter().chain(&produced(config)) {
-        if partitions(name).is_none() && !missing.contains(name) {
-            missing.push(name.clone());
-        }
-    }
+    let wanted: BTreeSet<String> = sources
+        .iter()
+        .chain(&needs.produced)
+        .filter(seen)
+        .cloned()
+        .collect();
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let there = admin.describe(&names).await?;
+    let partitions = |name: &str| there.get(name).map(|topic| topic.partitions);
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|name| partitions(name).is_none())
+        .cloned()
+        .collect();
     if !missing.is_empty() && !config.kafka.auto_create_topics {
         return Err(Missing::Topics(format!(
             "these topics are missing: {}; make them, or set KAFKA_AUTO_CREATE_TOPICS=true",
@@ -118,11 +145,25 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
             refused.join(", ")
         )));
     }
-    let names = produced(config);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     wait_for(admin, &names).await?;
-    match admin.limits(&names).await {
-        Ok(known) => limits.update(known),
+    let sent: Vec<&str> = needs.produced.iter().map(String::as_str).collect();
+    let sent: Vec<&str> = sent
+        .into_iter()
+        .filter(|name| names.contains(name))
+        .collect();
+    match admin.limits(&sent).await {
+        Ok(known) => {
+            let unknown = sent.iter().filter(|name| !known.contains_key(**name));
+            let unknown: Vec<&str> = unknown.copied().collect();
+            if !unknown.is_empty() {
+                tracing::warn!(
+                    "no right to DescribeConfigs topic {}: a record that is too large for it is found only when it is \
+                     sent, and halts its partition; grant it to this host's user (docs/kafka-security.md)",
+                    unknown.join(", ")
+                );
+            }
+            limits.update(known);
+        }
         Err(error) => {
             tracing::warn!(%error, "what the topics take is not known; a record that is too large is found when it is sent")
         }

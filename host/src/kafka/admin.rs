@@ -11,6 +11,7 @@ use super::Settings;
 use super::context::Logging;
 use super::describe::{self, Group, TopicDescription};
 use super::error::{Disposition, Error, Result};
+use super::rights::{self, MissingRight, Needs};
 
 /// The topic's setting that bounds its record batches.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
@@ -97,7 +98,26 @@ impl Admin {
     /// If the broker doesn't answer, or refuses to describe one of them.
     pub async fn describe(&self, topics: &[&str]) -> Result<HashMap<String, TopicDescription>> {
         let names = topics.iter().map(ToString::to_string).collect::<Vec<_>>();
-        self.blocking(move |client, patience| describe::topics(client, &names, patience))
+        self.blocking(move |client, patience| {
+            let described = describe::topics(client, &names, false, patience)?;
+            let there = described.into_iter().filter(|topic| !topic.is_missing());
+            there
+                .map(|topic| match topic.code {
+                    RDKafkaErrorCode::NoError => Ok((topic.name, topic.description)),
+                    code => Err(Error::topic("describing a topic", code, &topic.name)),
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// The rights that this client's user lacks.
+    ///
+    /// # Errors
+    /// If the broker doesn't answer.
+    pub async fn missing_rights(&self, needs: &Needs) -> Result<Vec<MissingRight>> {
+        let needs = needs.clone();
+        self.blocking(move |client, patience| rights::missing(client, &needs, patience))
             .await
     }
 
@@ -133,7 +153,7 @@ impl Admin {
         {
             Some(Ok(_)) => Ok(true),
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
-            Some(Err((_, code))) => Err(Error::code(DOING, code)),
+            Some(Err((_, code))) => Err(Error::topic(DOING, code, topic)),
             None => Err(Error::new(
                 DOING,
                 Disposition::Trouble,
@@ -142,10 +162,10 @@ impl Admin {
         }
     }
 
-    /// The largest record batch that each topic takes.
+    /// The largest record batch that each topic takes; those whose settings this user may not read are missing.
     ///
     /// # Errors
-    /// If the broker doesn't answer or refuses.
+    /// If the broker doesn't answer.
     pub async fn limits(&self, topics: &[&str]) -> Result<HashMap<String, usize>> {
         const DOING: &str = "reading a topic's settings";
         let asked: Vec<_> = topics
@@ -158,7 +178,11 @@ impl Admin {
             .iter()
             .zip(answers.map_err(|error| Error::kafka(DOING, &error))?)
         {
-            let settings = answer.map_err(|code| Error::code(DOING, code))?;
+            let settings = match answer {
+                Ok(settings) => settings,
+                Err(RDKafkaErrorCode::TopicAuthorizationFailed) => continue,
+                Err(code) => return Err(Error::topic(DOING, code, topic)),
+            };
             let limit = settings
                 .get(MAX_MESSAGE_BYTES)
                 .and_then(|entry| entry.value.as_ref()?.parse().ok());

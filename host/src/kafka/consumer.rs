@@ -106,6 +106,7 @@ impl Consumer {
             assignments,
             latest: None,
             closing: false,
+            group: settings.group.clone(),
         };
         let (end, ended) = watch::channel(false);
         std::thread::Builder::new()

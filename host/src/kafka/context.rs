@@ -1,5 +1,4 @@
-//! Where librdkafka's log lines and errors go: to `tracing`, never to stderr, and for a diagnosis into a
-//! list.
+//! Where librdkafka's log lines and errors go: to `tracing`, never to stderr.
 //!
 //! librdkafka's lines name hosts and error texts; it never writes passwords or keys into them.
 
@@ -49,42 +48,13 @@ fn log_error(error: &KafkaError, reason: &str) {
 /// What librdkafka reported: a code, where it has one, and its text.
 pub(crate) type Report = (Option<RDKafkaErrorCode>, String);
 
-/// Context that keeps what librdkafka reports, for whoever asked.
+/// Context of a client whose queue is read by whoever made it.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Collecting {
-    reports: Arc<Mutex<Vec<Report>>>,
-}
-
-impl Collecting {
-    /// What was reported since the last call.
-    pub(crate) fn take(&self) -> Vec<Report> {
-        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn keep(&self, code: Option<RDKafkaErrorCode>, text: &str) {
-        self.reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((code, text.to_owned()));
-    }
-}
+pub(crate) struct Collecting;
 
 impl ClientContext for Collecting {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        tracing::debug!(target: "librdkafka", facility, "{text}");
-        if level as i32 <= 4 {
-            self.keep(None, text);
-        }
-    }
-
     fn stats(&self, _: Statistics) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.keep(error.rdkafka_error_code(), reason);
-    }
 }
-
-impl ConsumerContext for Collecting {}
 
 /// Delivery reports of one producer.
 #[derive(Debug, Default, Clone)]

@@ -4,7 +4,6 @@
     reason = "librdkafka's C interface: the crate has no DescribeTopics, no DescribeConsumerGroups"
 )]
 
-use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
@@ -18,7 +17,8 @@ use uuid::Uuid;
 use super::context::{self, Logging};
 use super::error::{Disposition, Error, Result};
 use super::events::{Content, Event, partitions_of};
-use super::native::{Queue, text_of};
+use super::native::{CallError, Queue, text_of};
+use super::rights::Operation;
 
 /// What a topic is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,36 @@ pub struct TopicDescription {
 pub struct Group {
     /// Kafka's own word: `Stable`, `PreparingRebalance`, `Empty`, …; `unknown` for what has none.
     pub state: &'static str,
+    /// How its members share the partitions out, as they agreed; empty until they have.
+    pub assignor: String,
     /// Who is in it.
     pub members: Vec<GroupMember>,
+}
+
+impl Group {
+    /// Why a host can't join: a consumer that shares partitions out in another way is in the group, and who that is.
+    pub fn other_consumer(&self, name: &str) -> Option<String> {
+        if self.members.is_empty() || matches!(&*self.assignor, "" | ASSIGNOR) {
+            return None;
+        }
+        let members = self.members.iter();
+        let members: Vec<String> = members
+            .map(|member| format!("{} at {}", member.client_id, member.host))
+            .collect();
+        let (assignor, members) = (&self.assignor, members.join(", "));
+        Some(format!(
+            "{} (its members share partitions out by {assignor}: {members})",
+            other_consumer(name)
+        ))
+    }
+}
+
+/// What INCONSISTENT_GROUP_PROTOCOL means, and what to do about it.
+pub(crate) fn other_consumer(group: &str) -> String {
+    format!(
+        "another kind of consumer, such as one of kafkajs, is in the group {group}, and the two can't share it: stop \
+         the other one first (docs/migrating.md); this host joins by itself once it has left"
+    )
 }
 
 /// A member of a consumer group.
@@ -51,16 +79,55 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
-type Client = AdminClient<Logging>;
+/// How hosts share partitions out under the classic protocol.
+pub(crate) const ASSIGNOR: &str = "cooperative-sticky";
 
+pub(crate) type Client = AdminClient<Logging>;
+
+/// What the broker says of a topic.
+#[derive(Debug)]
+pub(crate) struct DescribedTopic {
+    pub(crate) name: String,
+    /// Why there is no description.
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) description: TopicDescription,
+    /// What the asking user may do with it, if the broker tells.
+    operations: Option<Vec<sys::rd_kafka_AclOperation_t>>,
+}
+
+impl DescribedTopic {
+    pub(crate) fn allows(&self, operation: Operation) -> bool {
+        allows(self.operations.as_deref(), operation)
+    }
+
+    /// Whether the topic isn't there. Without the right to DESCRIBE it, nobody is told.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(
+            self.code,
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
+        )
+    }
+}
+
+fn allows(operations: Option<&[sys::rd_kafka_AclOperation_t]>, operation: Operation) -> bool {
+    use sys::rd_kafka_AclOperation_t as Acl;
+    let wanted = match operation {
+        Operation::Read => Acl::RD_KAFKA_ACL_OPERATION_READ,
+        Operation::Write => Acl::RD_KAFKA_ACL_OPERATION_WRITE,
+    };
+    operations.is_none_or(|known| known.contains(&wanted))
+}
+
+/// Topics by name, all that were asked for; `operations` asks for what is allowed, too.
 pub(crate) fn topics(
     client: &Client,
     names: &[String],
+    operations: bool,
     patience: Duration,
-) -> Result<HashMap<String, TopicDescription>> {
+) -> Result<Vec<DescribedTopic>> {
     const DOING: &str = "describing topics";
     if names.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let names = names
         .iter()
@@ -75,6 +142,7 @@ pub(crate) fn topics(
         client,
         DOING,
         sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        operations,
         patience,
         |options, queue| {
             // SAFETY: everything is alive; librdkafka copies what it keeps.
@@ -105,52 +173,107 @@ pub(crate) fn topics(
             std::slice::from_raw_parts(list, count)
         }
     };
-    let mut described = HashMap::new();
-    for description in descriptions {
-        // SAFETY: descriptions and what they lead to live as long as the event.
-        unsafe {
-            let code =
-                sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(*description)).into();
-            match code {
-                RDKafkaErrorCode::NoError => {}
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                    continue;
-                }
-                code => return Err(Error::code(DOING, code)),
-            }
-            let id = sys::rd_kafka_TopicDescription_topic_id(*description);
-            let id = Uuid::from_u64_pair(
-                sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned(),
-                sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned(),
-            );
-            let mut partitions = 0;
-            sys::rd_kafka_TopicDescription_partitions(*description, &raw mut partitions);
-            let name = text_of(sys::rd_kafka_TopicDescription_name(*description));
-            described.insert(name, TopicDescription { id, partitions });
+    // SAFETY: descriptions and what they lead to live as long as the event.
+    let described = descriptions.iter().map(|description| unsafe {
+        let id = sys::rd_kafka_TopicDescription_topic_id(*description);
+        let id = Uuid::from_u64_pair(
+            sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned(),
+            sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned(),
+        );
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(*description, &raw mut partitions);
+        let mut count = 0;
+        let list =
+            sys::rd_kafka_TopicDescription_authorized_operations(*description, &raw mut count);
+        DescribedTopic {
+            name: text_of(sys::rd_kafka_TopicDescription_name(*description)),
+            code: sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(*description))
+                .into(),
+            description: TopicDescription { id, partitions },
+            operations: operations_of(list, count),
         }
+    });
+    Ok(described.collect())
+}
+
+/// A copy of what is allowed; null is what the broker doesn't tell.
+///
+/// # Safety
+/// The pointer is null, or leads to that many operations that are alive.
+unsafe fn operations_of(
+    list: *const sys::rd_kafka_AclOperation_t,
+    count: usize,
+) -> Option<Vec<sys::rd_kafka_AclOperation_t>> {
+    // SAFETY: the caller's promise.
+    (!list.is_null()).then(|| unsafe { std::slice::from_raw_parts(list, count) }.to_vec())
+}
+
+/// Whether the asking user may be a member of a group, as far as the broker tells.
+pub(crate) fn may_join(client: &Client, name: &str, patience: Duration) -> Result<bool> {
+    let read = |description| {
+        let mut count = 0;
+        // SAFETY: the description is alive, and the list lives as long.
+        unsafe {
+            let list = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(
+                description,
+                &raw mut count,
+            );
+            operations_of(list, count)
+        }
+    };
+    match described_group(client, name, true, patience, read)? {
+        Ok(operations) => Ok(allows(operations.as_deref(), Operation::Read)),
+        Err(code) => Ok(code != RDKafkaErrorCode::GroupAuthorizationFailed),
     }
-    Ok(described)
 }
 
 pub(crate) fn group(client: &Client, name: &str, patience: Duration) -> Result<Group> {
+    // SAFETY: the description is alive, and so is what it leads to.
+    let read = |description| unsafe { group_of(description) };
+    match described_group(client, name, false, patience, read)? {
+        Ok(group) => Ok(group),
+        Err(RDKafkaErrorCode::GroupIdNotFound) => Ok(Group {
+            state: "Dead",
+            assignor: String::new(),
+            members: Vec::new(),
+        }),
+        Err(code) => Err(Error::code("describing a group", code)),
+    }
+}
+
+/// Reads a group's description, if the broker gives one.
+fn described_group<T>(
+    client: &Client,
+    name: &str,
+    operations: bool,
+    patience: Duration,
+    read: impl FnOnce(*const sys::rd_kafka_ConsumerGroupDescription_t) -> T,
+) -> Result<std::result::Result<T, RDKafkaErrorCode>> {
     const DOING: &str = "describing a group";
     let name = c_text(DOING, name)?;
     let mut names = [name.as_ptr()];
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let answer = ask(client, DOING, operation, patience, |options, queue| {
-        // SAFETY: everything is alive; librdkafka copies what it keeps.
-        unsafe {
-            sys::rd_kafka_DescribeConsumerGroups(
-                client.inner().native_ptr(),
-                names.as_mut_ptr(),
-                names.len(),
-                options,
-                queue,
-            );
-        }
-    })?;
+    let answer = ask(
+        client,
+        DOING,
+        operation,
+        operations,
+        patience,
+        |options, queue| {
+            // SAFETY: everything is alive; librdkafka copies what it keeps.
+            unsafe {
+                sys::rd_kafka_DescribeConsumerGroups(
+                    client.inner().native_ptr(),
+                    names.as_mut_ptr(),
+                    names.len(),
+                    options,
+                    queue,
+                );
+            }
+        },
+    )?;
     // SAFETY: the event is of this kind, or the result is null and then not read; everything that is read
-    // lives as long as the event, and the description has as many members as it says.
+    // lives as long as the event.
     unsafe {
         let result = sys::rd_kafka_event_DescribeConsumerGroups_result(answer.as_ptr());
         if result.is_null() {
@@ -162,39 +285,41 @@ pub(crate) fn group(client: &Client, name: &str, patience: Duration) -> Result<G
             return Err(other_answer(DOING));
         }
         let description = *list;
-        let code =
-            sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(description))
-                .into();
-        match code {
-            RDKafkaErrorCode::NoError => {}
-            RDKafkaErrorCode::GroupIdNotFound => {
-                return Ok(Group {
-                    state: "Dead",
-                    members: Vec::new(),
-                });
-            }
-            code => return Err(Error::code(DOING, code)),
-        }
-        let members =
-            (0..sys::rd_kafka_ConsumerGroupDescription_member_count(description)).map(|index| {
-                let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
-                let assignment = sys::rd_kafka_MemberDescription_assignment(member);
-                GroupMember {
-                    id: text_of(sys::rd_kafka_MemberDescription_consumer_id(member)),
-                    client_id: text_of(sys::rd_kafka_MemberDescription_client_id(member)),
-                    host: text_of(sys::rd_kafka_MemberDescription_host(member)),
-                    partitions: if assignment.is_null() {
-                        Vec::new()
-                    } else {
-                        partitions_of(sys::rd_kafka_MemberAssignment_partitions(assignment))
-                    },
-                }
-            });
-        let members = members.collect();
-        Ok(Group {
-            state: state(sys::rd_kafka_ConsumerGroupDescription_state(description)),
-            members,
+        let error = sys::rd_kafka_ConsumerGroupDescription_error(description);
+        Ok(match sys::rd_kafka_error_code(error).into() {
+            RDKafkaErrorCode::NoError => Ok(read(description)),
+            code => Err(code),
         })
+    }
+}
+
+/// # Safety
+/// The description is alive.
+unsafe fn group_of(description: *const sys::rd_kafka_ConsumerGroupDescription_t) -> Group {
+    // SAFETY: the caller's promise; the description has as many members as it says, and they live as long.
+    unsafe {
+        let members = 0..sys::rd_kafka_ConsumerGroupDescription_member_count(description);
+        let members = members.map(|index| {
+            let member = sys::rd_kafka_ConsumerGroupDescription_member(description, index);
+            let assignment = sys::rd_kafka_MemberDescription_assignment(member);
+            GroupMember {
+                id: text_of(sys::rd_kafka_MemberDescription_consumer_id(member)),
+                client_id: text_of(sys::rd_kafka_MemberDescription_client_id(member)),
+                host: text_of(sys::rd_kafka_MemberDescription_host(member)),
+                partitions: if assignment.is_null() {
+                    Vec::new()
+                } else {
+                    partitions_of(sys::rd_kafka_MemberAssignment_partitions(assignment))
+                },
+            }
+        });
+        Group {
+            members: members.collect(),
+            state: state(sys::rd_kafka_ConsumerGroupDescription_state(description)),
+            assignor: text_of(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(
+                description,
+            )),
+        }
     }
 }
 
@@ -231,6 +356,7 @@ fn ask(
     client: &Client,
     doing: &'static str,
     operation: sys::rd_kafka_admin_op_t,
+    operations: bool,
     patience: Duration,
     send: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Event> {
@@ -238,6 +364,9 @@ fn ask(
     // SAFETY: the client is alive, and outlives the queue, which is dropped here.
     let queue = unsafe { Queue::new(native) }.ok_or_else(|| other_answer(doing))?;
     let options = Options::new(native, operation, patience).ok_or_else(|| other_answer(doing))?;
+    if operations {
+        options.include_operations();
+    }
     send(options.0.as_ptr(), queue.as_ptr());
     let deadline = Instant::now() + patience + Duration::from_secs(1);
     let answer = queue
@@ -285,6 +414,16 @@ impl Options {
             );
         }
         Some(options)
+    }
+
+    /// Asks for what the user may do, too. Where that is refused, nothing is told, which counts as allowed.
+    fn include_operations(&self) {
+        // SAFETY: the options are alive; the error is ours to destroy.
+        unsafe {
+            drop(CallError::take(
+                sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0.as_ptr(), 1),
+            ));
+        }
     }
 }
 

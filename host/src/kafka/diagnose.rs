@@ -1,74 +1,23 @@
 //! Why Kafka can't be reached, told apart, with the broker's words and the next step: for
-//! `taskhost test-kafka`.
+//! `taskhost test-kafka`, and for a host that waits.
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::client::Client;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaType;
+use rdkafka_sys as sys;
 
 use super::Settings;
 use super::admin::{Broker, Topic};
-use super::context::Collecting;
+pub use super::cause::Cause;
+use super::context::{Collecting, Report};
+use super::events::Content;
+use super::native::Queue;
+use super::verify;
 
 /// One question's patience: what librdkafka reports is looked at in between.
-const STEP: Duration = Duration::from_millis(250);
-
-/// What keeps a client from the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// A setting is wrong.
-    Configuration,
-    /// The host's name can't be resolved.
-    UnknownHost,
-    /// Nobody listens at that address and port.
-    Refused,
-    /// The TLS handshake failed.
-    Tls,
-    /// The broker doesn't accept the credentials or the mechanism.
-    Authentication,
-    /// A connection, but no answer in time; or no connection at all.
-    NoAnswer,
-}
-
-impl Cause {
-    /// Its name for scripts, with hyphens.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Configuration => "configuration",
-            Self::UnknownHost => "unknown-host",
-            Self::Refused => "refused",
-            Self::Tls => "tls",
-            Self::Authentication => "authentication",
-            Self::NoAnswer => "no-answer",
-        }
-    }
-
-    /// What to do about it.
-    pub fn next_step(self) -> &'static str {
-        match self {
-            Self::Configuration => "correct the setting that is named",
-            Self::UnknownHost => {
-                "check the host name in KAFKA_BROKERS and that it resolves here; \
-                 a broker may also advertise a name that only its own network knows (advertised.listeners)"
-            }
-            Self::Refused => {
-                "check host and port in KAFKA_BROKERS, and that the broker runs and listens there"
-            }
-            Self::Tls => {
-                "check KAFKA_SSL_ENABLED (the port may be a plaintext one), KAFKA_SSL_CA, and that the \
-                 certificate is valid for the host's name"
-            }
-            Self::Authentication => {
-                "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, that the \
-                 user exists, and that this port is one for SASL"
-            }
-            Self::NoAnswer => {
-                "check that no firewall drops the connection, and whether the port wants TLS \
-                 (KAFKA_SSL_ENABLED) or SASL (KAFKA_SASL_ENABLED)"
-            }
-        }
-    }
-}
+const STEP: Duration = Duration::from_millis(100);
 
 /// Why the cluster is out of reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +29,8 @@ pub struct Diagnosis {
     pub reason: String,
 }
 
-/// Asks the cluster for its metadata. Blocks for up to `patience`.
+/// Asks the cluster for its metadata. Blocks for up to `patience`, and less where every broker that was named has given
+/// a reason that asking again can't change.
 ///
 /// # Errors
 /// The diagnosis.
@@ -88,14 +38,11 @@ pub fn diagnose(
     settings: &Settings,
     patience: Duration,
 ) -> std::result::Result<(Vec<Broker>, Vec<Topic>), Diagnosis> {
-    let context = Collecting::default();
-    let client: BaseConsumer<Collecting> = settings
-        .for_client()
-        .create_with_context(context.clone())
-        .map_err(|error| Diagnosis {
-            cause: Cause::Configuration,
-            reason: super::Error::kafka("starting a client", &error).to_string(),
-        })?;
+    let client = client(settings).map_err(|error| Diagnosis {
+        cause: Cause::Configuration,
+        reason: super::Error::kafka("starting a client", &error).to_string(),
+    })?;
+    let brokers = brokers(settings);
     let deadline = Instant::now() + patience;
     let mut reports = Vec::new();
     loop {
@@ -103,17 +50,74 @@ pub fn diagnose(
             Ok(metadata) => return Ok(read(&metadata)),
             Err(error) => error,
         };
-        // Errors are served by polling; a client without a group has nothing else to say.
-        while client.poll(Duration::ZERO).is_some() {}
-        reports.extend(context.take());
-        let clear = reports
+        reports.extend(reported(&client));
+        let settled = brokers
             .iter()
-            .any(|(code, _)| *code == Some(RDKafkaErrorCode::AllBrokersDown));
-        if clear || Instant::now() >= deadline {
+            .all(|broker| reports.iter().any(|report| settles(broker, report)));
+        if settled || Instant::now() >= deadline {
             reports.push((error.rdkafka_error_code(), error.to_string()));
             return Err(judge(&reports));
         }
     }
+}
+
+/// A client that only asks, and explains what is wrong with a certificate.
+#[expect(
+    unsafe_code,
+    reason = "librdkafka's C interface, for what the crate hides"
+)]
+fn client(settings: &Settings) -> Result<Client<Collecting>, KafkaError> {
+    let mut config = settings.for_client();
+    // A broker that hangs up is news here: it is all that a port for TLS says to a plaintext client.
+    config.set("log.connection.close", "true");
+    let native = config.create_native_config()?;
+    verify::explain(&native);
+    // SAFETY: the configuration is alive.
+    unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
+    let kind = RDKafkaType::RD_KAFKA_CONSUMER;
+    Client::new(&config, native, kind, Collecting)
+}
+
+/// What the client has to say since the last time.
+#[expect(
+    unsafe_code,
+    reason = "librdkafka's C interface, for what the crate hides"
+)]
+fn reported(client: &Client<Collecting>) -> Vec<Report> {
+    // SAFETY: the client is alive, and outlives the queue, which is dropped here.
+    let queue = unsafe { Queue::main(client.native_ptr()) };
+    let mut reports = Vec::new();
+    while let Some(event) = queue.as_ref().and_then(|queue| queue.poll(Duration::ZERO)) {
+        match event.content() {
+            Content::Error(report) => reports.push((Some(report.code), report.reason)),
+            Content::Log { level, text, .. } => {
+                tracing::debug!(target: "librdkafka", "{text}");
+                // Syslog's numbers (RFC 5424, 6.2.1): up to informational, where a lost connection is.
+                if level <= 6 {
+                    reports.push((None, text));
+                }
+            }
+            _ => {}
+        }
+    }
+    reports
+}
+
+/// The brokers that were named, as librdkafka names them.
+fn brokers(settings: &Settings) -> Vec<String> {
+    let list = settings
+        .client
+        .iter()
+        .find(|(name, _)| name == "bootstrap.servers");
+    let list = list.map_or("", |(_, list)| list.as_str());
+    list.split(',')
+        .map(|broker| format!("{}/bootstrap", broker.trim()))
+        .collect()
+}
+
+/// Whether that broker has said why, in a way that stays.
+fn settles(broker: &str, (code, text): &Report) -> bool {
+    text.contains(broker) && Cause::of(*code, text).is_settled()
 }
 
 fn read(metadata: &rdkafka::metadata::Metadata) -> (Vec<Broker>, Vec<Topic>) {
@@ -128,52 +132,31 @@ fn read(metadata: &rdkafka::metadata::Metadata) -> (Vec<Broker>, Vec<Topic>) {
     (brokers.collect(), topics.collect())
 }
 
-/// The most telling report decides: a refused password comes with a lost connection, never the other way.
-fn judge(reports: &[(Option<RDKafkaErrorCode>, String)]) -> Diagnosis {
+/// The most telling report decides.
+fn judge(reports: &[Report]) -> Diagnosis {
     let judged = reports
         .iter()
-        .map(|(code, text)| (cause(*code, text), text));
-    let (cause, reason) = judged
-        .min_by_key(|(cause, _)| match cause {
-            Cause::Configuration => 0,
-            Cause::Authentication => 1,
-            Cause::Tls => 2,
-            Cause::UnknownHost => 3,
-            Cause::Refused => 4,
-            Cause::NoAnswer => 5,
-        })
-        .map_or(
-            (Cause::NoAnswer, "no answer in time".to_owned()),
-            |(cause, text)| (cause, without_thread(text).to_owned()),
-        );
+        .map(|(code, text)| (Cause::of(*code, text), text));
+    let (cause, reason) = judged.min_by_key(|(cause, _)| *cause).map_or(
+        (Cause::NoAnswer, "no answer in time".to_owned()),
+        |(cause, text)| (cause, plain(text)),
+    );
     Diagnosis { cause, reason }
 }
 
 /// librdkafka's log lines begin with the name of a thread of its own: `[thrd:…]: `.
-fn without_thread(text: &str) -> &str {
-    text.strip_prefix("[thrd:")
+fn plain(text: &str) -> String {
+    let text = text
+        .strip_prefix("[thrd:")
         .and_then(|rest| rest.split_once("]: "))
-        .map_or(text, |(_, rest)| rest)
-}
-
-fn cause(code: Option<RDKafkaErrorCode>, text: &str) -> Cause {
-    let lower = text.to_ascii_lowercase();
-    match code {
-        Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-            Cause::Authentication
-        }
-        Some(RDKafkaErrorCode::SSL) => Cause::Tls,
-        Some(RDKafkaErrorCode::Resolve) => Cause::UnknownHost,
-        _ if lower.contains("sasl") && lower.contains("authentication") => Cause::Authentication,
-        _ if lower.contains("ssl handshake failed") => Cause::Tls,
-        _ if lower.contains("failed to resolve") => Cause::UnknownHost,
-        _ if lower.contains("connection refused") => Cause::Refused,
-        _ => Cause::NoAnswer,
-    }
+        .map_or(text, |(_, rest)| rest);
+    text.replace(" verification callback failed: ", " is refused: ")
 }
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::RDKafkaErrorCode;
+
     use super::*;
 
     fn judged(reports: &[(Option<RDKafkaErrorCode>, &str)]) -> Cause {
@@ -204,6 +187,33 @@ mod tests {
         assert_eq!(judged(&[down, refused, password]), Cause::Authentication);
         assert_eq!(judged(&[down]), Cause::NoAnswer);
         assert_eq!(judged(&[]), Cause::NoAnswer);
+    }
+
+    #[test]
+    fn a_certificate_is_told_before_the_handshake_that_it_ends() {
+        let handshake = (
+            Some(RDKafkaErrorCode::SSL),
+            "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could \
+             not be verified, verify that ssl.ca.location is correctly configured",
+        );
+        let expired = "Certificate (subject=/CN=a, issuer=/CN=b) verification callback failed: it has expired";
+        assert_eq!(judged(&[handshake]), Cause::Tls);
+        assert_eq!(
+            judged(&[handshake, (None, expired)]),
+            Cause::CertificateExpired
+        );
+    }
+
+    #[test]
+    fn a_broker_that_may_come_back_is_asked_until_the_end() {
+        let report = |text: &str| (None, text.to_owned());
+        let refused =
+            report("a:1/bootstrap: Connect to ipv4#10.0.0.1:1 failed: Connection refused");
+        let password =
+            report("sasl_ssl://a:1/bootstrap: SASL authentication error: invalid credentials");
+        assert!(!settles("a:1/bootstrap", &refused));
+        assert!(settles("a:1/bootstrap", &password));
+        assert!(!settles("b:1/bootstrap", &password));
     }
 
     #[test]

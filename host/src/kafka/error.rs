@@ -27,6 +27,8 @@ pub enum Disposition {
     Fatal,
     /// The broker refuses: credentials or access rights are wrong.
     Authorization,
+    /// A consumer of another kind is in the group: this one can't join until it has left.
+    OtherConsumer,
     /// A topic or partition does not exist.
     UnknownTopic,
     /// A setting or an argument is wrong; the same again fails again.
@@ -50,13 +52,22 @@ impl Error {
         Self::new(doing, disposition(code), code.to_string())
     }
 
+    /// With the topic that it is about.
+    pub(crate) fn topic(doing: &'static str, code: RDKafkaErrorCode, topic: &str) -> Self {
+        Self::new(doing, disposition(code), format!("{topic}: {code}"))
+    }
+
     pub(crate) fn kafka(doing: &'static str, error: &KafkaError) -> Self {
         let kind = match error {
             KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {
                 Disposition::Configuration
             }
             KafkaError::AdminOp(code) => disposition(*code),
-            KafkaError::Transaction(error) if error.is_fatal() => Disposition::Fatal,
+            KafkaError::Transaction(error) if error.is_fatal() => match disposition(error.code()) {
+                // What is refused makes the client unusable, too, and can be put right.
+                Disposition::Authorization => Disposition::Authorization,
+                _ => Disposition::Fatal,
+            },
             other => other
                 .rdkafka_error_code()
                 .map_or(Disposition::Trouble, disposition),
@@ -81,9 +92,10 @@ impl Error {
     pub fn extent(&self) -> Extent {
         match self.disposition {
             Disposition::Trouble | Disposition::Fatal => Extent::Unclear,
-            Disposition::Authorization | Disposition::UnknownTopic | Disposition::Configuration => {
-                Extent::Own
-            }
+            Disposition::Authorization
+            | Disposition::OtherConsumer
+            | Disposition::UnknownTopic
+            | Disposition::Configuration => Extent::Own,
         }
     }
 }
@@ -109,6 +121,7 @@ fn disposition(code: RDKafkaErrorCode) -> Disposition {
         | C::GroupAuthorizationFailed
         | C::ClusterAuthorizationFailed
         | C::TransactionalIdAuthorizationFailed => Disposition::Authorization,
+        C::InconsistentGroupProtocol => Disposition::OtherConsumer,
         C::UnknownTopic | C::UnknownPartition | C::UnknownTopicOrPartition => {
             Disposition::UnknownTopic
         }

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 
 mod admin;
+mod cause;
 mod client;
 mod committed;
 mod consumer;
@@ -41,8 +42,10 @@ mod positions;
 mod producer;
 mod publisher;
 mod publishing;
+mod rights;
 mod tail;
 mod transaction;
+mod verify;
 
 pub use admin::{Admin, Broker, Topic};
 pub use client::{Sender, read_committed};
@@ -58,6 +61,9 @@ pub use limits::Limits;
 pub use ownership::{Ownership, Tag};
 pub use positions::Positions;
 pub use publisher::{Answer, Publisher, Unpublished};
+pub use rights::{
+    GRANT_IT, MissingRight, Needs, Operation, Resource, may_transact, missing_rights,
+};
 pub use tail::Tail;
 pub use transaction::PublishObserver;
 
@@ -97,7 +103,7 @@ impl Settings {
             .get("group.protocol")
             .is_none_or(|protocol| protocol.eq_ignore_ascii_case("classic"))
         {
-            config.set("partition.assignment.strategy", "cooperative-sticky");
+            config.set("partition.assignment.strategy", describe::ASSIGNOR);
         }
         for (name, value) in CONSUMER_DEFAULTS {
             if config.get(name).is_none() {

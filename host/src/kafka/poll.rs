@@ -18,11 +18,13 @@ use taskhost_core::record::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
 
 use super::consumer::{Assignment, Shared};
+use super::describe::other_consumer;
 use super::error::{Disposition, Error};
 use super::events::{Content, ErrorReport, Fetched, Rebalance};
 use super::feed::{Fed, Feeder, Flow, feed};
 use super::nudge::Nudge;
 use super::ownership::Tag;
+use super::rights::{GRANT_IT, MissingRight};
 
 /// How long workers of a revoked partition have for what they have open. Rebalances wait for this, and
 /// whatever isn't finished is recovered by the next owner.
@@ -46,6 +48,8 @@ pub(crate) struct PollThread {
     /// The partition of the last message: they come in runs.
     pub(crate) latest: Option<(TopicPartition, Feeder)>,
     pub(crate) closing: bool,
+    /// For what is said of it.
+    pub(crate) group: String,
 }
 
 impl PollThread {
@@ -281,7 +285,7 @@ impl PollThread {
         let error = Error::new(
             DOING,
             Error::code(DOING, code).disposition(),
-            reason.clone(),
+            explained(code, reason.clone(), &self.group),
         );
         match partition {
             Some((partition, offset)) => {
@@ -297,13 +301,10 @@ impl PollThread {
                     feeder.push(fed);
                 }
             }
-            None => {
-                tracing::warn!(%code, "{reason}");
-                self.tell(match code {
-                    RDKafkaErrorCode::AllBrokersDown => Assignment::Gone(error),
-                    _ => Assignment::Trouble(error),
-                });
-            }
+            None => self.tell(match code {
+                RDKafkaErrorCode::AllBrokersDown => Assignment::Gone(error),
+                _ => Assignment::Trouble(error),
+            }),
         }
         true
     }
@@ -333,6 +334,20 @@ impl PollThread {
     fn tell(&self, assignment: Assignment) {
         // A host that doesn't listen any more is shutting down.
         let _ = self.assignments.send(assignment);
+    }
+}
+
+/// librdkafka's words, and what they mean for the group.
+fn explained(code: RDKafkaErrorCode, reason: String, group: &str) -> String {
+    match code {
+        RDKafkaErrorCode::InconsistentGroupProtocol => {
+            format!("{reason}; {}", other_consumer(group))
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            format!("{reason}; {}; {GRANT_IT}", MissingRight::join(group))
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed => format!("{reason}; {GRANT_IT}"),
+        _ => reason,
     }
 }
 

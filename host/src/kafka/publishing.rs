@@ -22,6 +22,7 @@ use super::limits::Limits;
 use super::ownership::Tag;
 use super::producer::TransactionalProducer;
 use super::publisher::{Answer, Unpublished};
+use super::rights::{GRANT_IT, MissingRight};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
 
 /// Longest sleep: librdkafka's log lines are served at least so often.
@@ -209,13 +210,21 @@ impl Thread {
         ) {
             Ok(producer) => {
                 tracing::info!(id = self.id, "the publisher is connected");
+                self.observer.refused(None);
                 self.producer = Some(producer);
                 self.disconnected = (0, None);
             }
             Err(error) => {
                 match error.disposition() {
-                    Disposition::Authorization | Disposition::Configuration => {
+                    Disposition::Authorization => {
+                        let right = MissingRight::transact(&self.settings.transactional_prefix);
+                        let reason = format!("{right} and those that begin with it; {GRANT_IT}");
+                        tracing::error!(%error, "the publisher is refused: {reason}");
+                        self.observer.refused(Some(&reason));
+                    }
+                    Disposition::Configuration => {
                         tracing::error!(%error, "the publisher is refused");
+                        self.observer.refused(Some(&error.to_string()));
                     }
                     _ => tracing::warn!(%error, "the publisher can't connect; trying again"),
                 }

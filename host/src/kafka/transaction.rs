@@ -17,6 +17,7 @@ use super::context::Delivered;
 use super::group::Membership;
 use super::native::{CallError, Remedy};
 use super::producer::TransactionalProducer;
+use super::rights::MissingRight;
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
 
@@ -40,6 +41,11 @@ pub trait PublishObserver: Send + Sync {
     /// A committed transaction, from its beginning.
     fn transaction(&self, messages: u64, duration: Duration) {
         let _ = (messages, duration);
+    }
+
+    /// Whether the publisher has what it needs to publish, or why it doesn't.
+    fn refused(&self, reason: Option<&str>) {
+        let _ = reason;
     }
 
     /// A transaction was aborted, or its end is unknown.
@@ -85,11 +91,17 @@ pub(crate) struct Cause {
 
 impl Cause {
     fn delivery(topic: &str, code: RDKafkaErrorCode) -> Self {
+        let reason = match code {
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                format!("{}; {GRANT}", MissingRight::write(topic))
+            }
+            code => code.to_string(),
+        };
         Self {
             topic: Some(topic.to_owned()),
             by_message: blames_message(code),
             outdated: false,
-            reason: code.to_string(),
+            reason,
         }
     }
 
@@ -102,6 +114,9 @@ impl Cause {
         }
     }
 }
+
+/// What to do about a right that a message lacks: unlike the host's other rights, nobody tries it again meanwhile.
+const GRANT: &str = "grant it to this host's user (docs/kafka-security.md has the commands)";
 
 /// Runs a transaction to its end.
 pub(crate) fn run(

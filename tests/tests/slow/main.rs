@@ -1,7 +1,9 @@
 //! Whole-system tests that take over a minute, or that stop the services they run on: `make test-slow`.
 
+mod cutover;
 mod missing_topic;
 mod mutants;
 mod outages;
+mod secured;
 mod services;
 mod unknown_commits;

@@ -96,6 +96,9 @@ section! {
         /// Where a group starts that has never been here.
         auto_offset_reset: AutoOffsetReset = "earliest", "KAFKA_AUTO_OFFSET_RESET"
             => "the first offset of a partition without a committed one";
+        /// Where a partition starts that no taskhost of this group ever had: at the offset that another consumer committed
+        /// for the group, or at the oldest message whatever is committed. Afterwards it has no effect.
+        start: Start = "committed", "TASKHOST_START" => "the first offset of a partition with a committed one";
         /// Whether the host creates topics that are missing. Otherwise the start names each of them.
         auto_create_topics: bool = "true", "KAFKA_AUTO_CREATE_TOPICS" => "the admin API's CreateTopics";
     }
@@ -166,6 +169,16 @@ choices! {
         Lz4 = "lz4",
         /// Zstandard.
         Zstd = "zstd",
+    }
+}
+
+choices! {
+    /// Where a partition starts that no taskhost of this group ever had.
+    pub enum Start {
+        /// At the offset that another consumer committed for the group.
+        Committed = "committed",
+        /// At the oldest message there is.
+        Earliest = "earliest",
     }
 }
 

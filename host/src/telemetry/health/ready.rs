@@ -7,7 +7,7 @@ use super::status::{DependencyState, Snapshot};
 /// One thing that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// What: a dependency, `group`, `plugin <route>` or `host`.
+    /// What: a dependency, `rights`, `group`, `publisher`, `plugin <route>` or `host`.
     pub what: String,
     /// Why.
     pub reason: String,
@@ -34,7 +34,10 @@ pub fn missing(now: &Snapshot) -> Vec<Missing> {
             add(dependency.as_str(), reason);
         }
     }
-    if !now.group.joined {
+    for (what, reason) in &now.troubles {
+        add(what, reason);
+    }
+    if !now.group.joined && !now.troubles.contains_key("group") {
         add("group", "this host has not joined it");
     }
     for route in now

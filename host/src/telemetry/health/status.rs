@@ -142,6 +142,9 @@ pub struct Snapshot {
     pub history: BTreeMap<String, Arc<[PastActivation]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
+    /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
+    /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
+    pub troubles: BTreeMap<&'static str, String>,
     /// Whether the host is on its way out.
     pub stopping: bool,
 }
@@ -175,7 +178,9 @@ impl Status {
 
     /// Says whether a dependency answers.
     pub fn set_dependency(&self, dependency: Dependency, state: DependencyState) {
-        self.change(|now| now.dependencies.insert(dependency, state));
+        self.change(|now| {
+            now.dependencies.insert(dependency, state);
+        });
     }
 
     /// Says how many brokers there are and how many can be reached.
@@ -194,22 +199,30 @@ impl Status {
 
     /// Says what a partition's worker is doing; the first time, that it was assigned.
     pub fn set_partition(&self, topic: &str, partition: i32, state: PartitionState) {
-        self.change(|now| now.partitions.insert((topic.to_owned(), partition), state));
+        self.change(|now| {
+            now.partitions.insert((topic.to_owned(), partition), state);
+        });
     }
 
     /// Says that a partition was given back or lost.
     pub fn remove_partition(&self, topic: &str, partition: i32) {
-        self.change(|now| now.partitions.remove(&(topic.to_owned(), partition)));
+        self.change(|now| {
+            now.partitions.remove(&(topic.to_owned(), partition));
+        });
     }
 
     /// Says which version decides a route's messages.
     pub fn set_plugin(&self, plugin: RunningPlugin) {
-        self.change(|now| now.plugins.insert(plugin.route.clone(), plugin));
+        self.change(|now| {
+            now.plugins.insert(plugin.route.clone(), plugin);
+        });
     }
 
     /// Says that nothing decides a route's messages.
     pub fn remove_plugin(&self, route: &str) {
-        self.change(|now| now.plugins.remove(route));
+        self.change(|now| {
+            now.plugins.remove(route);
+        });
     }
 
     /// Says which activations a route had last, the current one first.
@@ -234,6 +247,14 @@ impl Status {
         });
     }
 
+    /// Says what keeps the host from its work, or that nothing of that kind does any more. True if that is news.
+    pub fn set_trouble(&self, what: &'static str, reason: Option<String>) -> bool {
+        self.change(|now| match reason {
+            Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
+            None => now.troubles.remove(what).is_some(),
+        })
+    }
+
     /// Says that the host is on its way out: it is not ready any more.
     pub fn set_stopping(&self) {
         self.change(|now| now.stopping = true);
@@ -248,8 +269,8 @@ impl Status {
             .clone()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) {
+    fn change<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
         // Each change is one assignment, so a panic elsewhere leaves no half of it.
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -108,7 +108,7 @@ fn kafka_indicator(now: &Snapshot, metrics: &Metrics) -> Indicator {
     }));
     indicator(
         Dependency::Kafka.as_str(),
-        down_reason(now, Dependency::Kafka),
+        down_reason(now, Dependency::Kafka).or_else(|| now.troubles.values().next().cloned()),
         facts,
     )
 }

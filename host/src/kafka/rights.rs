@@ -1,0 +1,204 @@
+//! The rights that a host needs (READ what it consumes, WRITE what it sends to, READ its group, WRITE its transactional
+//! ids), and which of them it lacks. The broker is asked, so what is granted later is found.
+//!
+//! READ and WRITE bring DESCRIBE with them; where even that is missing, a broker doesn't tell whether a topic exists.
+
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, Producer as _};
+
+use super::Settings;
+use super::context::{Deliveries, Logging};
+use super::describe::{self, Client};
+use super::error::{Disposition, Error, Result};
+
+/// What may be done with a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Fetch from a topic; join a group and commit its offsets.
+    Read,
+    /// Produce to a topic; use a transactional id.
+    Write,
+}
+
+impl Operation {
+    /// Its name, as `kafka-acls.sh --operation` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
+        }
+    }
+}
+
+/// What a right is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// A topic.
+    Topic(String),
+    /// A consumer group.
+    Group(String),
+    /// A transactional id; the right should be one for all ids with the host's prefix.
+    TransactionalId(String),
+}
+
+impl Resource {
+    /// Its kind, as `kafka-acls.sh` names it: `topic`, `group`, `transactional-id`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+            Self::Group(_) => "group",
+            Self::TransactionalId(_) => "transactional-id",
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let (Self::Topic(name) | Self::Group(name) | Self::TransactionalId(name)) = self;
+        name
+    }
+}
+
+/// A right that is missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MissingRight {
+    /// To do what.
+    pub operation: Operation,
+    /// With what.
+    pub resource: Resource,
+}
+
+impl MissingRight {
+    /// To read a topic.
+    pub fn read(topic: &str) -> Self {
+        Self {
+            operation: Operation::Read,
+            resource: Resource::Topic(topic.to_owned()),
+        }
+    }
+
+    /// To send to a topic.
+    pub fn write(topic: &str) -> Self {
+        Self {
+            operation: Operation::Write,
+            resource: Resource::Topic(topic.to_owned()),
+        }
+    }
+
+    /// To be a member of a group.
+    pub fn join(group: &str) -> Self {
+        Self {
+            operation: Operation::Read,
+            resource: Resource::Group(group.to_owned()),
+        }
+    }
+
+    /// To use a transactional id.
+    pub fn transact(id: &str) -> Self {
+        Self {
+            operation: Operation::Write,
+            resource: Resource::TransactionalId(id.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for MissingRight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = (self.resource.kind(), self.resource.name());
+        write!(f, "no right to {} {kind} {name}", self.operation.name())
+    }
+}
+
+/// What to do about a missing right, after its name.
+pub const GRANT_IT: &str = "grant it to this host's user (docs/kafka-security.md has the commands); the host goes on by itself then";
+
+/// What a host does.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// Topics it reads.
+    pub consumed: Vec<String>,
+    /// Topics it sends to.
+    pub produced: Vec<String>,
+    /// The group it is in.
+    pub group: String,
+}
+
+/// The rights that are missing: to topics in their order, then to the group. A broker that doesn't tell what is allowed
+/// lacks nothing. Blocks.
+pub(crate) fn missing(
+    client: &Client,
+    needs: &Needs,
+    patience: Duration,
+) -> Result<Vec<MissingRight>> {
+    let mut names: Vec<String> = needs
+        .consumed
+        .iter()
+        .chain(&needs.produced)
+        .cloned()
+        .collect();
+    names.sort();
+    names.dedup();
+    let mut missing = Vec::new();
+    for topic in describe::topics(client, &names, true, patience)? {
+        let name = topic.name.as_str();
+        let allows = |operation| match topic.code {
+            RDKafkaErrorCode::TopicAuthorizationFailed => false,
+            RDKafkaErrorCode::NoError => topic.allows(operation),
+            // Of a topic that isn't there nothing is known.
+            _ => true,
+        };
+        if needs.consumed.contains(&topic.name) && !allows(Operation::Read) {
+            missing.push(MissingRight::read(name));
+        }
+        if needs.produced.contains(&topic.name) && !allows(Operation::Write) {
+            missing.push(MissingRight::write(name));
+        }
+    }
+    missing.sort();
+    if !describe::may_join(client, &needs.group, patience)? {
+        missing.push(MissingRight::join(&needs.group));
+    }
+    Ok(missing)
+}
+
+/// Whether the host's transactional ids may be used: takes one that no host has. Blocks.
+///
+/// # Errors
+/// If it can't be found out.
+pub fn may_transact(settings: &Settings, patience: Duration) -> Result<Option<MissingRight>> {
+    const DOING: &str = "taking a transactional id";
+    let id = format!("{}-test-kafka", settings.transactional_prefix);
+    let producer: BaseProducer<Deliveries> = settings
+        .for_transactions(&id)
+        .create_with_context(Deliveries::default())
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    match producer.init_transactions(patience) {
+        Ok(()) => Ok(None),
+        Err(error) => match Error::kafka(DOING, &error) {
+            error if error.disposition() == Disposition::Authorization => {
+                Ok(Some(MissingRight::transact(&settings.transactional_prefix)))
+            }
+            error => Err(error),
+        },
+    }
+}
+
+/// The rights that are missing, for whoever has no other use for a client. Blocks.
+///
+/// # Errors
+/// If the broker doesn't answer.
+pub fn missing_rights(
+    settings: &Settings,
+    needs: &Needs,
+    patience: Duration,
+) -> Result<Vec<MissingRight>> {
+    let client: Client = settings
+        .for_client()
+        .create_with_context(Logging)
+        .map_err(|error| Error::kafka("starting the admin client", &error))?;
+    let found = missing(&client, needs, patience);
+    describe::serve_log(&client);
+    found
+}
