@@ -17,6 +17,7 @@
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do;
 //! - [`breaker`] says when something that fails is tried again;
+//! - [`pauses`] remembers when nothing could be decided;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
@@ -32,6 +33,7 @@ pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
+pub mod pauses;
 pub mod record;
 pub mod recovery;
 pub mod retry;

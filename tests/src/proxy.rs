@@ -1,8 +1,8 @@
-//! A proxy before Postgres that cuts a line at a COMMIT.
+//! A proxy before a server: cuts a line at a COMMIT, or is a network that swallows everything, breaks, or leads elsewhere.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// When the line is cut.
@@ -17,16 +17,33 @@ pub enum Cut {
 /// The wire form of a simple query `COMMIT`: tag, length, text, NUL.
 const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
-/// A listener that passes everything on, until it is told to cut. It ends with the test's process.
+/// A listener that passes everything on, until it is told otherwise. It ends with the test's process.
 pub struct Proxy {
     url: String,
-    plan: Arc<Mutex<Plan>>,
+    address: String,
+    network: Arc<Network>,
+}
+
+/// What all connections look at.
+#[derive(Default)]
+struct Network {
+    plan: Mutex<Plan>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct Plan {
+    server: String,
     next: Option<Cut>,
     cuts: usize,
+    /// Nothing passes.
+    stalled: bool,
+    /// Every connection ends, and new ones at once.
+    broken: bool,
+    /// The number of the next connection.
+    connections: u64,
+    /// Connections below this number never pass anything again.
+    forgotten: u64,
 }
 
 impl Proxy {
@@ -36,23 +53,33 @@ impl Proxy {
     /// If the URL has no host and port.
     #[must_use]
     pub fn start(url: &str) -> Self {
-        let (_, rest) = url.split_once("://").expect("a URL");
-        let (authority, _) = rest.split_once('/').expect("a URL with a database");
-        let server = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, server)| server)
-            .to_owned();
+        let server = server_of(url);
+        let proxy = Self::to(&server);
+        Self {
+            url: url.replacen(&server, &proxy.address, 1),
+            ..proxy
+        }
+    }
+
+    /// Before the server of that address.
+    ///
+    /// # Panics
+    /// If there is no port to be had.
+    #[must_use]
+    pub fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let own = listener.local_addr().expect("an address").to_string();
-        let plan = Arc::new(Mutex::new(Plan::default()));
+        let address = listener.local_addr().expect("an address").to_string();
+        let network = Arc::new(Network::default());
+        server.clone_into(&mut network.plan().server);
         let proxy = Self {
-            url: url.replacen(&server, &own, 1),
-            plan: Arc::clone(&plan),
+            url: String::new(),
+            address,
+            network: Arc::clone(&network),
         };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (server, plan) = (server.clone(), Arc::clone(&plan));
-                thread::spawn(move || carry(&client, &server, &plan));
+                let network = Arc::clone(&network);
+                thread::spawn(move || carry(&client, &network));
             }
         });
         proxy
@@ -64,40 +91,146 @@ impl Proxy {
         &self.url
     }
 
+    /// Where the proxy listens: `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Cuts at the next COMMIT, whoever sends it.
     pub fn cut_next(&self, cut: Cut) {
-        lock(&self.plan).next = Some(cut);
+        self.network.plan().next = Some(cut);
     }
 
     /// How many lines were cut.
     #[must_use]
     pub fn cuts(&self) -> usize {
-        lock(&self.plan).cuts
+        self.network.plan().cuts
+    }
+
+    /// From now on nothing passes, and nobody is told: packets are swallowed.
+    pub fn stall(&self) {
+        self.change(|plan| plan.stalled = true);
+    }
+
+    /// From now on every connection is closed, also new ones.
+    pub fn break_off(&self) {
+        self.change(|plan| plan.broken = true);
+    }
+
+    /// Everything passes again. What was swallowed arrives late, as TCP sends it again.
+    pub fn resume(&self) {
+        self.change(|plan| (plan.stalled, plan.broken) = (false, false));
+    }
+
+    /// New connections pass again. Those from before stay dead without a word, as behind a router that forgot them.
+    pub fn resume_forgetful(&self) {
+        self.change(|plan| {
+            plan.forgotten = plan.connections;
+            (plan.stalled, plan.broken) = (false, false);
+        });
+    }
+
+    /// Leads new connections to another server (`host:port`), and ends those from before.
+    pub fn lead_to(&self, server: &str) {
+        self.break_off();
+        self.change(|plan| server.clone_into(&mut plan.server));
+        self.resume();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.network.plan());
+        self.network.changed.notify_all();
+    }
+}
+
+fn server_of(url: &str) -> String {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let (authority, _) = rest.split_once('/').expect("a URL with a database");
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, server)| server)
+        .to_owned()
+}
+
+impl Network {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while nothing passes. False if the connection has to end.
+    fn let_pass(&self, connection: u64) -> bool {
+        let plan = self
+            .changed
+            .wait_while(self.plan(), |plan| {
+                !plan.broken && (plan.stalled || connection < plan.forgotten)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        !plan.broken
+    }
+
+    /// Waits until the connections are broken off.
+    fn wait_broken(&self, ended: &Mutex<bool>) {
+        let _plan = self
+            .changed
+            .wait_while(self.plan(), |plan| !plan.broken && !*lock(ended))
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+
+    fn take(&self) -> Option<Cut> {
+        let mut plan = self.plan();
+        let cut = plan.next.take()?;
+        plan.cuts += 1;
+        Some(cut)
     }
 }
 
 /// Carries one connection until an end closes it or it is cut. Its end is all that its sides learn.
-fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
+fn carry(client: &TcpStream, network: &Network) {
+    let (number, server) = {
+        let mut plan = network.plan();
+        plan.connections += 1;
+        (plan.connections - 1, plan.server.clone())
+    };
+    if !network.let_pass(number) {
+        return;
+    }
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
-    let deaf = Mutex::new(false);
+    let (deaf, ended) = (Mutex::new(false), Mutex::new(false));
+    let end = || {
+        server.shutdown(Shutdown::Both).ok();
+        client.shutdown(Shutdown::Both).ok();
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
-            pass(&server, client, |_| *lock(&deaf));
+            network.wait_broken(&ended);
+            end();
+        });
+        scope.spawn(|| {
+            pass(&server, client, |_| {
+                !network.let_pass(number) || *lock(&deaf)
+            });
             client.shutdown(Shutdown::Both).ok();
         });
         pass(client, &server, |bytes| {
+            if !network.let_pass(number) {
+                return true;
+            }
             let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
-            let cut = if commits { take(plan) } else { None };
+            let cut = if commits { network.take() } else { None };
             if cut == Some(Cut::AfterCommit) {
                 // From here on nothing that the server says is heard.
                 *lock(&deaf) = true;
             }
             cut == Some(Cut::BeforeCommit)
         });
-        server.shutdown(Shutdown::Both).ok();
-        client.shutdown(Shutdown::Both).ok();
+        end();
+        *lock(&ended) = true;
+        // Under the plan's lock, so that it is not missed between a look and a wait.
+        drop(network.plan());
+        network.changed.notify_all();
     });
 }
 
@@ -111,13 +244,6 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, cut: impl Fn(&[u8]) -> bool) {
     }
 }
 
-fn take(plan: &Mutex<Plan>) -> Option<Cut> {
-    let mut plan = lock(plan);
-    let cut = plan.next.take()?;
-    plan.cuts += 1;
-    Some(cut)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

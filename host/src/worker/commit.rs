@@ -211,6 +211,7 @@ impl Worker {
             now,
             tasks,
             blocked,
+            pauses: self.shared.breakers.pauses(),
         };
         let began = Instant::now();
         let decided = match refusal {

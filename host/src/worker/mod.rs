@@ -289,12 +289,16 @@ impl Worker {
         match action {
             // It has waited, for what it failed at or for longer than that.
             Action::Wait { .. } if waited => Event::Done,
-            Action::Work => self.perform(action).await,
-            _ => tokio::select! {
-                biased;
-                () = draining.cancelled() => Event::Drain,
-                event = self.perform(action) => event,
-            },
+            _ => {
+                let pauses = self.show_pauses(&action);
+                let interrupted = !matches!(action, Action::Work);
+                tokio::select! {
+                    biased;
+                    () = draining.cancelled(), if interrupted => Event::Drain,
+                    event = self.perform(action) => event,
+                    never = pauses => match never {},
+                }
+            }
         }
     }
 
@@ -371,7 +375,15 @@ impl Worker {
     }
 
     fn show(&self, action: &Action) {
-        let state = match action {
+        self.shared.health.set_partition(
+            &self.partition.topic,
+            self.partition.partition,
+            self.state(action),
+        );
+    }
+
+    fn state(&self, action: &Action) -> PartitionState {
+        match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
             Action::Halt(halt) => PartitionState::Halted {
@@ -382,10 +394,7 @@ impl Worker {
                 reason: self.trouble.clone().unwrap_or_default(),
             },
             _ => PartitionState::Recovering,
-        };
-        self.shared
-            .health
-            .set_partition(&self.partition.topic, self.partition.partition, state);
+        }
     }
 }
 
