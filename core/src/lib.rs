@@ -18,6 +18,7 @@
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
 //! - [`breaker`] says when something that fails is tried again;
+//! - [`pauses`] remembers when nothing could be decided;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
@@ -34,6 +35,7 @@ pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
+pub mod pauses;
 pub mod record;
 pub mod recovery;
 pub mod reset;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Settings, WakeupKind, WriteSet};
-use taskhost_core::cause::{self, Cause, Route};
+use taskhost_core::cause::{self, Cause, Route, Waited};
 use taskhost_core::decision::{Decision, Event, Outgoing, TimerOrder, Transition};
 use taskhost_core::descriptor::{Descriptor, Status, TaskIdSource};
 use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::outcome::Outcome;
+use taskhost_core::pauses::Pauses;
 use taskhost_core::record::{Message, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskId};
 use taskhost_core::trace::Trace;
@@ -233,6 +235,26 @@ impl World {
             }
         }
         self.write(fold.finish());
+    }
+}
+
+#[test]
+fn a_message_does_not_grow_too_old_by_an_outage() {
+    let waited = 61_000;
+    for (paused, outcome) in [(0, Outcome::DeadLetter), (2_000, Outcome::Deferred)] {
+        let mut pauses = Pauses::default();
+        pauses.add(NOW - 30_000, NOW - 30_000 + paused);
+        let fold = Fold::new(settings(), NOW, [], HashSet::new());
+        let mut fold = fold.forgiving(Arc::new(pauses));
+        let mut cause = cause(&message(0, 1, Ask::Defer)).expect("a cause");
+        cause.waited = Some(Waited {
+            wakeup: Uuid::nil(),
+            attempt: 1,
+            since: NOW - waited,
+        });
+        let decided = rule(None, "Defer");
+        let taken = fold.decided(&cause, decided, &decider()).expect("no fault");
+        assert_eq!(taken, outcome, "{paused} ms were paused");
     }
 }
 

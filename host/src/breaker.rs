@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use taskhost_core::breaker::{Breaker, Change, Era, Rules, Turn};
+use taskhost_core::pauses::Pauses;
 use tokio::sync::{Notify, watch};
 
 /// How often a dependency is asked how it is while all is well: health shows a change within a second.
@@ -67,8 +68,10 @@ pub enum Extent {
 pub enum Depth {
     /// While all is well: a question that costs nearly nothing.
     Light,
-    /// After a failure: does what a batch would do, so that it doesn't succeed where batches fail.
-    Thorough,
+    /// After a failure that may be everybody's.
+    Suspicion,
+    /// While it is open: does what a batch would do, so that it doesn't succeed where batches fail, and may take its time.
+    Recovery,
 }
 
 /// Hears of changes. Called under the breaker's lock, so it must not wait.
@@ -136,7 +139,15 @@ pub struct Breakers {
     postgres: One,
     kafka: One,
     open: watch::Sender<Open>,
+    away: Mutex<Away>,
     observer: Box<dyn Observer>,
+}
+
+/// When partitions paused, by the clock.
+#[derive(Default)]
+struct Away {
+    since: Option<i64>,
+    before: Arc<Pauses>,
 }
 
 struct One {
@@ -174,6 +185,7 @@ impl Breakers {
             postgres: One::new(rules),
             kafka: One::new(rules),
             open: watch::Sender::new(Open::default()),
+            away: Mutex::default(),
             observer: Box::new(observer),
         }
     }
@@ -236,7 +248,7 @@ impl Breakers {
                 Turn::Taken => return,
             };
             if self.is_open(name) {
-                depth = Depth::Thorough;
+                depth = Depth::Recovery;
             }
             let found = probe(depth).await;
             self.report(name, era, found.as_ref().map(drop).map_err(String::as_str));
@@ -244,7 +256,7 @@ impl Breakers {
                 continue;
             }
             depth = tokio::select! {
-                () = one.suspected.notified() => Depth::Thorough,
+                () = one.suspected.notified() => Depth::Suspicion,
                 () = tokio::time::sleep(EVERY) => Depth::Light,
             };
         }
@@ -264,8 +276,32 @@ impl Breakers {
             Change::StillOpen => self.observer.still_open(name, reason),
             Change::Closed { after } => self.observer.closed(name, after),
         }
-        self.open
-            .send_modify(|open| open.set(name, outcome.err().map(Into::into)));
+        self.open.send_modify(|open| {
+            open.set(name, outcome.err().map(Into::into));
+            self.note(open.any());
+        });
+    }
+
+    /// Remembers when partitions began to pause and when they went on.
+    fn note(&self, open: bool) {
+        let clock = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let clock = i64::try_from(clock).unwrap_or_default();
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match (open, away.since) {
+            (true, None) => away.since = Some(clock),
+            (false, Some(since)) => {
+                away.since = None;
+                Arc::make_mut(&mut away.before).add(since, clock);
+            }
+            _ => {}
+        }
+    }
+
+    /// The times at which partitions paused, those of this process: nothing that waits grows older by them.
+    #[must_use]
+    pub fn pauses(&self) -> Arc<Pauses> {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&away.before)
     }
 
     fn is_open(&self, name: Name) -> bool {

@@ -160,6 +160,9 @@ pub struct Watermark {
     pub metadata: String,
 }
 
+/// Watermarks by real topic and partition.
+pub(crate) type Watermarks = Vec<((String, i32), Option<Watermark>)>;
+
 impl Watermark {
     /// The number of the last published batch.
     #[must_use]
@@ -334,11 +337,7 @@ impl Client {
     }
 
     /// What the group committed for each partition of these topics.
-    pub(crate) fn committed(
-        &self,
-        group: &str,
-        topics: &[String],
-    ) -> Vec<((String, i32), Option<Watermark>)> {
+    pub(crate) fn committed(&self, group: &str, topics: &[String]) -> Watermarks {
         answered("the group's offsets", || self.try_committed(group, topics))
     }
 
@@ -347,7 +346,7 @@ impl Client {
         &self,
         group: &str,
         topics: &[String],
-    ) -> Result<Vec<((String, i32), Option<Watermark>)>, KafkaError> {
+    ) -> Result<Watermarks, KafkaError> {
         let consumer = self.consumer(&[("group.id", group), ("isolation.level", "read_committed")]);
         let mut list = TopicPartitionList::new();
         for topic in topics {

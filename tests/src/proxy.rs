@@ -1,10 +1,10 @@
-//! A proxy before Postgres that cuts a line at a COMMIT, or loses notifications.
+//! A proxy before a server: cuts a line at a COMMIT, loses notifications, or is a network that swallows everything, breaks,
+//! or leads elsewhere.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 /// When the line is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,27 +20,40 @@ const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
 
 /// How a connection begins to hear notifications, in a simple query.
 const LISTEN: &[u8] = b"LISTEN ";
-/// How often a line that is held up looks whether it may go on.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A listener that passes everything on, until it is told to cut. It ends with the test's process.
+/// A listener that passes everything on, until it is told otherwise. It ends with the test's process.
 pub struct Proxy {
     url: String,
-    plan: Arc<Mutex<Plan>>,
+    address: String,
+    network: Arc<Network>,
+}
+
+/// What all connections look at.
+#[derive(Default)]
+struct Network {
+    plan: Mutex<Plan>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct Plan {
+    server: String,
     next: Option<Cut>,
     cuts: usize,
-    /// Whether what the server says on lines that listen gets lost.
+    /// What the server says on lines that listen gets lost.
     muted: bool,
-    /// Whether everything is held up from the next cut on.
+    /// Everything is held up from the next cut on.
     hold: bool,
-    /// Whether everything is held up from the next BEGIN on.
-    hold_at_begin: bool,
-    /// Whether everything is held up.
+    /// What is said to the server is held up.
     held: bool,
+    /// Nothing passes.
+    stalled: bool,
+    /// Every connection ends, and new ones at once.
+    broken: bool,
+    /// The number of the next connection.
+    connections: u64,
+    /// Connections below this number never pass anything again.
+    forgotten: u64,
 }
 
 impl Proxy {
@@ -50,23 +63,33 @@ impl Proxy {
     /// If the URL has no host and port.
     #[must_use]
     pub fn start(url: &str) -> Self {
-        let (_, rest) = url.split_once("://").expect("a URL");
-        let (authority, _) = rest.split_once('/').expect("a URL with a database");
-        let server = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, server)| server)
-            .to_owned();
+        let server = server_of(url);
+        let proxy = Self::to(&server);
+        Self {
+            url: url.replacen(&server, &proxy.address, 1),
+            ..proxy
+        }
+    }
+
+    /// Before the server of that address.
+    ///
+    /// # Panics
+    /// If there is no port to be had.
+    #[must_use]
+    pub fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let own = listener.local_addr().expect("an address").to_string();
-        let plan = Arc::new(Mutex::new(Plan::default()));
+        let address = listener.local_addr().expect("an address").to_string();
+        let network = Arc::new(Network::default());
+        server.clone_into(&mut network.plan().server);
         let proxy = Self {
-            url: url.replacen(&server, &own, 1),
-            plan: Arc::clone(&plan),
+            url: String::new(),
+            address,
+            network: Arc::clone(&network),
         };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (server, plan) = (server.clone(), Arc::clone(&plan));
-                thread::spawn(move || carry(&client, &server, &plan));
+                let network = Arc::clone(&network);
+                thread::spawn(move || carry(&client, &network));
             }
         });
         proxy
@@ -78,109 +101,190 @@ impl Proxy {
         &self.url
     }
 
+    /// Where the proxy listens: `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Cuts at the next COMMIT, whoever sends it.
     pub fn cut_next(&self, cut: Cut) {
-        lock(&self.plan).next = Some(cut);
+        self.network.plan().next = Some(cut);
+    }
+
+    /// Cuts at the next COMMIT, and from then on nothing that is said to the server arrives until [`Proxy::release`].
+    pub fn cut_next_and_hold(&self, cut: Cut) {
+        let mut plan = self.network.plan();
+        (plan.next, plan.hold) = (Some(cut), true);
+    }
+
+    /// What was held up goes on.
+    pub fn release(&self) {
+        self.change(|plan| plan.held = false);
     }
 
     /// Loses what the server says on lines that `LISTEN`, until it is taken back: no notification arrives, and no side
     /// notices.
     pub fn mute_listeners(&self, muted: bool) {
-        lock(&self.plan).muted = muted;
-    }
-
-    /// Cuts at the next COMMIT, and from then on nothing that is said to the server arrives until [`Proxy::release`].
-    pub fn cut_next_and_hold(&self, cut: Cut) {
-        let mut plan = lock(&self.plan);
-        (plan.next, plan.hold) = (Some(cut), true);
-    }
-
-    /// From the next BEGIN on, that included, nothing arrives at the server until [`Proxy::release`].
-    pub fn hold_at_begin(&self) {
-        lock(&self.plan).hold_at_begin = true;
-    }
-
-    /// Whether everything is held up.
-    #[must_use]
-    pub fn is_holding(&self) -> bool {
-        lock(&self.plan).held
-    }
-
-    /// What was held up goes on.
-    pub fn release(&self) {
-        lock(&self.plan).held = false;
+        self.network.plan().muted = muted;
     }
 
     /// How many lines were cut.
     #[must_use]
     pub fn cuts(&self) -> usize {
-        lock(&self.plan).cuts
+        self.network.plan().cuts
+    }
+
+    /// From now on nothing passes, and nobody is told: packets are swallowed.
+    pub fn stall(&self) {
+        self.change(|plan| plan.stalled = true);
+    }
+
+    /// From now on every connection is closed, also new ones.
+    pub fn break_off(&self) {
+        self.change(|plan| plan.broken = true);
+    }
+
+    /// Everything passes again. What was swallowed arrives late, as TCP sends it again.
+    pub fn resume(&self) {
+        self.change(|plan| (plan.stalled, plan.broken) = (false, false));
+    }
+
+    /// New connections pass again. Those from before stay dead without a word, as behind a router that forgot them.
+    pub fn resume_forgetful(&self) {
+        self.change(|plan| {
+            plan.forgotten = plan.connections;
+            (plan.stalled, plan.broken) = (false, false);
+        });
+    }
+
+    /// Leads new connections to another server (`host:port`), and ends those from before.
+    pub fn lead_to(&self, server: &str) {
+        self.break_off();
+        self.change(|plan| server.clone_into(&mut plan.server));
+        self.resume();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.network.plan());
+        self.network.changed.notify_all();
+    }
+}
+
+fn server_of(url: &str) -> String {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let (authority, _) = rest.split_once('/').expect("a URL with a database");
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, server)| server)
+        .to_owned()
+}
+
+impl Network {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while nothing passes, to the server or from it. False if the connection has to end.
+    fn let_pass(&self, connection: u64, to_server: bool) -> bool {
+        let stands = |plan: &mut Plan| {
+            plan.stalled || connection < plan.forgotten || (to_server && plan.held)
+        };
+        let plan = self
+            .changed
+            .wait_while(self.plan(), |plan| !plan.broken && stands(plan))
+            .unwrap_or_else(PoisonError::into_inner);
+        !plan.broken
+    }
+
+    /// Waits until the connections are broken off.
+    fn wait_broken(&self, ended: &Mutex<bool>) {
+        let _plan = self
+            .changed
+            .wait_while(self.plan(), |plan| !plan.broken && !*lock(ended))
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+
+    fn take(&self) -> Option<Cut> {
+        let mut plan = self.plan();
+        let cut = plan.next.take()?;
+        plan.cuts += 1;
+        plan.held |= std::mem::take(&mut plan.hold);
+        Some(cut)
     }
 }
 
 /// Carries one connection until an end closes it or it is cut. Its end is all that its sides learn.
-fn carry(client: &TcpStream, server: &str, plan: &Mutex<Plan>) {
-    await_release(plan);
+fn carry(client: &TcpStream, network: &Network) {
+    let (number, server) = {
+        let mut plan = network.plan();
+        plan.connections += 1;
+        (plan.connections - 1, plan.server.clone())
+    };
+    if !network.let_pass(number, true) {
+        return;
+    }
     let Ok(server) = TcpStream::connect(server) else {
         return;
     };
-    let (deaf, listens) = (Mutex::new(false), Mutex::new(false));
+    let (deaf, ended) = (Mutex::new(false), Mutex::new(false));
+    let listens = Mutex::new(false);
+    let end = || {
+        server.shutdown(Shutdown::Both).ok();
+        client.shutdown(Shutdown::Both).ok();
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
-            let lost = |_: &[u8]| *lock(&listens) && lock(plan).muted;
-            pass(&server, client, |_| *lock(&deaf), lost);
+            network.wait_broken(&ended);
+            end();
+        });
+        scope.spawn(|| {
+            let cut = |_: &[u8]| !network.let_pass(number, false) || *lock(&deaf);
+            let lost = || *lock(&listens) && network.plan().muted;
+            pass(&server, client, cut, lost);
             client.shutdown(Shutdown::Both).ok();
         });
         let cut = |bytes: &[u8]| {
-            await_release(plan);
+            if !network.let_pass(number, true) {
+                return true;
+            }
             if bytes.windows(LISTEN.len()).any(|window| window == LISTEN) {
                 *lock(&listens) = true;
             }
             let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
-            let cut = if commits { take(plan) } else { None };
+            let cut = if commits { network.take() } else { None };
             if cut == Some(Cut::AfterCommit) {
                 // From here on nothing that the server says is heard.
                 *lock(&deaf) = true;
             }
             cut == Some(Cut::BeforeCommit)
         };
-        pass(client, &server, cut, |_| false);
-        server.shutdown(Shutdown::Both).ok();
-        client.shutdown(Shutdown::Both).ok();
+        pass(client, &server, cut, || false);
+        end();
+        *lock(&ended) = true;
+        // Under the plan's lock, so that it is not missed between a look and a wait.
+        drop(network.plan());
+        network.changed.notify_all();
     });
 }
 
-/// Passes bytes on from one end to the other, but for those that are lost. Ends when there are no more, or when `cut`
-/// says so of the bytes at hand.
+/// Passes bytes on from one end to the other, but for those that are lost. Ends when there are no more, or when `cut` says
+/// so of the bytes at hand.
 fn pass(
     mut from: &TcpStream,
     mut to: &TcpStream,
     cut: impl Fn(&[u8]) -> bool,
-    lost: impl Fn(&[u8]) -> bool,
+    lost: impl Fn() -> bool,
 ) {
     let mut buffer = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..count];
-        if cut(bytes) || (!lost(bytes) && to.write_all(bytes).is_err()) {
+        if cut(bytes) || (!lost() && to.write_all(bytes).is_err()) {
             return;
         }
     }
 }
 
-fn take(plan: &Mutex<Plan>) -> Option<Cut> {
-    let mut plan = lock(plan);
-    let cut = plan.next.take()?;
-    plan.cuts += 1;
-    plan.held = std::mem::take(&mut plan.hold);
-    Some(cut)
-}
-
-fn await_release(plan: &Mutex<Plan>) {
-    while lock(plan).held {
-        thread::sleep(LOOK_EVERY);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -94,6 +94,12 @@ impl World {
         )
     }
 
+    /// [`World::on`] by addresses, such as those of proxies: of the brokers, and a superuser's URL.
+    #[must_use]
+    pub fn at(brokers: &str, admin_url: &str, partitions: i32) -> Self {
+        Self::bare_on(brokers, admin_url).furnished(partitions)
+    }
+
     fn bare_on(brokers: &str, admin_url: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

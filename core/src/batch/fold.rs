@@ -14,6 +14,7 @@ use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
 use crate::fault::{Fault, Kind};
 use crate::outcome::Outcome;
+use crate::pauses::Pauses;
 use crate::record::Message;
 use crate::retry;
 use crate::task::{Task, TaskEvent, TaskId, derived_id};
@@ -36,6 +37,8 @@ pub struct Fold {
     tasks: HashMap<TaskId, Slot>,
     /// Tasks behind one of whose causes later ones of this partition wait.
     blocked: HashSet<TaskId>,
+    /// What doesn't count as waiting.
+    pauses: Arc<Pauses>,
     out: WriteSet,
 }
 
@@ -71,8 +74,16 @@ impl Fold {
             now,
             tasks: tasks.into_iter().map(slot).collect(),
             blocked,
+            pauses: Arc::default(),
             out: WriteSet::default(),
         }
+    }
+
+    /// Doesn't count these times as waiting: no message grows too old because a dependency was away.
+    #[must_use]
+    pub fn forgiving(mut self, pauses: Arc<Pauses>) -> Self {
+        self.pauses = pauses;
+        self
     }
 
     /// A task as the causes so far left it.
@@ -340,10 +351,10 @@ impl Fold {
     ) -> Outcome {
         let limits = self.settings.deferral;
         let tries = cause.attempt() + 1;
-        let age = cause
-            .waited
-            .as_ref()
-            .map_or(0, |waited| self.now.saturating_sub(waited.since));
+        let age = cause.waited.as_ref().map_or(0, |waited| {
+            let paused = self.pauses.within(waited.since, self.now);
+            self.now.saturating_sub(waited.since).saturating_sub(paused)
+        });
         let too_often = i64::from(tries) > i64::from(limits.attempts_max);
         if too_often || age > millis(limits.age_max) {
             let reason = format!("it waited for {age} ms and {tries} decisions: {reason}");

@@ -332,7 +332,8 @@ fn launch(cluster: &Cluster, options: &PostgresOptions, port: u16) -> Result<Pro
 fn is_ready(pid_file: &Path, pid: i32) -> bool {
     let text = fs::read_to_string(pid_file).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
-    lines.next() == Some(&pid.to_string()) && lines.nth(6) == Some("ready")
+    // A standby says that it takes connections in its own word.
+    lines.next() == Some(&pid.to_string()) && matches!(lines.nth(6), Some("ready" | "standby"))
 }
 
 /// The newest binaries, or those of the version that the cluster was made with.

@@ -186,7 +186,7 @@ async fn start(
     };
     let breakers = Arc::new(Breakers::new(
         config.kafka.retry_backoff,
-        observe::Dependencies::new(status.clone(), metrics.clone(), life.clone()),
+        observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone()),
     ));
     let catalog = plugins::start(config, &store, observer, stop).await?;
 

@@ -12,12 +12,14 @@ use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
+use crate::store::Store;
 use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
 use crate::worker::HaltObserver;
 
 /// Tells of breakers that open and close.
 pub(super) struct Dependencies {
+    store: Store,
     status: Status,
     metrics: Arc<Metrics>,
     life: LifeCycle,
@@ -25,11 +27,17 @@ pub(super) struct Dependencies {
 
 impl Dependencies {
     /// Begins with both closed.
-    pub(super) fn new(status: Status, metrics: Arc<Metrics>, life: LifeCycle) -> Self {
+    pub(super) fn new(
+        store: Store,
+        status: Status,
+        metrics: Arc<Metrics>,
+        life: LifeCycle,
+    ) -> Self {
         for name in breaker::Name::ALL {
             metrics.set_breaker(name.as_str(), false);
         }
         Self {
+            store,
             status,
             metrics,
             life,
@@ -74,6 +82,9 @@ impl breaker::Observer for Dependencies {
     }
 
     fn closed(&self, name: breaker::Name, after: Duration) {
+        if name == breaker::Name::Postgres {
+            self.store.renew();
+        }
         self.status
             .set_dependency(dependency(name), DependencyState::Up);
         let (name, after_ms) = (name.as_str(), after.as_millis().to_string());

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::topics::Missing;
 use super::{Error, connect, rights};
-use crate::breaker::{self, Breakers};
+use crate::breaker::{self, Breakers, Depth};
 use crate::config::Config;
 use crate::kafka::{self, Admin, Consumer, Disposition};
 use crate::plugin::Catalog;
@@ -23,8 +23,16 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often the group is asked how it is: health shows a change within a second.
 const EVERY: Duration = Duration::from_millis(900);
 
-/// How long the brokers may take to answer a probe: one that is frozen is noticed within this.
-const KAFKA_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the brokers may take to answer a probe. When a connection broke, health is to show within a second whether all
+/// of them are away; frozen ones are noticed a little later. Once they are away the question may wait for their return:
+/// brokers that are merely slow are back with their answer.
+fn kafka_patience(depth: Depth) -> Duration {
+    match depth {
+        Depth::Suspicion => Duration::from_millis(750),
+        Depth::Light => Duration::from_millis(1500),
+        Depth::Recovery => Duration::from_secs(5),
+    }
+}
 
 /// Connects to Postgres and brings its schema up, however long Postgres takes to come.
 pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, Error> {
@@ -124,7 +132,7 @@ pub(super) async fn watch(
     stop: CancellationToken,
 ) {
     let group = status.snapshot().group.id;
-    let (cluster, status) = (admin.with_patience(KAFKA_PATIENCE), &status);
+    let status = &status;
     let probing = async {
         tokio::join!(
             breakers.look_after(breaker::Name::Postgres, |depth| {
@@ -134,7 +142,7 @@ pub(super) async fn watch(
                     found.map_err(|error| told(&error))
                 }
             }),
-            breakers.look_after(breaker::Name::Kafka, |_| brokers(&cluster, status)),
+            breakers.look_after(breaker::Name::Kafka, |depth| brokers(&admin, depth, status)),
         )
     };
     tokio::join!(
@@ -163,8 +171,8 @@ pub(super) async fn watch(
 }
 
 /// Asks for the brokers and counts them.
-async fn brokers(admin: &Admin, status: &Status) -> Result<(), String> {
-    let answer = admin.cluster().await;
+async fn brokers(admin: &Admin, depth: Depth, status: &Status) -> Result<(), String> {
+    let answer = admin.with_patience(kafka_patience(depth)).cluster().await;
     let known = match &answer {
         Ok((brokers, _)) => u32::try_from(brokers.len()).unwrap_or(u32::MAX),
         Err(_) => status.snapshot().brokers.known,
@@ -177,7 +185,14 @@ async fn brokers(admin: &Admin, status: &Status) -> Result<(), String> {
 /// An error with its causes, for people. No message of the store names a URL or a password.
 fn told(error: &store::Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+    causes.fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        // Some errors say their cause themselves.
+        match told.ends_with(&cause) {
+            true => told,
+            false => format!("{told}: {cause}"),
+        }
+    })
 }
 
 /// Does something again and again, with a pause after each time.

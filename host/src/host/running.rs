@@ -19,6 +19,9 @@ use crate::worker::{Shared, Worker};
 /// How long joining the group takes at most when nobody has to be waited for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long closing the connections to Postgres may take.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The host's parts and its workers.
 pub(super) struct Running {
     shared: Arc<Shared>,
@@ -175,10 +178,10 @@ impl Running {
         shared.consumer.close(CLIENTS_PATIENCE).await;
         life.tell("host.stopped", &[]);
         life.end(CLIENTS_PATIENCE / 2).await;
-        // A connection whose server has gone silent never says goodbye.
-        let closed = tokio::time::timeout(CLIENTS_PATIENCE / 2, shared.store.close());
+        // A connection that is dead without knowing it may take for ever to be closed.
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, shared.store.close());
         if closed.await.is_err() {
-            tracing::warn!("not every connection to Postgres was closed in time");
+            tracing::info!("some connections to Postgres are left to end with the process");
         }
         tracing::info!("stopped");
     }

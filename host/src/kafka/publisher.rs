@@ -176,6 +176,11 @@ impl Publisher {
         withdrawn
     }
 
+    /// Kafka was away and is back: what waits for a backoff is tried now.
+    pub fn hurry(&self) {
+        self.order(Order::Hurry);
+    }
+
     /// Publishes what waits, then ends. False if that took longer than `deadline`.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.order(Order::Stop {

@@ -65,6 +65,7 @@ pub(crate) enum Order {
         tag: Tag,
         reply: oneshot::Sender<()>,
     },
+    Hurry,
     Stop {
         deadline: Instant,
     },
@@ -189,6 +190,10 @@ impl Thread {
             } => {
                 self.lanes.end(&partition, tag);
                 self.withdrawn.push(reply);
+            }
+            Order::Hurry => {
+                self.lanes.hurry();
+                self.disconnected.1 = None;
             }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }

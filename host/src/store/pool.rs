@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::watch;
 
 use super::error::Error;
 
@@ -52,6 +53,9 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// aren't: that would be a round trip for each batch.
 const IDLE_UNTESTED: Duration = Duration::from_secs(1);
 
+/// When the server was last away; told to whoever waits for an answer.
+pub(super) type Renewed = Arc<watch::Sender<Option<Instant>>>;
+
 /// Postgres as taskhost uses it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -61,6 +65,8 @@ pub struct Store {
     pub(super) begin_sql: Arc<str>,
     /// How long an answer may take before the server counts as gone.
     pub(super) patience: Duration,
+    /// When the server was last away.
+    pub(super) renewed: Renewed,
 }
 
 impl Store {
@@ -82,12 +88,19 @@ impl Store {
             }
             (options.statement_cache_capacity(0), begin)
         };
+        let (renewed, reborn) = watch::channel(None);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
             .acquire_timeout(settings.acquire_timeout)
             .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
+            .before_acquire(move |connection, metadata| {
+                let outlived = reborn
+                    .borrow()
+                    .is_some_and(|at: Instant| metadata.age > at.elapsed());
                 Box::pin(async move {
+                    if outlived {
+                        return Ok(false);
+                    }
                     if metadata.idle_for > IDLE_UNTESTED {
                         sqlx::Connection::ping(connection).await?;
                     }
@@ -100,7 +113,14 @@ impl Store {
             options,
             begin_sql: begin.into(),
             patience: settings.statement_timeout + ANSWER_MARGIN,
+            renewed: Arc::new(renewed),
         })
+    }
+
+    /// The server was away and is back. Connections from before are made anew, as some may be dead without knowing it; what
+    /// is under way on one has a second left to be answered.
+    pub fn renew(&self) {
+        self.renewed.send_replace(Some(Instant::now()));
     }
 
     /// Connections that are open and those of them that are idle, for metrics.

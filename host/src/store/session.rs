@@ -3,17 +3,22 @@
 //! sqlx' own transaction hides its connection, so that one whose server is gone could only be given back to the pool, where
 //! it would hold a place until TCP gives up. Here it is closed instead.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, pool::PoolConnection};
 
 use super::error::Error;
-use super::pool::Store;
+use super::pool::{Renewed, Store};
 
 /// How long a rollback may take that nobody waits for, before its connection is closed.
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an answer that is awaited since before an outage may take after it. A server that merely stood still gives it
+/// at once.
+const RENEWED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A statement with its arguments.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -23,7 +28,7 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 pub(super) struct Session {
     /// Taken when the transaction has ended.
     connection: Option<PoolConnection<Postgres>>,
-    patience: Duration,
+    patience: Patience,
     /// A statement failed, or did not do what it should have: only a rollback is left.
     failed: bool,
 }
@@ -40,36 +45,39 @@ pub(super) enum Ended {
 impl Session {
     /// Takes a connection and begins.
     pub(super) async fn begin(store: &Store) -> Result<Self, Error> {
+        let patience = Patience {
+            longest: store.patience,
+            renewed: Arc::clone(&store.renewed),
+        };
         let mut session = Self {
-            connection: Some(store.pool.acquire().await?),
-            patience: store.patience,
+            connection: Some(within(&patience, store.pool.acquire()).await?),
+            patience: patience.clone(),
             failed: false,
         };
         let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
-        let patience = session.patience;
-        let done = within(patience, begin.execute(session.connection()?)).await;
+        let done = within(&patience, begin.execute(session.connection()?)).await;
         session.note(done)?;
         Ok(session)
     }
 
     /// Runs a statement and says how many rows it wrote.
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, Error> {
-        let patience = self.patience;
-        let done = within(patience, statement.execute(self.connection()?)).await;
+        let patience = self.patience.clone();
+        let done = within(&patience, statement.execute(self.connection()?)).await;
         Ok(self.note(done)?.rows_affected())
     }
 
     /// Runs a statement and takes all rows.
     pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
-        let patience = self.patience;
-        let done = within(patience, statement.fetch_all(self.connection()?)).await;
+        let patience = self.patience.clone();
+        let done = within(&patience, statement.fetch_all(self.connection()?)).await;
         self.note(done)
     }
 
     /// Runs a statement and takes the row that there is at most.
     pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
-        let patience = self.patience;
-        let done = within(patience, statement.fetch_optional(self.connection()?)).await;
+        let patience = self.patience.clone();
+        let done = within(&patience, statement.fetch_optional(self.connection()?)).await;
         self.note(done)
     }
 
@@ -81,9 +89,9 @@ impl Session {
 
     /// Commits. An error is certain: nothing was committed.
     pub(super) async fn commit(mut self) -> Result<Ended, Error> {
-        let patience = self.patience;
+        let patience = self.patience.clone();
         let connection = self.connection()?;
-        match within(patience, sqlx::raw_sql("COMMIT").execute(connection)).await {
+        match within(&patience, sqlx::raw_sql("COMMIT").execute(connection)).await {
             Ok(_) => {
                 self.connection = None;
                 Ok(Ended::Committed)
@@ -156,12 +164,35 @@ async fn roll_back(mut connection: PoolConnection<Postgres>) {
     }
 }
 
+/// How long an answer may take.
+#[derive(Debug, Clone)]
+struct Patience {
+    longest: Duration,
+    renewed: Renewed,
+}
+
+/// Waits for an answer: for as long as Postgres may take, but only a moment more once Postgres was away and is back, as
+/// the connection may be one that nobody at the other end knows any more.
 async fn within<T>(
-    patience: Duration,
+    patience: &Patience,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(patience, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Error::Unanswered { waited: patience }),
+    let (began, mut renewed) = (Instant::now(), patience.renewed.subscribe());
+    let outlived = async {
+        // The sender lives as long as the patience.
+        let _ = renewed.changed().await;
+        tokio::time::sleep(RENEWED_PATIENCE).await;
+    };
+    let done = tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = tokio::time::sleep(patience.longest) => None,
+        () = outlived => None,
+    };
+    match done {
+        Some(done) => Ok(done?),
+        None => Err(Error::Unanswered {
+            waited: began.elapsed(),
+        }),
     }
 }

@@ -16,6 +16,7 @@ use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
+use crate::failpoint;
 use crate::mutant::{self, Mutant};
 use crate::plugin::Failure as DecideError;
 use crate::store::{self, Commit, Disposition};
@@ -180,6 +181,7 @@ impl Worker {
         whole: bool,
         refusal: Option<&Fault>,
     ) -> Result<Tried, Failure> {
+        failpoint::hit("before-batch");
         let mut batch = self.shared.store.begin(&self.key, self.epoch).await?;
         self.check_place(batch.number(), batch.next_offset())?;
         let (now, ids, wakeups) = (now(), items.tasks(), items.wakeups());
@@ -212,6 +214,7 @@ impl Worker {
             now,
             tasks,
             blocked,
+            pauses: self.shared.breakers.pauses(),
         };
         let began = Instant::now();
         let decided = match refusal {

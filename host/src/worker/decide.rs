@@ -8,6 +8,7 @@ use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::pauses::Pauses;
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::task::{Task, TaskId};
 
@@ -29,6 +30,8 @@ pub(super) struct Ground {
     pub(super) tasks: Vec<Task>,
     /// Tasks behind one of whose causes later ones wait.
     pub(super) blocked: HashSet<TaskId>,
+    /// When dependencies were away.
+    pub(super) pauses: Arc<Pauses>,
 }
 
 /// Decisions, ready to be written.
@@ -144,6 +147,7 @@ fn fold(ground: &Ground) -> Fold {
         ground.tasks.iter().cloned(),
         ground.blocked.clone(),
     )
+    .forgiving(ground.pauses.clone())
 }
 
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {

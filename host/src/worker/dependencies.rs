@@ -3,6 +3,9 @@
 //! While a breaker is open nothing is tried, so nothing fails: no message is blamed and no attempt spent. The poll thread
 //! goes on by itself, and what it fetches waits in the feed.
 
+use std::convert::Infallible;
+
+use taskhost_core::partition::Action;
 use taskhost_core::retry;
 
 use super::{BACKOFF_MAX, Dependency, Worker};
@@ -28,16 +31,36 @@ impl Worker {
             let reason = self.open.borrow_and_update().reason();
             let Some(reason) = reason else {
                 self.eras = self.shared.breakers.eras();
+                if waited {
+                    self.shared.publisher.hurry();
+                }
                 return waited;
             };
             waited = true;
-            self.shared.health.set_partition(
-                &self.partition.topic,
-                self.partition.partition,
-                PartitionState::Paused { reason },
-            );
+            let (topic, partition) = (&*self.partition.topic, self.partition.partition);
+            let health = &self.shared.health;
+            health.set_partition(topic, partition, PartitionState::Paused { reason });
             // The breakers live as long as the worker.
             let _ = self.open.changed().await;
+        }
+    }
+
+    /// Shows that the partition pauses while a breaker is open, also in the middle of a step, which may be waiting for an
+    /// answer that doesn't come.
+    pub(super) fn show_pauses(&self, action: &Action) -> impl Future<Output = Infallible> + use<> {
+        let (health, partition) = (self.shared.health.clone(), self.partition.clone());
+        let (mut open, otherwise) = (self.open.clone(), self.state(action));
+        async move {
+            loop {
+                if open.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                let state = match open.borrow().reason() {
+                    Some(reason) => PartitionState::Paused { reason },
+                    None => otherwise.clone(),
+                };
+                health.set_partition(&partition.topic, partition.partition, state);
+            }
         }
     }
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use taskhost_core::halt::Halt;
-use taskhost_core::partition::Event;
+use taskhost_core::partition::{Action, Event};
 use taskhost_core::record::TopicPartition;
 
 use super::work::TICK;
 use super::{Failure, Worker};
 use crate::store::Disposition;
-use crate::telemetry::health::PartitionState;
 
 /// How long the row may take before the halt is shown without it.
 const ROW_PATIENCE: Duration = Duration::from_millis(500);
@@ -39,12 +38,7 @@ impl Worker {
         self.shared
             .metrics
             .set_halted(&self.partition.topic, self.partition.partition, true);
-        let reason = format!("{}: {halt}; {next_step}", halt.code());
-        self.shared.health.set_partition(
-            &self.partition.topic,
-            self.partition.partition,
-            PartitionState::Halted { reason },
-        );
+        self.show(&Action::Halt(halt.clone()));
         self.shared.observer.halted(&self.partition, halt);
         loop {
             tokio::time::sleep(TICK).await;

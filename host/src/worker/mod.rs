@@ -297,16 +297,24 @@ impl Worker {
             () = draining.cancelled() => return Event::Drain,
             waited = self.dependencies() => waited,
         };
-        self.show(&action);
+        // A halt is shown once it stands in the partition's row, where commands look for it, and then it stays.
+        let halts = matches!(action, Action::Halt(_));
+        if !halts {
+            self.show(&action);
+        }
         match action {
             // It has waited, for what it failed at or for longer than that.
             Action::Wait { .. } if waited => Event::Done,
-            Action::Work => self.perform(action).await,
-            _ => tokio::select! {
-                biased;
-                () = draining.cancelled() => Event::Drain,
-                event = self.perform(action) => event,
-            },
+            _ => {
+                let pauses = self.show_pauses(&action);
+                let interrupted = !matches!(action, Action::Work);
+                tokio::select! {
+                    biased;
+                    () = draining.cancelled(), if interrupted => Event::Drain,
+                    event = self.perform(action) => event,
+                    never = pauses, if !halts => match never {},
+                }
+            }
         }
     }
 
@@ -369,20 +377,30 @@ impl Worker {
     }
 
     fn show(&self, action: &Action) {
-        let state = match action {
+        self.shared.health.set_partition(
+            &self.partition.topic,
+            self.partition.partition,
+            self.state(action),
+        );
+    }
+
+    fn state(&self, action: &Action) -> PartitionState {
+        match action {
             Action::Claim | Action::Fence { .. } => PartitionState::Claiming,
             Action::Work => PartitionState::Running,
             Action::Release | Action::Stop => PartitionState::Draining,
             Action::Wait { .. } => PartitionState::Paused {
                 reason: self.trouble.clone().unwrap_or_default(),
             },
-            // Shown once it stands in the partition's row, where commands look for it.
-            Action::Halt(_) => return,
+            Action::Halt(halt) => PartitionState::Halted {
+                reason: format!(
+                    "{}: {halt}; {}",
+                    halt.code(),
+                    halt.next_step(&self.partition)
+                ),
+            },
             _ => PartitionState::Recovering,
-        };
-        self.shared
-            .health
-            .set_partition(&self.partition.topic, self.partition.partition, state);
+        }
     }
 }
 

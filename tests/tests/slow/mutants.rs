@@ -48,7 +48,7 @@ fn without_the_compare_and_set_of_progress_a_zombie_does_damage_that_is_found() 
 
 #[test]
 fn without_the_token_anothers_batch_is_taken_for_ones_own_and_it_is_found() {
-    is_needed("token", &["duplicated"]);
+    is_needed("token", &["duplicated", "lost"]);
 }
 
 #[test]

@@ -2,5 +2,8 @@
 //! goes on by itself when it is back, and was done exactly once.
 
 mod kafka;
+mod network;
 mod postgres;
+mod refusing;
+mod stopping;
 mod story;

@@ -31,6 +31,12 @@ pub const FIXED: &[FixedProperty] = &[
         "brokers close idle connections, which is no trouble",
     ),
     fixed(
+        "all",
+        "reconnect.backoff.max.ms",
+        "1000",
+        "brokers that were away for long are found again within a second or two, instead of 15",
+    ),
+    fixed(
         "consumer",
         "enable.auto.commit",
         "false",

@@ -24,6 +24,7 @@ fn a_consumer_by_default() {
         retry.backoff.ms=100
         retry.backoff.max.ms=1000
         log.connection.close=false
+        reconnect.backoff.max.ms=1000
         group.id=task-manager-group
         group.protocol=classic
         max.poll.interval.ms=300000
@@ -102,6 +103,7 @@ fn every_client_with_tls_and_scram() {
             sasl.username=u
             sasl.password=p
             log.connection.close=false
+            reconnect.backoff.max.ms=1000
         "#]],
     );
 }

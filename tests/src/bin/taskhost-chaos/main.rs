@@ -99,7 +99,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
             let (seed, mutant) = (arguments.seed, arguments.mutant);
             let mut stage = Stage {
                 world,
-                services,
                 fleet,
                 progress,
                 seed,

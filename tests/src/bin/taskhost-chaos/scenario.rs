@@ -3,7 +3,6 @@
 //! Random faults come to these schedules seldom or never, because several guards stand behind one another. Each schedule
 //! takes care that nothing but its guard is left.
 
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +11,7 @@ use serde_json::json;
 use taskhost::store::{Commit, Key, Settings, Store};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::TopicPartition;
-use taskhost_tests::{Cut, Message, Proxy, Services, World, soon, soon_within};
+use taskhost_tests::{Cut, Message, Proxy, World, soon, soon_within};
 use uuid::Uuid;
 
 use crate::arguments::Guard;
@@ -26,7 +25,6 @@ const BACKLOG: usize = 4_000;
 /// Everything a schedule happens to.
 pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
-    pub(crate) services: &'a Services,
     pub(crate) fleet: Fleet<'a>,
     pub(crate) progress: &'a Progress,
     pub(crate) seed: u64,
@@ -49,53 +47,29 @@ impl Stage<'_> {
         self.progress.say(text);
     }
 
-    /// A host that was frozen beyond its session wakes while the broker can't tell it that its partitions are another's.
+    /// A host that was frozen with a batch in hand, before it took the first lock, wakes when its partitions are another's
+    /// and everything is done.
     fn epoch(&mut self) {
         let mut load = Load::new(self.seed);
         let mut messages: Vec<Message> = load.by_ref().take(BACKLOG).collect();
         messages.extend(load.rest());
         self.world.send_all(&messages);
-        self.fleet.launch(0, None);
-        soon("the first host is at work", || {
-            (self.consumed() > 200).then_some(())
+        self.fleet.launch(0, Some("before-batch:10=stop"));
+        soon("the first host is frozen", || {
+            self.fleet.host(0)?.is_frozen().then_some(())
         });
-        self.freeze_between_batches(0);
-        self.say("the first host is frozen with fetched messages, at work on none");
+        self.say("the first host is frozen with a batch in hand");
         self.fleet.launch(1, None);
         soon_within(
             Duration::from_secs(90),
             "the second host does the rest",
             || self.world.is_caught_up().then_some(()),
         );
-        self.say(
-            "the second host has done the rest; the broker is frozen and the first host continued",
-        );
-        let broker = self.services.broker.process();
-        broker.signal(Signal::SIGSTOP);
-        let before = self.world.progress();
+        self.say("the second host has done the rest; the first one goes on");
+        let both = ("Stable".to_owned(), 2);
         self.fleet.signal(0, Signal::SIGCONT);
-        soon("the first host writes for its former partitions", || {
-            (self.world.progress() != before).then_some(())
-        });
-        // A few batches more, if it is let.
-        thread::sleep(Duration::from_millis(500));
-        broker.signal(Signal::SIGCONT);
-        self.say("the broker goes on");
-    }
-
-    /// Not with a transaction open: that would be ended by Postgres before anybody else gets the partition.
-    fn freeze_between_batches(&self, place: usize) {
-        let open = "SELECT pid::text FROM pg_stat_activity \
-            WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
-        soon("the host is between two batches", || {
-            self.fleet.signal(place, Signal::SIGSTOP);
-            // What Postgres was doing for it ends by itself.
-            thread::sleep(Duration::from_millis(20));
-            if self.world.ask(open).is_empty() {
-                return Some(());
-            }
-            self.fleet.signal(place, Signal::SIGCONT);
-            None
+        soon("the first host is back in the group", || {
+            (self.world.group_state() == both).then_some(())
         });
     }
 
@@ -182,14 +156,6 @@ impl Stage<'_> {
             let marked = |row: &taskhost_tests::ProgressRow| row.published == Some(row.batch);
             (self.world.is_caught_up() && self.world.progress().iter().all(marked)).then_some(())
         });
-    }
-
-    fn consumed(&self) -> i64 {
-        let migrated = self.world.ask("SELECT to_regclass('dead_letters')::text");
-        match migrated.first() {
-            Some(Some(_)) => self.world.progress().iter().map(|row| row.consumed).sum(),
-            _ => 0,
-        }
     }
 }
 

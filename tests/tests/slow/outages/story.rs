@@ -4,18 +4,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use taskhost_tests::{Host, Message, World, soon, soon_within};
+use taskhost_tests::{Host, HostBuilder, Message, World, soon, soon_within};
 
-/// A host that can't be told from a dead one is taken for dead after this.
-pub(super) const SESSION: Duration = Duration::from_secs(2);
+/// A host that is silent for longer is taken for dead.
+const SESSION: Duration = Duration::from_secs(2);
 
-/// How long an outage lasts at least, from when the host shows it.
-pub(super) const OUTAGE: Duration = Duration::from_secs(4);
+/// A host that doesn't poll for longer leaves its group.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The whole group's longest silence; polling goes on, so no outage reaches it.
-const POLL_INTERVAL: Duration = Duration::from_millis(3500);
+/// How long an outage lasts from when the host shows it: longer than both.
+const OUTAGE: Duration = Duration::from_secs(4);
 
-/// How soon health has to show what the host noticed.
+/// How soon health has to say what the breaker does.
 const SHOWN: Duration = Duration::from_secs(1);
 
 /// How soon after the dependency's return everything has to be decided and published. Generous: a machine that compiles
@@ -45,7 +45,7 @@ pub(super) const KAFKA: Away = Away {
 };
 
 /// A host whose sessions are short.
-pub(super) fn host(world: &World) -> taskhost_tests::HostBuilder {
+pub(super) fn host(world: &World) -> HostBuilder {
     let ms = |duration: Duration| duration.as_millis().to_string();
     world
         .host()
@@ -54,149 +54,176 @@ pub(super) fn host(world: &World) -> taskhost_tests::HostBuilder {
         .env("KAFKA_MAX_POLL_INTERVAL", ms(POLL_INTERVAL))
 }
 
-/// The load: each task is created and changed once, in two messages.
-pub(super) fn load(world: &World, time: &str) {
-    let tasks = 0..TASKS;
-    let status = |status: &'static str| {
-        tasks.clone().map(move |number| {
-            let id = format!("{time}-{number}");
-            Message::to("task-status")
-                .key(id.as_str())
-                .json(&json!({"taskId": id, "status": status}))
-        })
-    };
-    let messages: Vec<Message> = status("new").chain(status("running")).collect();
-    world.send_all(&messages);
-}
-
-/// Says what is there, once all of it is: every task of these times, created and changed, told in its history and on the
-/// topic once each, and nothing blamed.
-pub(super) fn check(world: &World, times: &[&str]) {
-    let dead = world.dead_letters();
-    assert!(dead.is_empty(), "nothing may be blamed: {dead:?}");
-    let expected = times.len() * TASKS;
-    let tasks = world.tasks();
-    assert_eq!(tasks.len(), expected);
-    for task in &tasks {
-        assert_eq!(
-            (task.status.as_str(), task.version),
-            ("running", 2),
-            "{task:?}"
-        );
-    }
-    let events = world.all_events();
-    assert_eq!(events.len(), 2 * expected);
-    let mut told: Vec<(String, i64)> = world
-        .read("task-events")
-        .iter()
-        .map(|record| {
-            let value = record.value.as_deref().unwrap_or_default();
-            let value: Value = serde_json::from_slice(value).expect("an event");
-            let of = |name: &str| value["body"].get(name).or(value.get(name)).cloned();
-            (
-                of("taskId")
-                    .and_then(|id| id.as_str().map(str::to_owned))
-                    .expect("an id"),
-                of("version")
-                    .and_then(|version| version.as_i64())
-                    .expect("a version"),
-            )
-        })
-        .collect();
-    told.sort();
-    let mut stored: Vec<(String, i64)> = events
-        .iter()
-        .map(|event| (event.task_id.clone(), event.version))
-        .collect();
-    stored.sort();
-    assert_eq!(told, stored, "each change is told once");
-    for row in world.progress() {
-        assert_eq!(
-            (row.dead_letters, row.deferred, row.waiting),
-            (0, 0, 0),
-            "{row:?}"
-        );
-    }
-}
-
-/// Whether the breaker is open, by the metric.
-pub(super) fn is_open(host: &Host, away: Away) -> bool {
-    host.metric("taskhost_breaker_open", &[("breaker", away.breaker)]) == Some(1.0)
-}
-
-/// Waits until the metric shows the breaker open and health agrees. Returns when that was.
-pub(super) fn wait_open(host: &Host, away: Away, began: Instant, limit: Duration) -> Duration {
-    soon_within(limit, "the breaker opens", || {
-        is_open(host, away).then_some(())
-    });
-    let open = began.elapsed();
-    soon_within(SHOWN, "health says the same", || {
-        let health = host.get("/api/health/detailed").json();
-        let part = &health["details"][away.part];
-        let ready = host.get("/readyz");
-        let missing = ready.json()["missing"].to_string();
-        let shown = part["status"] == "down"
-            && part["message"].is_string()
-            && ready.status == 503
-            && missing.contains(away.part);
-        (shown || !is_open(host, away)).then_some(())
-    });
-    open
-}
-
-/// What each partition does, by health.
-pub(super) fn states(host: &Host) -> Vec<(String, String)> {
-    let health = host.get("/api/health/detailed").json();
-    let partitions = health["details"]["partitions"]["partitions"]
-        .as_array()
-        .cloned();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    partitions
-        .unwrap_or_default()
-        .iter()
-        .map(|partition| (text(&partition["state"]), text(&partition["reason"])))
-        .collect()
-}
-
-/// Waits until every partition of the host says that it waits for this.
-pub(super) fn wait_paused(host: &Host, away: Away) {
-    soon("all partitions pause", || {
-        let states = states(host);
-        let paused = |(state, reason): &(String, String)| {
-            state == "paused" && reason.starts_with(away.breaker)
-        };
-        (!states.is_empty() && states.iter().all(paused)).then_some(())
-    });
-}
-
-/// Lets an outage last. Nothing is awaited but time.
-pub(super) fn last(outage: Duration) {
-    thread::sleep(outage);
-}
-
-/// How long it took from the return until the breaker was closed, and until everything was decided and published.
-pub(super) fn wait_resumed(
-    world: &World,
-    host: &Host,
+/// A host that meets one outage after the other.
+pub(super) struct Story<'a> {
+    world: &'a World,
+    host: &'a Host,
     away: Away,
-    back: Instant,
-) -> (Duration, Duration) {
-    soon_within(RESUMED, "the breaker closes", || {
-        (!is_open(host, away)).then_some(())
-    });
-    let closed = back.elapsed();
-    soon_within(RESUMED, "everything goes on", || {
-        world.is_caught_up().then_some(())
-    });
-    (closed, back.elapsed())
+    /// The times at which there was load.
+    times: Vec<String>,
 }
 
-/// Prints a case's figures.
-pub(super) fn tell(case: &str, shown: Duration, (closed, resumed): (Duration, Duration)) {
-    println!(
-        "outage: {case}: shown after {} ms; back: closed after {} ms, caught up after {} ms",
-        shown.as_millis(),
-        closed.as_millis(),
-        resumed.as_millis()
-    );
+impl<'a> Story<'a> {
+    /// Begins with nothing.
+    pub(super) fn begin_anew(world: &'a World, host: &'a Host, away: Away) -> Self {
+        Self {
+            world,
+            host,
+            away,
+            times: Vec::new(),
+        }
+    }
+
+    /// Begins with some load while all is well.
+    pub(super) fn begin(world: &'a World, host: &'a Host, away: Away) -> Self {
+        let mut story = Self::begin_anew(world, host, away);
+        story.load("before");
+        world.wait_caught_up();
+        story
+    }
+
+    /// One outage: `take` takes the dependency away, `back` brings it back; the host has to notice within `limit` of the
+    /// moment when `take` is done.
+    pub(super) fn outage(
+        &mut self,
+        case: &str,
+        limit: Duration,
+        take: impl FnOnce(),
+        back: impl FnOnce(),
+    ) {
+        let (kafka, epochs) = (self.away.breaker == KAFKA.breaker, self.epochs());
+        if kafka {
+            // It is decided while the broker goes.
+            self.load(case);
+        }
+        take();
+        let began = Instant::now();
+        if !kafka {
+            self.load(case);
+        }
+        soon_within(limit, "the breaker opens", || self.is_open().then_some(()));
+        let shown = began.elapsed();
+        self.check_health();
+        let log = self.host.log().len();
+        self.wait_paused();
+        // Nothing is awaited here but time: an outage lasts.
+        thread::sleep(OUTAGE);
+        assert!(self.is_open(), "{case}: the breaker closed while it lasted");
+        if !kafka {
+            assert_eq!(self.world.group_state(), ("Stable".to_owned(), 1), "{case}");
+        }
+        // Nobody tries meanwhile: no step fails that began after all partitions had paused.
+        let log = self.host.log().split_off(log);
+        let failures = log.matches("the step is repeated").count();
+        println!("outage: {case}: {failures} steps failed after the breaker was open");
+        assert!(failures <= 6, "{case}: workers go on trying:\n{log}");
+        back();
+        let back = Instant::now();
+        soon_within(RESUMED, "the breaker closes", || {
+            (!self.is_open()).then_some(())
+        });
+        let closed = back.elapsed();
+        soon_within(RESUMED, "everything goes on", || {
+            self.world.is_caught_up().then_some(())
+        });
+        println!(
+            "outage: {case}: shown after {} ms; back: closed after {} ms, caught up after {} ms; epochs {epochs:?}, {:?}",
+            shown.as_millis(),
+            closed.as_millis(),
+            back.elapsed().as_millis(),
+            self.epochs()
+        );
+        self.load(&format!("after {case}"));
+        self.world.wait_caught_up();
+        self.check();
+    }
+
+    fn epochs(&self) -> Vec<i64> {
+        self.world.progress().iter().map(|row| row.epoch).collect()
+    }
+
+    /// Each task is created and completed, in two messages.
+    pub(super) fn load(&mut self, time: &str) {
+        self.times.push(time.to_owned());
+        let mut messages = Vec::new();
+        for status in ["new", "completed"] {
+            for number in 0..TASKS {
+                let id = format!("{time} {number}");
+                let body = json!({"taskId": id, "status": status});
+                messages.push(Message::to("task-status").key(id.as_str()).json(&body));
+            }
+        }
+        self.world.send_all(&messages);
+    }
+
+    /// Every task was created and completed, each is told once in its history and on the topic, and nothing is blamed.
+    pub(super) fn check(&self) {
+        let dead = self.world.dead_letters();
+        assert!(dead.is_empty(), "nothing may be blamed: {dead:?}");
+        let tasks = self.world.tasks();
+        assert_eq!(tasks.len(), self.times.len() * TASKS);
+        for task in &tasks {
+            let found = (task.status.as_str(), task.version);
+            assert_eq!(found, ("completed", 2), "{task:?}");
+        }
+        let mut stored: Vec<String> = self
+            .world
+            .all_events()
+            .iter()
+            .map(|event| format!("{}:{}:{}", event.task_id, event.version, event.number))
+            .collect();
+        assert_eq!(stored.len(), 2 * tasks.len());
+        let id = |record: &taskhost_tests::Record| record.json()["message"]["eventId"].clone();
+        let told = self.world.read("task-events");
+        let mut told: Vec<String> = told
+            .iter()
+            .map(|record| id(record).as_str().expect("an id").to_owned())
+            .collect();
+        stored.sort();
+        told.sort();
+        assert_eq!(told, stored, "each change is told once");
+        for row in self.world.progress() {
+            let blamed = (row.dead_letters, row.deferred, row.waiting);
+            assert_eq!(blamed, (0, 0, 0), "{row:?}");
+        }
+    }
+
+    /// Whether the breaker is open, by the metric.
+    pub(super) fn is_open(&self) -> bool {
+        let labels = [("breaker", self.away.breaker)];
+        self.host.metric("taskhost_breaker_open", &labels) == Some(1.0)
+    }
+
+    fn check_health(&self) {
+        let began = Instant::now();
+        let health = self.host.get("/api/health/detailed");
+        let part = &health.json()["details"][self.away.part];
+        assert_eq!((health.status, &part["status"]), (503, &json!("down")));
+        println!("outage: {}: {}", self.away.part, part["message"]);
+        let ready = self.host.get("/readyz");
+        let missing = ready.json()["missing"].to_string();
+        assert!(ready.status == 503 && missing.contains(self.away.part));
+        if self.away.part == KAFKA.part {
+            assert_eq!(self.host.get("/api/health/kafka").status, 503);
+        }
+        assert!(began.elapsed() < SHOWN);
+    }
+
+    /// Waits until every partition of the host says that it waits for this. One that hears nothing from the brokers for
+    /// a session gives its partitions up, and then there are none.
+    fn wait_paused(&self) {
+        soon("all partitions pause", || {
+            let health = self.host.get("/api/health/detailed").json();
+            let partitions = health["details"]["partitions"]["partitions"].clone();
+            let partitions = partitions.as_array()?.clone();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let paused = |partition: &Value| {
+                let reason = text(&partition["reason"]);
+                partition["state"] == "paused" && reason.starts_with(self.away.breaker)
+            };
+            let lost = partitions.is_empty() && self.away.breaker == KAFKA.breaker;
+            let all = !partitions.is_empty() && partitions.iter().all(paused);
+            (lost || all).then_some(())
+        });
+    }
 }
