@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let fleet = match arguments.scenario {
         Some(guard) => {
-            let (world, services, progress) = (&world, &services, &progress);
+            let (world, progress) = (&world, &progress);
             let (seed, mutant) = (arguments.seed, arguments.mutant);
             let mut stage = Stage {
                 world,
