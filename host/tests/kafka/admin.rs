@@ -111,7 +111,7 @@ fn what_keeps_a_client_away_is_told_apart() {
     );
     assert_eq!(
         cause(&at(&real, &[("security.protocol", "ssl")])),
-        Cause::Tls
+        Cause::TlsUnwanted
     );
     assert_eq!(
         cause(&at(&real, &[("no.such.property", "secret")])),
