@@ -67,7 +67,7 @@ fn a_failover_to_a_server_that_is_still_read_only_pauses_until_it_is_promoted() 
             &services.admin_url(),
             "SELECT pg_current_wal_flush_lsn()::text",
         );
-        let there = format!("SELECT (pg_last_wal_replay_lsn() >= '{end}')::text");
+        let there = format!("SELECT coalesce(pg_last_wal_replay_lsn() >= '{end}', false)::text");
         soon("the standby has everything", || {
             (asking.ask(&url, &there) == "true").then_some(())
         });
@@ -84,7 +84,8 @@ fn standby(dir: &Path, services: &Services) -> Postgres {
     let home = services.postgres.home();
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the directory");
     let bin = fs::read_dir("/usr/lib/postgresql")
-        .expect("Postgres")
+        .into_iter()
+        .flatten()
         .flatten()
         .map(|version| version.path().join("bin/pg_basebackup"))
         .find(|tool| tool.is_file())
