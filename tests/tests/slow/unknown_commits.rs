@@ -20,6 +20,17 @@ fn new_tasks(from: usize, count: usize) -> Vec<Message> {
     (from..from + count).map(message).collect()
 }
 
+/// How many it took until the host's failpoint had its turn. How many go into a transaction is a matter of speed.
+fn send_until_frozen(world: &World, host: &Host) -> usize {
+    let mut sent = 0;
+    soon("the failpoint has its turn", || {
+        world.send_all(&new_tasks(sent, 100));
+        sent += 100;
+        host.is_frozen().then_some(())
+    });
+    sent
+}
+
 fn wait_settled(world: &World) {
     soon_within(SETTLED, "everything is decided and published", || {
         world.is_caught_up().then_some(())
@@ -49,14 +60,7 @@ fn a_transaction_that_the_broker_has_ended_meanwhile_is_published_anew() {
         .env("KAFKA_REQUEST_TIMEOUT", "2000")
         .failpoint("publish-before-commit:5=stop")
         .start();
-    world.send_all(&new_tasks(0, 1000));
-    // The batch that is frozen may need the next one to come about.
-    let mut sent = 1000;
-    soon("the failpoint has its turn", || {
-        world.send_all(&new_tasks(sent, 10));
-        sent += 10;
-        host.is_frozen().then_some(())
-    });
+    let sent = send_until_frozen(&world, &host);
     let before = world.ends("task-events");
     soon_within(SETTLED, "the broker ends the transaction", || {
         (world.ends("task-events") > before).then_some(())
@@ -79,20 +83,20 @@ fn a_broker_killed_at_a_commit_loses_and_doubles_nothing() {
         .env("KAFKA_SESSION_TIMEOUT", "20000")
         .failpoint("publish-before-commit:8=stop")
         .start();
-    world.send_all(&new_tasks(0, 2000));
-    host.wait_frozen();
+    let mut sent = send_until_frozen(&world, &host);
     // Messages and offsets are with the broker, the commit is not.
     services.broker.kill();
     host.signal(Signal::SIGCONT);
     services.broker.restart().expect("the broker is back");
     wait_settled(&world);
-    assert_each_once(&world, 2000);
+    assert_each_once(&world, sent);
 
     // Somewhere in its transactions, so that the answer is lost as often as the question.
-    for turn in 1..=4 {
+    for _ in 0..4 {
         let consumed = || -> i64 { world.progress().iter().map(|row| row.consumed).sum() };
         let before = consumed();
-        world.send_all(&new_tasks(2000 * turn, 2000));
+        world.send_all(&new_tasks(sent, 2000));
+        sent += 2000;
         soon("the host is at work", || {
             (consumed() > before + 200).then_some(())
         });
@@ -101,7 +105,7 @@ fn a_broker_killed_at_a_commit_loses_and_doubles_nothing() {
         wait_settled(&world);
     }
     println!("made a new producer: {}", has_rebuilt(&host));
-    assert_each_once(&world, 10_000);
+    assert_each_once(&world, sent);
     host.restart();
     host.stop();
 }
