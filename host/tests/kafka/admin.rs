@@ -128,5 +128,5 @@ fn what_keeps_a_client_away_is_told_apart() {
         ("sasl.username", "u"),
         ("sasl.password", "p"),
     ];
-    assert_eq!(cause(&at(&real, &sasl)), Cause::Authentication);
+    assert_eq!(cause(&at(&real, &sasl)), Cause::LoginUnwanted);
 }

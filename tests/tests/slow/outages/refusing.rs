@@ -82,6 +82,12 @@ fn a_failover_to_a_server_that_is_still_read_only_pauses_until_it_is_promoted() 
 fn standby(dir: &Path, services: &Services) -> Postgres {
     use std::os::unix::fs::PermissionsExt as _;
     let home = services.postgres.home();
+    // As root, a cluster lies one directory further down.
+    let place = match home.file_name() {
+        Some(name) if name == "cluster" => dir.join(name),
+        _ => dir.to_owned(),
+    };
+    fs::create_dir_all(&place).expect("a directory");
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the directory");
     let bin = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -93,17 +99,16 @@ fn standby(dir: &Path, services: &Services) -> Postgres {
     let mut copy = Command::new(bin);
     copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
         .arg("--pgdata")
-        .arg(dir.join("data"))
+        .arg(place.join("data"))
         .arg("--dbname")
         .arg(services.admin_url());
     run(&mut copy);
-    fs::copy(home.join("password"), dir.join("password")).expect("the password");
+    fs::copy(home.join("password"), place.join("password")).expect("the password");
     // Whoever owns the one cluster owns the other.
     let like = format!("--reference={}", home.join("password").display());
     run(Command::new("chown")
         .args(["--recursive", &like])
-        .arg(dir.join("data"))
-        .arg(dir.join("password")));
+        .arg(&place));
     Postgres::start(PostgresOptions {
         dir: dir.to_owned(),
         port: None,
