@@ -76,6 +76,8 @@ fn a_failover_to_a_server_that_is_still_read_only_pauses_until_it_is_promoted() 
     let promote = || asking.run(&url, "SELECT pg_promote()");
     story.outage("failed over to read-only", AT_ONCE, fail_over, promote);
     host.stop();
+    // Its database is the standby's now, which is declared later and would be gone first.
+    drop(world);
 }
 
 /// A copy of the server that follows it.
