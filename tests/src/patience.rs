@@ -21,16 +21,26 @@ pub fn soon<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 ///
 /// # Panics
 /// If it doesn't happen in time.
-pub fn soon_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn soon_within<T>(limit: Duration, what: &str, look: impl FnMut() -> Option<T>) -> T {
+    soon_or(limit, what, look, String::new)
+}
+
+/// [`soon_within`], saying how things stand if it doesn't happen in time.
+///
+/// # Panics
+/// If it doesn't.
+pub(crate) fn soon_or<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+    state: impl FnOnce() -> String,
+) -> T {
     let began = Instant::now();
-    loop {
+    while began.elapsed() < limit {
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            began.elapsed() < limit,
-            "{what}: it did not happen within {limit:?}"
-        );
         thread::sleep(LOOK_EVERY);
     }
+    look().unwrap_or_else(|| panic!("{what}: it did not happen within {limit:?} {}", state()))
 }

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::broker::Client;
 use crate::database::{self, Database};
+use crate::patience::{PATIENCE, soon_or};
 use crate::{
     DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, Services, TaskRow,
-    WaitingRow, Watermark, soon,
+    WaitingRow, Watermark,
 };
 
 /// The topics that the shipped routes consume.
@@ -272,9 +273,12 @@ impl World {
     /// Waits until every record of the consumed topics is decided, and every message that came of it is published
     /// and decided in turn. Deferred messages may still wait.
     pub fn wait_caught_up(&self) {
-        soon("the group is caught up", || {
-            self.is_caught_up().then_some(())
-        });
+        soon_or(
+            PATIENCE,
+            "the group is caught up",
+            || self.is_caught_up().then_some(()),
+            || self.state(),
+        );
     }
 
     /// How far everything is, for people: progress, watermarks, ends, and what waits.
