@@ -54,6 +54,15 @@ struct Plan {
     connections: u64,
     /// Connections below this number never pass anything again.
     forgotten: u64,
+    /// Connections below this number end.
+    ended: u64,
+}
+
+impl Plan {
+    /// Whether a connection has to end.
+    fn ends(&self, connection: u64) -> bool {
+        self.broken || connection < self.ended
+    }
 }
 
 impl Proxy {
@@ -160,9 +169,10 @@ impl Proxy {
 
     /// Leads new connections to another server (`host:port`), and ends those from before.
     pub fn lead_to(&self, server: &str) {
-        self.break_off();
-        self.change(|plan| server.clone_into(&mut plan.server));
-        self.resume();
+        self.change(|plan| {
+            plan.ended = plan.connections;
+            server.clone_into(&mut plan.server);
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Plan)) {
@@ -192,16 +202,16 @@ impl Network {
         };
         let plan = self
             .changed
-            .wait_while(self.plan(), |plan| !plan.broken && stands(plan))
+            .wait_while(self.plan(), |plan| !plan.ends(connection) && stands(plan))
             .unwrap_or_else(PoisonError::into_inner);
-        !plan.broken
+        !plan.ends(connection)
     }
 
-    /// Waits until the connections are broken off.
-    fn wait_broken(&self, ended: &Mutex<bool>) {
+    /// Waits until the connection is broken off.
+    fn wait_broken(&self, connection: u64, ended: &Mutex<bool>) {
         let _plan = self
             .changed
-            .wait_while(self.plan(), |plan| !plan.broken && !*lock(ended))
+            .wait_while(self.plan(), |plan| !plan.ends(connection) && !*lock(ended))
             .unwrap_or_else(PoisonError::into_inner);
     }
 
@@ -235,7 +245,7 @@ fn carry(client: &TcpStream, network: &Network) {
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            network.wait_broken(&ended);
+            network.wait_broken(number, &ended);
             end();
         });
         scope.spawn(|| {
