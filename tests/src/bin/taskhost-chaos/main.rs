@@ -96,12 +96,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let fleet = match arguments.scenario {
         Some(guard) => {
             let (world, progress) = (&world, &progress);
-            let (seed, mutant) = (arguments.seed, arguments.mutant);
+            let mutant = arguments.mutant;
             let mut stage = Stage {
                 world,
                 fleet,
                 progress,
-                seed,
                 mutant,
             };
             stage.play(guard)?;

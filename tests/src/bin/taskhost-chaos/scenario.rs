@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::arguments::Guard;
 use crate::fleet::Fleet;
-use crate::load::{Load, STATUS};
+use crate::load::STATUS;
 use crate::progress::Progress;
 
 /// Messages of a schedule that needs a backlog.
@@ -27,7 +27,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
     pub(crate) fleet: Fleet<'a>,
     pub(crate) progress: &'a Progress,
-    pub(crate) seed: u64,
     pub(crate) mutant: Option<Guard>,
 }
 
@@ -48,13 +47,14 @@ impl Stage<'_> {
     }
 
     /// A host that was frozen with a batch in hand, before it took the first lock, wakes when its partitions are another's
-    /// and everything is done.
+    /// and everything is done. There are creations only: they are ignored when they are decided again, so that nothing but
+    /// the guard is in the way, and the counts tell. A second dead letter of a message, say, would be refused by its key.
     fn epoch(&mut self) {
-        let mut load = Load::new(self.seed);
-        let mut messages: Vec<Message> = load.by_ref().take(BACKLOG).collect();
-        messages.extend(load.rest());
+        let messages: Vec<Message> = (0..BACKLOG)
+            .map(|number| new_task(&format!("t-{number}"), 0))
+            .collect();
         self.world.send_all(&messages);
-        self.fleet.launch(0, Some("before-batch:10=stop"));
+        self.fleet.launch(0, Some("before-batch:3=stop"));
         soon("the first host is frozen", || {
             self.fleet.host(0)?.is_frozen().then_some(())
         });
