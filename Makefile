@@ -80,8 +80,17 @@ fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt $(GUESTS) --all
 
-.PHONY: bench
-bench: plugins ## Measure the host on its own broker and Postgres (ARGS: --messages, --rounds, --seconds)
-	@scripts/setup dev
+.PHONY: bench-setup
+bench-setup: plugins ## Build what `make bench` measures: the host as it is released, and the other stacks
+	@scripts/setup bench
+	cargo build --locked --workspace --release --bin taskhost
 	cargo build --locked --workspace --bins
-	$(TARGET_DIR)/debug/taskhost-bench $(ARGS)
+
+.PHONY: bench
+bench: bench-setup ## Measure the host beside other stacks (QUICK=1: under five minutes; FRESH=1: from the start)
+	$(TARGET_DIR)/debug/taskhost-bench --host $(TARGET_DIR)/release/taskhost --report $(TARGET_DIR)/bench/report.json $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: plugins ## Measure the steps of one batch alone: decode, decide, write set, frame
+	@scripts/setup build
+	cargo bench --locked --workspace --bench batch $(if $(ARGS),-- $(ARGS))

@@ -8,9 +8,14 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::Message as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
+
+/// How long the broker may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -31,6 +36,71 @@ pub(crate) fn create(brokers: &str, topics: &[&str], partitions: i32) -> anyhow:
         result.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
     }
     Ok(())
+}
+
+/// Removes every topic with this in its name, so that rounds don't fill the disk.
+pub(crate) fn remove(brokers: &str, part: &str) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = client(brokers).create()?;
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+    let names = metadata.topics().iter().map(MetadataTopic::name);
+    let topics: Vec<&str> = names.filter(|name| name.contains(part)).collect();
+    // A topic that is gone already is fine.
+    drop(futures_lite(
+        admin.delete_topics(&topics, &AdminOptions::new()),
+    )?);
+    Ok(())
+}
+
+/// How many messages a `read_committed` reader finds in a topic from these offsets on, one for each partition.
+pub(crate) fn count_from(brokers: &str, topic: &str, offsets: &[i64]) -> anyhow::Result<u64> {
+    let consumer: BaseConsumer = client(brokers)
+        .set("group.id", format!("count-{topic}"))
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..).zip(offsets) {
+        list.add_partition_offset(topic, partition, Offset::Offset(*offset))?;
+    }
+    consumer.assign(&list)?;
+    let (mut ended, mut count) = (HashSet::new(), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while ended.len() < offsets.len() {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{topic} can't be read to its end"
+        );
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+            Some(message) => {
+                message?;
+                count += 1;
+            }
+            None => {}
+        }
+    }
+    Ok(count)
+}
+
+/// The offsets that a group has committed, 0 where there is none.
+pub(crate) fn committed(
+    brokers: &str,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+) -> anyhow::Result<Vec<i64>> {
+    let consumer: BaseConsumer = client(brokers).set("group.id", group).create()?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition(topic, partition);
+    }
+    let found = consumer.committed_offsets(list, PATIENCE)?;
+    Ok(found
+        .elements()
+        .iter()
+        .map(|element| element.offset().to_raw().unwrap_or(0).max(0))
+        .collect())
 }
 
 /// Waits for a future whose work librdkafka's own threads do.
@@ -56,8 +126,13 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(brokers: &str) -> anyhow::Result<Self> {
+        Self::lingering(brokers, "5")
+    }
+
+    /// With that many milliseconds to gather messages.
+    pub(crate) fn lingering(brokers: &str, linger: &str) -> anyhow::Result<Self> {
         let producer = client(brokers)
-            .set("linger.ms", "5")
+            .set("linger.ms", linger)
             .set("queue.buffering.max.messages", "1000000")
             .set("partitioner", "murmur2_random")
             .create()?;
@@ -86,14 +161,23 @@ impl Source {
 /// Reads task events as others do: committed ones only.
 pub(crate) struct Sink {
     consumer: BaseConsumer,
-    seen: HashSet<(i32, i64)>,
 }
 
 impl Sink {
     pub(crate) fn new(brokers: &str, topic: &str, partitions: i32) -> anyhow::Result<Self> {
+        Self::isolated(brokers, topic, partitions, "read_committed")
+    }
+
+    /// With that isolation level.
+    pub(crate) fn isolated(
+        brokers: &str,
+        topic: &str,
+        partitions: i32,
+        isolation: &str,
+    ) -> anyhow::Result<Self> {
         let consumer: BaseConsumer = client(brokers)
             .set("group.id", format!("reader-{topic}"))
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("fetch.wait.max.ms", "10")
             .set("enable.auto.commit", "false")
             .create()?;
@@ -102,19 +186,28 @@ impl Sink {
             list.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&list)?;
-        Ok(Self {
-            consumer,
-            seen: HashSet::new(),
-        })
+        Ok(Self { consumer })
+    }
+
+    /// The next event's id, or none if nothing comes for a while.
+    pub(crate) fn next_id(&self, patience: Duration) -> anyhow::Result<Option<String>> {
+        let Some(message) = self.consumer.poll(patience) else {
+            return Ok(None);
+        };
+        let message = message?;
+        let headers = message.headers().context("an event without headers")?;
+        let id = headers.iter().find(|header| header.key == "eventId");
+        let id = id.and_then(|header| header.value);
+        let id = id.context("an event without an eventId")?;
+        Ok(Some(String::from_utf8(id.to_vec())?))
     }
 
     /// The next event's key, or none if nothing comes for a while.
-    pub(crate) fn next(&mut self, patience: Duration) -> anyhow::Result<Option<String>> {
+    pub(crate) fn next(&self, patience: Duration) -> anyhow::Result<Option<String>> {
         match self.consumer.poll(patience) {
             None => Ok(None),
             Some(message) => {
                 let message = message?;
-                self.seen.insert((message.partition(), message.offset()));
                 let key = message.key().context("an event without a key")?;
                 Ok(Some(String::from_utf8(key.to_vec())?))
             }

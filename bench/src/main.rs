@@ -1,64 +1,107 @@
-//! `taskhost-bench`: what the host does on this machine, measured from outside.
+//! `taskhost-bench`: how fast the host does its work on this machine, beside other stacks that do the same.
 //!
-//! It starts a broker and a Postgres of its own, runs the host's binary, sends the document's messages and
-//! reads the task events as a `read_committed` reader. Every figure is one of several rounds, told as
-//! minimum, median and maximum, and counts only if every message's event arrived exactly once.
+//! It starts a broker and a Postgres of its own and runs each contender as a process: `drain` says how fast it works off a backlog and
+//! at what cost, `pace` how long a message takes at half of that, `rounds` what only the host does. Rounds are interleaved, each is
+//! checked from outside (`tally`, `database`) and counts only if all is right, and each is written down as it ends (`ledger`), so that an
+//! interrupted run goes on. `summary` makes the report of them.
 
+mod contender;
+mod database;
+mod drain;
+mod ledger;
 mod load;
+mod machine;
+mod pace;
+mod plan;
+mod plots;
 mod report;
 mod rounds;
+mod stream;
 mod subject;
+mod summary;
+mod tally;
+mod usage;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measure the host: throughput with 1 and 4 partitions, latency, memory, time to ready, pause of a swap.
+use crate::contender::Contender;
+use crate::plan::Plan;
+
+/// Measure the host beside other stacks: throughput, latency, processor time, memory, time to ready, pause of a swap.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  make bench\n  taskhost-bench --messages 20000 --rounds 1")]
+#[command(
+    after_help = "Examples:\n  make bench\n  QUICK=1 make bench\n  make bench ARGS=\"--contenders taskhost --contenders seed --rounds 1\""
+)]
 struct Arguments {
-    /// Messages of a throughput round.
-    #[arg(long, default_value_t = 100_000)]
-    messages: usize,
-    /// Rounds of each measurement.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Seconds of a latency round.
-    #[arg(long, default_value_t = 20)]
-    seconds: u64,
+    /// A short run of one round: figures to look at, not to tell.
+    #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
+    quick: bool,
+    /// Forget the rounds of an interrupted run.
+    #[arg(long, env = "FRESH", value_parser = clap::builder::FalseyValueParser::new())]
+    fresh: bool,
+    /// Messages of a round of draining [200000; quick: 20000]. Slow contenders get a tenth.
+    #[arg(long)]
+    messages: Option<u64>,
+    /// Rounds of each measurement [5; quick: 1].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds of a round of latency, after a quarter of that to warm up [20; quick: 5].
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Numbers of partitions to drain [1, 4, 16; quick: 1, 4].
+    #[arg(long)]
+    partitions: Vec<i32>,
+    /// Who takes part [all that are built but seed-concurrent].
+    #[arg(long)]
+    contenders: Vec<Contender>,
     /// The host's binary; beside this one if not given.
     #[arg(long)]
     host: Option<PathBuf>,
     /// Directory of the built plugins.
     #[arg(long, default_value = "plugins/target/wasm32-wasip2/release")]
     plugins: PathBuf,
-    /// Where the report goes: JSON.
+    /// Directory of the other contenders.
+    #[arg(long, default_value = "bench/contenders")]
+    contenders_dir: PathBuf,
+    /// Where the report goes: JSON. The rounds are written beside it.
     #[arg(long, default_value = "target/bench/report.json")]
     report: PathBuf,
+    /// Write the figures into this page, too.
+    #[arg(long, num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
+    write_docs: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let stage = subject::Stage::start(arguments.host, &arguments.plugins)?;
-    let mut report = report::Report::default();
-    for round in 1..=arguments.rounds {
-        for partitions in [1, 4] {
-            eprintln!(
-                "round {round} of {}: throughput, {partitions} partition(s)",
-                arguments.rounds
-            );
-            rounds::throughput(&stage, &mut report, partitions, arguments.messages)?;
-        }
-        eprintln!(
-            "round {round} of {}: latency at 100 messages a second",
-            arguments.rounds
-        );
-        rounds::latency(&stage, &mut report, arguments.seconds)?;
-        eprintln!("round {round} of {}: pause of a swap", arguments.rounds);
-        rounds::swap(&stage, &mut report)?;
+    let stage = subject::Stage::start(
+        arguments.host.clone(),
+        &arguments.plugins,
+        &arguments.contenders_dir,
+    )?;
+    let plan = Plan::of(&arguments, &stage)?;
+    let path = arguments.report.with_file_name("rounds.jsonl");
+    let mut ledger = ledger::Ledger::open(&path, plan.settings(&stage)?, arguments.fresh)?;
+    plan.run(&stage, &mut ledger)?;
+    let summary = summary::Summary::of(ledger.lines());
+    let about = plan.about(&stage);
+    let json = summary.json(&about, plan.partitions());
+    std::fs::write(&arguments.report, serde_json::to_string_pretty(&json)?)?;
+    let page = summary.markdown(&about, plan.contenders(), plan.partitions());
+    print!("{page}");
+    let folder = match &arguments.write_docs {
+        Some(page) => page.with_file_name(""),
+        None => arguments.report.with_file_name(""),
+    };
+    let plots = plots::draw(&folder, &summary, plan.contenders(), plan.partitions())?;
+    if let Some(path) = &arguments.write_docs {
+        summary::write_between_markers(path, &page, &plots)?;
     }
-    print!("{}", report.table());
-    report.write(&arguments.report)?;
     eprintln!("written to {}", arguments.report.display());
-    Ok(())
+    Ok(match summary.is_sound() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }

@@ -1,68 +1,52 @@
-//! The figures: minimum, median and maximum of their rounds, as a table and as JSON.
+//! The figures of a round, and what several rounds say together.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
 
-/// Figures by name, with their unit.
+/// One figure of one round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// What was measured.
+    pub(crate) name: String,
+    /// In what.
+    pub(crate) unit: String,
+    /// How much.
+    pub(crate) value: f64,
+}
+
+/// The figures of a round, told as they come.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    figures: BTreeMap<(&'static str, &'static str), Vec<f64>>,
+    figures: Vec<Figure>,
 }
 
 impl Report {
-    /// Adds a round's figure.
-    pub(crate) fn add(&mut self, name: &'static str, unit: &'static str, value: f64) {
+    /// Adds a figure.
+    pub(crate) fn add(&mut self, name: &str, unit: &str, value: f64) {
         eprintln!("  {name}: {value:.1} {unit}");
-        self.figures.entry((name, unit)).or_default().push(value);
+        self.figures.push(Figure {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            value,
+        });
     }
 
-    /// A Markdown table.
-    pub(crate) fn table(&self) -> String {
-        let mut text =
-            "| figure | unit | minimum | median | maximum | rounds |\n|---|---|---|---|---|---|\n"
-                .to_owned();
-        for ((name, unit), values) in &self.figures {
-            let [min, median, max] = spread(values);
-            let count = values.len();
-            let _ = writeln!(
-                text,
-                "| {name} | {unit} | {min:.1} | {median:.1} | {max:.1} | {count} |"
-            );
-        }
-        text
-    }
-
-    /// Writes the same as JSON.
-    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let figures: Vec<serde_json::Value> = self
-            .figures
-            .iter()
-            .map(|((name, unit), values)| {
-                let [min, median, max] = spread(values);
-                serde_json::json!({ "name": name, "unit": unit, "min": min, "median": median, "max": max, "rounds": values })
-            })
-            .collect();
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        std::fs::write(
-            path,
-            serde_json::to_string_pretty(&serde_json::json!({ "figures": figures }))?,
-        )?;
-        Ok(())
+    /// What was added.
+    pub(crate) fn into_figures(self) -> Vec<Figure> {
+        self.figures
     }
 }
 
-fn spread(values: &[f64]) -> [f64; 3] {
+/// Minimum, median and maximum.
+pub(crate) fn spread(values: &[f64]) -> [f64; 3] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    [
-        at(0),
-        at(sorted.len() / 2),
-        at(sorted.len().saturating_sub(1)),
-    ]
+    let middle = sorted.len() / 2;
+    let median = match sorted.len() % 2 {
+        1 => at(middle),
+        _ => f64::midpoint(at(middle.saturating_sub(1)), at(middle)),
+    };
+    [at(0), median, at(sorted.len().saturating_sub(1))]
 }
 
 /// The value below which that share of the values lies.
@@ -76,4 +60,16 @@ pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
     )]
     let index = ((values.len().saturating_sub(1)) as f64 * share).round() as usize;
     values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_of_rounds_lies_between_the_middle_two() {
+        assert_eq!(spread(&[4.0, 1.0, 3.0, 2.0]), [1.0, 2.5, 4.0]);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), [1.0, 2.0, 3.0]);
+        assert!(spread(&[])[1].is_nan());
+    }
 }

@@ -1,4 +1,4 @@
-//! One round of each measurement.
+//! One round of what only the host is measured at: latency at a fixed rate, pause of a swap.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc;
@@ -12,66 +12,6 @@ use crate::subject::{Stage, Subject};
 
 /// How long an event may take before the round is void.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Creations and updates that wait in the topic when the host starts: it works at its own pace. Measured from the first
-/// event's arrival to the last one's.
-pub(crate) fn throughput(
-    stage: &Stage,
-    report: &mut Report,
-    partitions: i32,
-    messages: usize,
-) -> anyhow::Result<()> {
-    let suffix = Stage::suffix();
-    let (brokers, status) = (stage.brokers(), format!("task-status-{suffix}"));
-    let events = format!("events-{suffix}");
-    load::create(
-        &brokers,
-        &[&status, &events, &format!("requests-{suffix}")],
-        partitions,
-    )?;
-    let source = Source::new(&brokers)?;
-    let tasks = messages / 2;
-    for state in ["new", "completed"] {
-        for task in 0..tasks {
-            let id = format!("task-{suffix}-{task}");
-            source.send(&status, &id, &load::status(&id, state))?;
-        }
-    }
-    source.flush()?;
-    let mut sink = Sink::new(&brokers, &events, partitions)?;
-    let subject = stage.run(&suffix, None)?;
-    let mut counts: HashMap<String, u32> = HashMap::new();
-    let (mut first, mut last, mut total) = (None, Instant::now(), 0);
-    while total < tasks * 2 {
-        let key = sink
-            .next(PATIENCE)?
-            .context("events are missing: the round is void")?;
-        last = Instant::now();
-        first.get_or_insert(last);
-        *counts.entry(key).or_default() += 1;
-        total += 1;
-    }
-    anyhow::ensure!(
-        counts.values().all(|count| *count == 2),
-        "an event came twice: the round is void"
-    );
-    let took = last
-        .duration_since(first.context("no event")?)
-        .as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-    let rate = total as f64 / took;
-    let name = if partitions == 1 {
-        "throughput, 1 partition"
-    } else {
-        "throughput, 4 partitions"
-    };
-    report.add(name, "messages/s", rate);
-    anyhow::ensure!(
-        subject.processed(&status)? >= total as u64,
-        "the host counts fewer messages than it was sent"
-    );
-    finish(report, subject)
-}
 
 /// Requests at 100 a second, open loop: from handing the message to the producer to the arrival of its event.
 pub(crate) fn latency(stage: &Stage, report: &mut Report, seconds: u64) -> anyhow::Result<()> {

@@ -2,14 +2,17 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use taskhost::dev::{Broker, BrokerOptions, Postgres, PostgresOptions, broker};
+use nix::sys::signal::Signal;
+use taskhost::dev::{
+    Broker, BrokerOptions, DeathSignal, Postgres, PostgresOptions, Process, broker,
+};
 use uuid::Uuid;
+
+use crate::usage;
 
 /// The services that all rounds share.
 pub(crate) struct Stage {
@@ -18,11 +21,12 @@ pub(crate) struct Stage {
     directory: tempfile::TempDir,
     host: PathBuf,
     plugins: PathBuf,
+    contenders: PathBuf,
 }
 
 /// One host with its own topics and database.
 pub(crate) struct Subject {
-    child: Child,
+    process: Process,
     /// The host's plugin directory.
     pub(crate) plugins: PathBuf,
     /// From the process's start until `/readyz` said yes.
@@ -31,7 +35,11 @@ pub(crate) struct Subject {
 }
 
 impl Stage {
-    pub(crate) fn start(host: Option<PathBuf>, plugins: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        host: Option<PathBuf>,
+        plugins: &Path,
+        contenders: &Path,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let host = match host {
             Some(host) => host,
@@ -39,7 +47,7 @@ impl Stage {
         };
         anyhow::ensure!(
             host.is_file(),
-            "there is no {}; `make build` makes it",
+            "there is no {}; `make bench` builds it",
             host.display()
         );
         eprintln!("starting a broker and a Postgres …");
@@ -61,7 +69,75 @@ impl Stage {
             directory,
             host,
             plugins: plugins.to_owned(),
+            contenders: contenders.to_owned(),
         })
+    }
+
+    /// Kafka's jars.
+    pub(crate) fn kafka_libs(&self) -> &Path {
+        self.broker.libs()
+    }
+
+    /// The contenders' directory.
+    pub(crate) fn contenders(&self) -> &Path {
+        &self.contenders
+    }
+
+    /// One of the host's programs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        match name {
+            "taskhost" => self.host.clone(),
+            _ => self.host.with_file_name(name),
+        }
+    }
+
+    /// Processor seconds so far of the broker and of Postgres.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<[f64; 2]> {
+        let of = |process: &Process| usage::cpu_seconds(process.pid());
+        Ok([of(self.broker.process())?, of(self.postgres.process())?])
+    }
+
+    /// A database of a round.
+    pub(crate) fn create_database(&self, name: &str) -> anyhow::Result<()> {
+        Ok(self.postgres.create_database(name)?)
+    }
+
+    /// Where a database is.
+    pub(crate) fn database_url(&self, name: &str) -> String {
+        self.postgres.url(name)
+    }
+
+    /// A directory of a round.
+    pub(crate) fn directory(&self, suffix: &str) -> anyhow::Result<PathBuf> {
+        let directory = self.directory.path().join(suffix);
+        std::fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// Removes what a round left on broker and database.
+    pub(crate) fn clear(&self, suffix: &str) -> anyhow::Result<()> {
+        crate::load::remove(&self.brokers(), suffix)?;
+        crate::database::drop_database(&self.database_url("postgres"), &format!("bench_{suffix}"))
+    }
+
+    /// The consumer group of a round.
+    pub(crate) fn group(suffix: &str) -> String {
+        format!("bench-{suffix}")
+    }
+
+    /// `task-status` of a round.
+    pub(crate) fn status_topic(suffix: &str) -> String {
+        format!("task-status-{suffix}")
+    }
+
+    /// `requests-web-crawl` of a round.
+    pub(crate) fn request_topic(suffix: &str) -> String {
+        format!("requests-{suffix}")
+    }
+
+    /// `task-events` of a round.
+    pub(crate) fn event_topic(suffix: &str) -> String {
+        format!("events-{suffix}")
     }
 
     pub(crate) fn brokers(&self) -> String {
@@ -80,9 +156,19 @@ impl Stage {
 
     /// Starts the host and waits until it is ready.
     pub(crate) fn run(&self, suffix: &str, config: Option<&str>) -> anyhow::Result<Subject> {
+        self.run_program("taskhost", suffix, config)
+    }
+
+    /// Starts one of the host's programs and waits until it is ready.
+    pub(crate) fn run_program(
+        &self,
+        program: &str,
+        suffix: &str,
+        config: Option<&str>,
+    ) -> anyhow::Result<Subject> {
         let database = format!("bench_{suffix}");
-        self.postgres.create_database(&database)?;
-        let directory = self.directory.path().join(suffix);
+        self.create_database(&database)?;
+        let directory = self.directory(suffix)?;
         let plugins = directory.join("plugins");
         std::fs::create_dir_all(&plugins)?;
         for name in ["web_crawl.wasm", "task_status.wasm", "guest_swap_v1.wasm"] {
@@ -98,16 +184,16 @@ impl Stage {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
-        let mut command = Command::new(&self.host);
+        let mut command = Command::new(self.program(program));
         command
             .arg("run")
             .current_dir(&directory)
             .env("KAFKA_BROKERS", self.brokers())
             .env("DATABASE_URL", self.postgres.url(&database))
-            .env("KAFKA_GROUP_ID", format!("bench-{suffix}"))
-            .env("TASK_STATUS_TOPIC", format!("task-status-{suffix}"))
-            .env("WEB_CRAWL_REQUEST_TOPIC", format!("requests-{suffix}"))
-            .env("TASK_EVENTS_TOPIC", format!("events-{suffix}"))
+            .env("KAFKA_GROUP_ID", Self::group(suffix))
+            .env("TASK_STATUS_TOPIC", Self::status_topic(suffix))
+            .env("WEB_CRAWL_REQUEST_TOPIC", Self::request_topic(suffix))
+            .env("TASK_EVENTS_TOPIC", Self::event_topic(suffix))
             .env("TASKHOST_EVENTS_TOPIC", format!("life-{suffix}"))
             .env("TASKHOST_PLUGINS_DIR", &plugins)
             // Compiled plugins are kept between the rounds, as they are on a machine that restarts its host.
@@ -125,10 +211,10 @@ impl Stage {
             command.env("TASKHOST_CONFIG", file);
         }
         let began = Instant::now();
-        let mut child = command.spawn()?;
+        let process = Process::spawn("host", command, DeathSignal(Signal::SIGKILL))?;
         let url = format!("http://127.0.0.1:{port}");
         while ureq::get(format!("{url}/readyz")).call().is_err() {
-            if began.elapsed() > Duration::from_secs(60) || child.try_wait()?.is_some() {
+            if began.elapsed() > Duration::from_secs(60) || process.exit_status().is_some() {
                 let mut said = String::new();
                 std::fs::File::open(directory.join("host.log"))?.read_to_string(&mut said)?;
                 bail!("the host is not ready:\n{said}");
@@ -137,7 +223,7 @@ impl Stage {
         }
         let ready_after = began.elapsed();
         Ok(Subject {
-            child,
+            process,
             plugins,
             ready_after,
             url,
@@ -146,17 +232,14 @@ impl Stage {
 }
 
 impl Subject {
-    /// The most memory that the host's process ever had resident, in MiB (`VmHWM`, proc(5)).
+    /// The host's process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// The most memory that the host's process ever had resident, in MiB.
     pub(crate) fn memory_peak(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: f64 = line
-            .context("no VmHWM")?
-            .trim()
-            .trim_end_matches("kB")
-            .trim()
-            .parse()?;
-        Ok(kib / 1024.0)
+        usage::memory_peak(self.pid())
     }
 
     /// One sample of the host's metrics.
@@ -174,12 +257,10 @@ impl Subject {
     }
 
     /// Ends the host as an orchestrator does; it has to exit with 0.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        kill(
-            Pid::from_raw(i32::try_from(self.child.id())?),
-            Signal::SIGTERM,
-        )?;
-        let status = self.child.wait()?;
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        let status = self
+            .process
+            .stop(&[(Signal::SIGTERM, Duration::from_secs(30))]);
         anyhow::ensure!(status.success(), "the host ended with {status}");
         Ok(())
     }

@@ -54,6 +54,19 @@ pub fn decide<P: Plugin>(
         .collect()
 }
 
+/// Both exports at once, for a program that a plugin is linked to.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong with the configuration.
+pub fn decide_natively<P: Plugin>(
+    config: &str,
+    works: Vec<types::Work>,
+) -> Result<Vec<Vec<types::Decision>>, String> {
+    let config = read_config::<P>(config)?;
+    Ok(decide::<P>(Some(&config), works))
+}
+
 /// Decides the causes of one task, in order.
 fn fold<P: Plugin>(config: &P::Config, work: types::Work) -> Vec<types::Decision> {
     let types::Work {

@@ -85,13 +85,27 @@ pub use uuid::Uuid;
 
 /// Exports a [`Plugin`] as the component's world. Once in a crate of type `cdylib`.
 ///
-/// Natively it only checks that the type is a plugin, so that tests link no import.
+/// Natively it becomes a function that decides, and links no import.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn(&str) -> ::core::result::Result<$crate::Description, ::std::string::String> =
-            $crate::component::describe::<$plugin>;
+        #[doc(hidden)]
+        #[allow(
+            missing_docs,
+            unreachable_pub,
+            dead_code,
+            reason = "for programs that link the rules"
+        )]
+        pub fn decide_natively(
+            config: &str,
+            works: ::std::vec::Vec<$crate::bindings::Work>,
+        ) -> ::core::result::Result<
+            ::std::vec::Vec<::std::vec::Vec<$crate::bindings::Decision>>,
+            ::std::string::String,
+        > {
+            $crate::component::decide_natively::<$plugin>(config, works)
+        }
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {

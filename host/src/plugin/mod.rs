@@ -22,6 +22,8 @@ mod activation;
 mod bindings;
 mod catalog;
 mod compiled;
+#[cfg(feature = "bench")]
+mod compiled_in;
 mod component;
 mod convert;
 mod diagnosis;
@@ -44,6 +46,8 @@ mod world;
 
 pub use activation::{Offer, Offered};
 pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
+#[cfg(feature = "bench")]
+pub use compiled_in::{Rules, decide_by};
 pub use component::{Component, Question, Work, digest};
 pub use diagnosis::Failure;
 pub use engine::{Engine, EngineError};

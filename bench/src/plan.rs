@@ -1,0 +1,250 @@
+//! What is measured, in which order: rounds are interleaved, so that a machine that gets slower does so for everybody.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use anyhow::bail;
+use serde_json::{Value, json};
+
+use crate::Arguments;
+use crate::contender::Contender;
+use crate::drain;
+use crate::ledger::Ledger;
+use crate::machine;
+use crate::pace::{self, Pace};
+use crate::report::Report;
+use crate::rounds;
+use crate::subject::Stage;
+use crate::summary::{RATIO_PARTITIONS, Summary, drain_subject, pace_subject};
+
+/// A change of what is measured gets another number, so that older rounds don't count.
+const VERSION: u32 = 1;
+
+/// Who takes part unless somebody is named.
+const USUAL: [Contender; 6] = [
+    Contender::Seed,
+    Contender::SeedBatched,
+    Contender::Spring,
+    Contender::Taskhost,
+    Contender::Native,
+    Contender::Bare,
+];
+
+/// What only the host is measured at.
+const HOST: [(&str, fn(&Stage, &mut Report, u64) -> anyhow::Result<()>); 2] = [
+    ("host/latency", rounds::latency),
+    ("host/swap", |stage, report, _| rounds::swap(stage, report)),
+];
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    quick: bool,
+    messages: u64,
+    rounds: usize,
+    seconds: u64,
+    partitions: Vec<i32>,
+    contenders: Vec<Contender>,
+}
+
+impl Plan {
+    /// As the arguments say. A contender that was named must be built; of the usual ones, those that are take part.
+    pub(crate) fn of(arguments: &Arguments, stage: &Stage) -> anyhow::Result<Self> {
+        let pick = |usual, quick| if arguments.quick { quick } else { usual };
+        let partitions = match (arguments.partitions.as_slice(), arguments.quick) {
+            ([], false) => vec![1, 4, 16],
+            ([], true) => vec![1, 4],
+            (named, _) => named.to_vec(),
+        };
+        let built =
+            |contender: Contender| contender.files(stage).into_iter().find(|it| !it.is_file());
+        let mut contenders = arguments.contenders.clone();
+        for contender in &contenders {
+            if let Some(missing) = built(*contender) {
+                let missing = missing.display();
+                bail!(
+                    "{} lacks {missing}: `make bench-setup` builds it",
+                    contender.name()
+                );
+            }
+        }
+        if contenders.is_empty() {
+            for contender in USUAL {
+                match built(contender) {
+                    None => contenders.push(contender),
+                    Some(missing) => {
+                        eprintln!(
+                            "without {}: there is no {}",
+                            contender.name(),
+                            missing.display()
+                        );
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            quick: arguments.quick,
+            messages: arguments.messages.unwrap_or_else(|| pick(200_000, 20_000)),
+            rounds: arguments
+                .rounds
+                .unwrap_or(if arguments.quick { 1 } else { 5 }),
+            seconds: arguments.seconds.unwrap_or_else(|| pick(20, 5)),
+            partitions,
+            contenders,
+        })
+    }
+
+    pub(crate) fn partitions(&self) -> &[i32] {
+        &self.partitions
+    }
+
+    pub(crate) fn contenders(&self) -> &[Contender] {
+        &self.contenders
+    }
+
+    /// What rounds must have in common to be told together: sizes, and the programs themselves.
+    pub(crate) fn settings(&self, stage: &Stage) -> anyhow::Result<String> {
+        let mut text = format!(
+            "{VERSION} messages={} seconds={}",
+            self.messages, self.seconds
+        );
+        for contender in &self.contenders {
+            for file in contender.files(stage) {
+                let found = file.metadata()?;
+                let changed = found.modified()?.duration_since(UNIX_EPOCH)?.as_secs();
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                text += &format!(" {}/{name}={}@{changed}", contender.name(), found.len());
+            }
+        }
+        Ok(text)
+    }
+
+    /// What a reader of the figures must know.
+    pub(crate) fn about(&self, stage: &Stage) -> Value {
+        let mut about = machine::describe(stage);
+        let quick = if self.quick { "QUICK=1 " } else { "" };
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments = match arguments.is_empty() {
+            true => String::new(),
+            false => format!(" ARGS=\"{}\"", arguments.join(" ")),
+        };
+        about["command"] = json!(format!("{quick}make bench{arguments}"));
+        about["date"] = json!(today());
+        about["settings"] = json!({
+            "messages": self.messages, "rounds": self.rounds, "seconds": self.seconds,
+        });
+        about
+    }
+
+    /// Does what isn't done yet.
+    pub(crate) fn run(&self, stage: &Stage, ledger: &mut Ledger) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let mut step = 0;
+        let drains = self.contenders.len() * self.partitions.len();
+        let steps = self.rounds * (drains + self.contenders.len() + HOST.len());
+        let mut round_of =
+            |ledger: &mut Ledger,
+             subject: &str,
+             round: usize,
+             what: &mut dyn FnMut(&mut Report) -> anyhow::Result<()>| {
+                step += 1;
+                if ledger.has(subject, round) {
+                    return Ok(());
+                }
+                let (minutes, rounds) = (began.elapsed().as_secs() / 60, self.rounds);
+                eprintln!("[{step}/{steps}, {minutes} min] {subject}, round {round} of {rounds}");
+                let mut report = Report::default();
+                let void = what(&mut report).err().map(|error| format!("{error:#}"));
+                if let Some(reason) = &void {
+                    eprintln!("  VOID: {reason}");
+                }
+                ledger.add(subject, round, report.into_figures(), void)
+            };
+        if self.is_anything_left(ledger) {
+            self.warm_up(stage)?;
+        }
+        for round in 1..=self.rounds {
+            for partitions in &self.partitions {
+                for contender in self.turn(round) {
+                    let subject = drain_subject(contender, *partitions);
+                    round_of(ledger, &subject, round, &mut |report| {
+                        drain::drain(stage, report, contender, *partitions, self.messages)
+                    })?;
+                }
+            }
+        }
+        let maxima = Summary::of(ledger.lines());
+        for round in 1..=self.rounds {
+            for contender in self.turn(round) {
+                round_of(ledger, &pace_subject(contender), round, &mut |report| {
+                    pace::pace(stage, report, contender, self.pace(&maxima, contender)?)
+                })?;
+            }
+            for (subject, what) in HOST {
+                round_of(ledger, subject, round, &mut |report| {
+                    what(stage, report, self.seconds)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The contenders, each round another one first.
+    fn turn(&self, round: usize) -> Vec<Contender> {
+        let mut order = self.contenders.clone();
+        let first = round % order.len().max(1);
+        order.rotate_left(first);
+        order
+    }
+
+    fn is_anything_left(&self, ledger: &Ledger) -> bool {
+        let subjects = self.contenders.iter().flat_map(|contender| {
+            let drains = self.partitions.iter();
+            let drains = drains.map(|count| drain_subject(*contender, *count));
+            drains.chain([pace_subject(*contender)])
+        });
+        let all: Vec<String> = subjects
+            .chain(HOST.iter().map(|(subject, _)| (*subject).to_owned()))
+            .collect();
+        (1..=self.rounds).any(|round| all.iter().any(|subject| !ledger.has(subject, round)))
+    }
+
+    /// A round that doesn't count: a broker that was just started has everything to compile and to create.
+    fn warm_up(&self, stage: &Stage) -> anyhow::Result<()> {
+        let Some(first) = self.contenders.last() else {
+            bail!("nobody takes part");
+        };
+        eprintln!("warming up the broker and Postgres …");
+        drain::drain(
+            stage,
+            &mut Report::default(),
+            *first,
+            RATIO_PARTITIONS,
+            self.messages / 4,
+        )
+    }
+
+    /// Half of what a contender's rounds of draining came to.
+    fn pace(&self, maxima: &Summary, contender: Contender) -> anyhow::Result<Pace> {
+        let found = [RATIO_PARTITIONS]
+            .into_iter()
+            .chain(self.partitions.iter().copied());
+        let found = found
+            .filter_map(|partitions| Some((partitions, maxima.drained(contender, partitions)?)))
+            .next();
+        let Some((partitions, most)) = found else {
+            bail!("no round of draining counts, so nobody knows its maximum");
+        };
+        Ok(Pace {
+            rate: most / 2.0,
+            warm: Duration::from_secs(self.seconds) / 4,
+            measured: Duration::from_secs(self.seconds),
+            partitions,
+        })
+    }
+}
+
+/// Today, in UTC.
+fn today() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    now.date().to_string()
+}
