@@ -47,7 +47,8 @@ pub(crate) fn drain(
     messages: u64,
 ) -> anyhow::Result<()> {
     let suffix = Stage::suffix();
-    let outcome = measured(stage, report, contender, partitions, messages, &suffix);
+    let outcome = measured(stage, report, contender, partitions, messages, &suffix)
+        .map_err(|error| anyhow::anyhow!("{error:#}\nIt said last:\n{}", stage.said(&suffix)));
     let cleared = stage.clear(&suffix);
     outcome.and(cleared)
 }

@@ -42,7 +42,7 @@ struct Arguments {
     /// Forget the rounds of an interrupted run.
     #[arg(long, env = "FRESH", value_parser = clap::builder::FalseyValueParser::new())]
     fresh: bool,
-    /// Messages of a round of draining [200000; quick: 20000]. Slow contenders get a tenth.
+    /// Messages of a round of draining [200000; quick: 60000]. Slow contenders get a tenth.
     #[arg(long)]
     messages: Option<u64>,
     /// Rounds of each measurement [5; quick: 1].
@@ -51,7 +51,7 @@ struct Arguments {
     /// Seconds of a round of latency, after a quarter of that to warm up [20; quick: 5].
     #[arg(long)]
     seconds: Option<u64>,
-    /// Numbers of partitions to drain [1, 4, 16; quick: 1, 4].
+    /// Numbers of partitions to drain [1, 4, 16; quick: 4].
     #[arg(long)]
     partitions: Vec<i32>,
     /// Who takes part [all that are built but seed-concurrent].

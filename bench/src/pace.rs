@@ -60,7 +60,8 @@ pub(crate) fn pace(
     pace: Pace,
 ) -> anyhow::Result<()> {
     let suffix = Stage::suffix();
-    let outcome = measured(stage, report, contender, pace, &suffix);
+    let outcome = measured(stage, report, contender, pace, &suffix)
+        .map_err(|error| anyhow::anyhow!("{error:#}\nIt said last:\n{}", stage.said(&suffix)));
     let cleared = stage.clear(&suffix);
     outcome.and(cleared)
 }

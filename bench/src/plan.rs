@@ -52,7 +52,7 @@ impl Plan {
         let pick = |usual, quick| if arguments.quick { quick } else { usual };
         let partitions = match (arguments.partitions.as_slice(), arguments.quick) {
             ([], false) => vec![1, 4, 16],
-            ([], true) => vec![1, 4],
+            ([], true) => vec![RATIO_PARTITIONS],
             (named, _) => named.to_vec(),
         };
         let built =
@@ -83,7 +83,7 @@ impl Plan {
         }
         Ok(Self {
             quick: arguments.quick,
-            messages: arguments.messages.unwrap_or_else(|| pick(200_000, 20_000)),
+            messages: arguments.messages.unwrap_or_else(|| pick(200_000, 60_000)),
             rounds: arguments
                 .rounds
                 .unwrap_or(if arguments.quick { 1 } else { 5 }),

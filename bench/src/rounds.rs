@@ -24,9 +24,9 @@ pub(crate) fn latency(stage: &Stage, report: &mut Report, seconds: u64) -> anyho
         4,
     )?;
     let subject = stage.run(&suffix, None)?;
-    let mut sink = Sink::new(&brokers, &events, 4)?;
+    let sink = Sink::new(&brokers, &events, 4)?;
     let source = Source::new(&brokers)?;
-    warm(&source, &mut sink, &requests, &suffix)?;
+    warm(&source, &sink, &requests, &suffix)?;
     let (sent, sends) = mpsc::channel();
     let count = usize::try_from(seconds * 100)?;
     let sender = std::thread::spawn(move || -> anyhow::Result<()> {
@@ -69,7 +69,7 @@ pub(crate) fn latency(stage: &Stage, report: &mut Report, seconds: u64) -> anyho
     finish(report, subject)
 }
 
-fn warm(source: &Source, sink: &mut Sink, requests: &str, suffix: &str) -> anyhow::Result<()> {
+fn warm(source: &Source, sink: &Sink, requests: &str, suffix: &str) -> anyhow::Result<()> {
     const WARM: usize = 50;
     for number in 0..WARM {
         let id = format!("warm-{suffix}-{number}");
@@ -93,7 +93,7 @@ pub(crate) fn swap(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
         "[[route]]\ntopic = \"swap\"\nplugin = \"swap\"\ndefault_task_type = \"thing\"\n[topics]\nswap = \"{topic}\"\n"
     );
     let subject = stage.run(&suffix, Some(&config))?;
-    let mut sink = Sink::new(&brokers, &events, 4)?;
+    let sink = Sink::new(&brokers, &events, 4)?;
     let source = Source::new(&brokers)?;
     let next = subject.plugins.join("swap.next");
     std::fs::copy(stage.plugin("guest_swap_v2.wasm"), &next)?;

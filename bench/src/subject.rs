@@ -31,7 +31,6 @@ pub(crate) struct Subject {
     pub(crate) plugins: PathBuf,
     /// From the process's start until `/readyz` said yes.
     pub(crate) ready_after: Duration,
-    url: String,
 }
 
 impl Stage {
@@ -112,6 +111,18 @@ impl Stage {
         let directory = self.directory.path().join(suffix);
         std::fs::create_dir_all(&directory)?;
         Ok(directory)
+    }
+
+    /// The end of what a round's contender wrote to its log.
+    pub(crate) fn said(&self, suffix: &str) -> String {
+        let directory = self.directory.path().join(suffix);
+        let logs = ["contender.log", "host.log"].map(|name| directory.join(name));
+        let text = logs
+            .iter()
+            .find_map(|log| std::fs::read_to_string(log).ok());
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(10).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Removes what a round left on broker and database.
@@ -226,7 +237,6 @@ impl Stage {
             process,
             plugins,
             ready_after,
-            url,
         })
     }
 }
@@ -240,20 +250,6 @@ impl Subject {
     /// The most memory that the host's process ever had resident, in MiB.
     pub(crate) fn memory_peak(&self) -> anyhow::Result<f64> {
         usage::memory_peak(self.pid())
-    }
-
-    /// One sample of the host's metrics.
-    pub(crate) fn processed(&self, topic: &str) -> anyhow::Result<u64> {
-        let text = ureq::get(format!("{}/api/metrics", self.url))
-            .call()?
-            .body_mut()
-            .read_to_string()?;
-        let start = format!("kafka_consumer_messages_processed_total{{topic=\"{topic}\"}} ");
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&start))
-            .context("no such sample")?;
-        Ok(value.trim().parse()?)
     }
 
     /// Ends the host as an orchestrator does; it has to exit with 0.

@@ -19,6 +19,9 @@ const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartiti
 const consumer = kafka.consumer({ groupId: KAFKA_GROUP_ID, sessionTimeout: 30000, heartbeatInterval: 3000, maxBytesPerPartition: 1048576 });
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: concurrently });
 
+/** kafkajs sends all messages for a partition as one record batch, of which a broker takes 1 MiB. */
+const SENT_AT_ONCE = 1_000;
+
 const READ = 'SELECT id, type, status, data, version, created_at AS "createdAt" FROM tasks WHERE id = ANY ($1)';
 const WRITE = `
 WITH written AS (
@@ -57,6 +60,12 @@ async function write(outcomes) {
   if (Number(rows[0].written) !== tasks.length) throw new Error('somebody else changed a task of this batch');
 }
 
+async function send(topic, messages) {
+  for (let first = 0; first < messages.length; first += SENT_AT_ONCE) {
+    await producer.sendBatch({ topicMessages: [{ topic, messages: messages.slice(first, first + SENT_AT_ONCE) }], acks: -1 });
+  }
+}
+
 async function eachBatch({ batch, resolveOffset }) {
   const kind = batch.topic === WEB_CRAWL_REQUEST_TOPIC ? 'request' : 'status';
   const works = [];
@@ -86,12 +95,9 @@ async function eachBatch({ batch, resolveOffset }) {
     }
   }
   if (outcomes.length > 0) await write(outcomes);
-  const topicMessages = [
-    { topic: TASK_EVENTS_TOPIC, messages: outcomes.map(({ published }) => published) },
-    { topic: TASK_STATUS_TOPIC, messages: outcomes.flatMap(({ announced }) => announced ?? []) },
-    { topic: `${batch.topic}.dlq`, messages: rejected },
-  ].filter(({ messages }) => messages.length > 0);
-  if (topicMessages.length > 0) await producer.sendBatch({ topicMessages, acks: -1 });
+  await send(TASK_EVENTS_TOPIC, outcomes.map(({ published }) => published));
+  await send(TASK_STATUS_TOPIC, outcomes.flatMap(({ announced }) => announced ?? []));
+  await send(`${batch.topic}.dlq`, rejected);
   resolveOffset(batch.lastOffset());
 }
 
