@@ -90,6 +90,11 @@ bench-setup: plugins ## Build what `make bench` measures: the host as it is rele
 bench: bench-setup ## Measure the host beside other stacks (QUICK=1: under five minutes; FRESH=1: from the start)
 	$(TARGET_DIR)/debug/taskhost-bench --host $(TARGET_DIR)/release/taskhost --report $(TARGET_DIR)/bench/report.json $(ARGS)
 
+.PHONY: bench-native
+bench-native: ## Build two more programs for `make bench`: rules compiled in, and decisions that are there already
+	@scripts/setup bench
+	cargo build --locked --workspace --release --bin taskhost-native --bin taskhost-bare --features taskhost/bench
+
 .PHONY: bench-micro
 bench-micro: plugins ## Measure the steps of one batch alone: decode, decide, write set, frame
 	@scripts/setup build

@@ -1,5 +1,6 @@
 //! The rounds that are done, one line each, so that an interrupted run goes on where it stopped.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,17 +25,20 @@ pub(crate) struct Line {
     pub(crate) void: Option<String>,
 }
 
-/// The file and what is in it of these settings.
+/// The settings of each subject that is measured now.
+pub(crate) type Settings = HashMap<String, String>;
+
+/// The file, and what is in it of these subjects under these settings.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     path: PathBuf,
-    settings: String,
+    settings: Settings,
     lines: Vec<Line>,
 }
 
 impl Ledger {
     /// Opens it; `fresh` forgets what is there.
-    pub(crate) fn open(path: &Path, settings: String, fresh: bool) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, settings: Settings, fresh: bool) -> anyhow::Result<Self> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
@@ -49,12 +53,20 @@ impl Ledger {
         let all = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok());
-        let lines = all.filter(|line: &Line| line.settings == settings && line.void.is_none());
+        let counts = |line: &Line| {
+            settings.get(&line.subject) == Some(&line.settings) && line.void.is_none()
+        };
+        let lines = all.filter(counts).collect();
         Ok(Self {
             path: path.to_owned(),
-            lines: lines.collect(),
+            lines,
             settings,
         })
+    }
+
+    /// What is measured.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().map(String::as_str)
     }
 
     /// Whether a round is done.
@@ -73,7 +85,7 @@ impl Ledger {
         void: Option<String>,
     ) -> anyhow::Result<()> {
         let line = Line {
-            settings: self.settings.clone(),
+            settings: self.settings.get(subject).cloned().unwrap_or_default(),
             subject: subject.to_owned(),
             round,
             figures,
@@ -102,7 +114,9 @@ mod tests {
     use super::*;
 
     fn open(path: &Path, settings: &str, fresh: bool) -> Ledger {
-        Ledger::open(path, settings.to_owned(), fresh).expect("a ledger")
+        let subjects = ["drain/seed/4", "drain/seed/1", "swap"];
+        let settings = subjects.map(|subject| (subject.to_owned(), settings.to_owned()));
+        Ledger::open(path, settings.into(), fresh).expect("a ledger")
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is measured, in which order: rounds are interleaved, so that a machine that gets slower does so for everybody.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::bail;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Arguments;
 use crate::contender::Contender;
 use crate::drain;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Settings};
 use crate::machine;
 use crate::pace::{self, Pace};
 use crate::report::Report;
@@ -101,19 +102,35 @@ impl Plan {
         &self.contenders
     }
 
-    /// What rounds must have in common to be told together: sizes, and the programs themselves.
-    pub(crate) fn settings(&self, stage: &Stage) -> anyhow::Result<String> {
+    /// What the rounds of each subject must have in common to be told together: sizes, and the program itself.
+    pub(crate) fn settings(&self, stage: &Stage) -> anyhow::Result<Settings> {
+        let mut settings = Settings::new();
+        for contender in &self.contenders {
+            let text = self.settings_of(*contender, stage)?;
+            let drains = self.partitions.iter();
+            let subjects = drains.map(|count| drain_subject(*contender, *count));
+            for subject in subjects.chain([pace_subject(*contender)]) {
+                settings.insert(subject, text.clone());
+            }
+        }
+        let host = self.settings_of(Contender::Taskhost, stage)?;
+        let own = HOST
+            .iter()
+            .map(|(subject, _)| ((*subject).to_owned(), host.clone()));
+        settings.extend(own);
+        Ok(settings)
+    }
+
+    fn settings_of(&self, contender: Contender, stage: &Stage) -> anyhow::Result<String> {
         let mut text = format!(
             "{VERSION} messages={} seconds={}",
             self.messages, self.seconds
         );
-        for contender in &self.contenders {
-            for file in contender.files(stage) {
-                let found = file.metadata()?;
-                let changed = found.modified()?.duration_since(UNIX_EPOCH)?.as_secs();
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                text += &format!(" {}/{name}={}@{changed}", contender.name(), found.len());
-            }
+        for file in contender.files(stage) {
+            let found = file.metadata()?;
+            let changed = found.modified()?.duration_since(UNIX_EPOCH)?.as_secs();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let _ = write!(text, " {name}={}@{changed}", found.len());
         }
         Ok(text)
     }
@@ -122,7 +139,7 @@ impl Plan {
     pub(crate) fn about(&self, stage: &Stage) -> Value {
         let mut about = machine::describe(stage);
         let quick = if self.quick { "QUICK=1 " } else { "" };
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments = told_arguments(std::env::args().skip(1));
         let arguments = match arguments.is_empty() {
             true => String::new(),
             false => format!(" ARGS=\"{}\"", arguments.join(" ")),
@@ -197,15 +214,10 @@ impl Plan {
     }
 
     fn is_anything_left(&self, ledger: &Ledger) -> bool {
-        let subjects = self.contenders.iter().flat_map(|contender| {
-            let drains = self.partitions.iter();
-            let drains = drains.map(|count| drain_subject(*contender, *count));
-            drains.chain([pace_subject(*contender)])
-        });
-        let all: Vec<String> = subjects
-            .chain(HOST.iter().map(|(subject, _)| (*subject).to_owned()))
-            .collect();
-        (1..=self.rounds).any(|round| all.iter().any(|subject| !ledger.has(subject, round)))
+        let rounds = || 1..=self.rounds;
+        ledger
+            .subjects()
+            .any(|subject| rounds().any(|round| !ledger.has(subject, round)))
     }
 
     /// A round that doesn't count: a broker that was just started has everything to compile and to create.
@@ -214,13 +226,14 @@ impl Plan {
             bail!("nobody takes part");
         };
         eprintln!("warming up the broker and Postgres …");
-        drain::drain(
-            stage,
-            &mut Report::default(),
-            *first,
-            RATIO_PARTITIONS,
-            self.messages / 4,
-        )
+        let mut unheard = Report::default();
+        let messages = self.messages / 4;
+        let warmed = drain::drain(stage, &mut unheard, *first, RATIO_PARTITIONS, messages);
+        // If it can't do its work, its own rounds will say so.
+        if let Err(reason) = warmed {
+            eprintln!("  {reason:#}");
+        }
+        Ok(())
     }
 
     /// Half of what a contender's rounds of draining came to.
@@ -243,8 +256,39 @@ impl Plan {
     }
 }
 
+/// The arguments without where things are on this machine, which `make` adds.
+fn told_arguments(mut all: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told = Vec::new();
+    while let Some(argument) = all.next() {
+        match argument.as_str() {
+            "--host" | "--plugins" | "--contenders-dir" | "--report" => drop(all.next()),
+            _ => told.push(argument),
+        }
+    }
+    told
+}
+
 /// Today, in UTC.
 fn today() -> String {
     let now = time::OffsetDateTime::now_utc();
     now.date().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_is_told_names_no_place_of_this_machine() {
+        let all = [
+            "--host",
+            "/somewhere/taskhost",
+            "--rounds",
+            "3",
+            "--report",
+            "/there",
+        ];
+        let told = told_arguments(all.map(str::to_owned).into_iter());
+        assert_eq!(told, ["--rounds", "3"]);
+    }
 }
