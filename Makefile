@@ -20,7 +20,7 @@ ARGS ?=
 help: ## List these commands
 	@bold='' plain=''; if [[ -t 1 && -z $${NO_COLOR:-} ]]; then bold=$$'\e[1m' plain=$$'\e[0m'; fi; \
 	sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | \
-	while IFS=$$'\t' read -r name text; do printf '  %smake %-10s%s %s\n' "$$bold" "$$name" "$$plain" "$$text"; done
+	while IFS=$$'\t' read -r name text; do printf '  %smake %-12s%s %s\n' "$$bold" "$$name" "$$plain" "$$text"; done
 
 .PHONY: dev
 dev: plugins ## Start a broker, a Postgres and the host on this machine; Ctrl-C ends all three

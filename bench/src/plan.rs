@@ -30,8 +30,11 @@ const USUAL: [Contender; 6] = [
     Contender::Bare,
 ];
 
+/// A measurement of the host, which may take that many seconds.
+type Measure = fn(&Stage, &mut Report, u64) -> anyhow::Result<()>;
+
 /// What only the host is measured at.
-const HOST: [(&str, fn(&Stage, &mut Report, u64) -> anyhow::Result<()>); 2] = [
+const HOST: [(&str, Measure); 2] = [
     ("host/latency", rounds::latency),
     ("host/swap", |stage, report, _| rounds::swap(stage, report)),
 ];
