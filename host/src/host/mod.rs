@@ -33,7 +33,7 @@ use crate::admin;
 use crate::breaker::Breakers;
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
-use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
+use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
 use crate::worker::{self, Places, Rules, Shared, Waker};
@@ -199,10 +199,8 @@ async fn start(
         Arc::new(Ownership::new()),
         assigned,
     )?);
-    let transactional_id = TransactionalIds::new(&settings.transactional_prefix).next();
     let publisher = Publisher::start(
         settings.clone(),
-        transactional_id.clone(),
         consumer.clone(),
         limits.clone(),
         Arc::new(observe::Publishing {
@@ -242,6 +240,11 @@ async fn start(
         metrics.clone(),
         stop.clone(),
     ));
+    // Without transactions nobody ever has to end one.
+    let transactional_ids = match config.kafka.delivery {
+        Delivery::ExactlyOnce => publisher.transactional_ids().to_vec(),
+        Delivery::AtLeastOnce => Vec::new(),
+    };
     let shared = Shared {
         store,
         consumer,
@@ -252,11 +255,7 @@ async fn start(
         topics: Arc::new(real_topics(config)),
         limits,
         kafka: settings,
-        // Without transactions nobody ever has to end one.
-        transactional_ids: match config.kafka.delivery {
-            Delivery::ExactlyOnce => vec![transactional_id],
-            Delivery::AtLeastOnce => Vec::new(),
-        },
+        transactional_ids,
         waker,
         breakers,
         health: status.clone(),
