@@ -20,6 +20,7 @@ mod messages;
 mod prometheus;
 mod rebalancing;
 mod recovery_states;
+mod runbook;
 mod stopping;
 mod swap;
 mod topic_changes;
