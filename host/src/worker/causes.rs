@@ -139,7 +139,8 @@ fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugin
     let waited = Some(Waited {
         wakeup: wakeup.id,
         attempt: wakeup.attempt,
-        since: wakeup.since,
+        tries: wakeup.tries,
+        since_worked: wakeup.since_worked,
     });
     match Stored::decode(&wakeup.cause) {
         Some(Stored::Message(message)) => {
