@@ -196,11 +196,19 @@ pub enum Why {
     Deadline,
     /// The plugin faulted on probation; whatever ends the probation makes it due.
     Held,
+    /// A host that can decide it: its route is not configured, or its stored cause is of a later version.
+    Stranded,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Turn, Self::Deferral, Self::Deadline, Self::Held];
+    pub const ALL: [Self; 5] = [
+        Self::Turn,
+        Self::Deferral,
+        Self::Deadline,
+        Self::Held,
+        Self::Stranded,
+    ];
 
     /// As stored.
     pub fn name(self) -> &'static str {
@@ -209,6 +217,7 @@ impl Why {
             Self::Deferral => "deferral",
             Self::Deadline => "deadline",
             Self::Held => "held",
+            Self::Stranded => "stranded",
         }
     }
 

@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskhost_core::batch::{Wakeup, WakeupKind, Why};
 use taskhost_core::task::TaskId;
+use uuid::Uuid;
 
 use super::Key;
 use super::batch::task_id;
@@ -71,6 +72,19 @@ FROM (
 WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
 RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
 
+/// A row that a batch holds is left out: it is being replaced or cancelled.
+const STRAND: &str = "
+UPDATE wakeups SET due = CASE WHEN wakeups.due IS NOT NULL THEN $7 END, why = 'stranded', reason = early.reason
+FROM (
+    SELECT w.group_id, w.id, new.reason
+    FROM wakeups w JOIN unnest($5::uuid[], $6::text[]) AS new (id, reason) ON w.id = new.id
+    WHERE (w.group_id, w.topic, w.partition) = ($1, $2, $3) AND EXISTS (
+        SELECT FROM progress p
+        WHERE (p.group_id, p.topic, p.partition) = ($1, $2, $3) AND p.epoch = $4)
+    FOR UPDATE OF w SKIP LOCKED
+) AS early
+WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id";
+
 const OUTLOOK: &str = "
 SELECT epoch <> $4 AND owners <@ $5::text[] AS moved,
        (SELECT min(due) FROM wakeups w WHERE due IS NOT NULL
@@ -133,6 +147,38 @@ impl Store {
                 Ok(due.map(|due| due.0))
             }
         }
+    }
+
+    /// Puts wakeups off that the owner can't decide, each with the reason, until `due`.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn strand(
+        &self,
+        key: &Key,
+        epoch: Epoch,
+        rows: &[(Uuid, &str)],
+        due: i64,
+    ) -> Result<u64, Error> {
+        let (ids, reasons): (Vec<Uuid>, Vec<&str>) = rows.iter().copied().unzip();
+        let statement = keyed(STRAND, key).bind(epoch).bind(ids).bind(reasons);
+        let mut session = Session::begin(self).await?;
+        let stranded = session.execute(statement.bind(Millis(due))).await?;
+        session.commit_or_repeat().await?;
+        Ok(stranded)
+    }
+
+    /// How many wakeups of a partition its owner couldn't decide.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn count_stranded(&self, key: &Key) -> Result<i64, Error> {
+        let sql = "SELECT count(*) AS stranded FROM wakeups
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND why = 'stranded'";
+        let mut session = Session::begin(self).await?;
+        let row = session.row(keyed(sql, key)).await?;
+        session.rollback().await;
+        row.map_or(Ok(0), |row| Ok(row.try_get("stranded")?))
     }
 
     /// How many messages of a partition wait.

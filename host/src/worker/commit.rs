@@ -7,12 +7,11 @@ use taskhost_core::batch::{Wakeup, Why, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
-use taskhost_core::outcome::Outcome;
 use taskhost_core::record::Offset;
 use uuid::Uuid;
 
 use super::causes::{self, Items};
-use super::decide::{self, Ground, Round};
+use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
 use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
@@ -103,12 +102,11 @@ impl Worker {
         loop {
             let plugins = self.plugins()?;
             let count = if alone { 1 } else { due.len() };
-            let items = causes::of_wakeups(
-                &due[..count],
-                &self.shared.routes,
-                self.topic_id(),
-                &plugins,
-            );
+            let topic_id = self.topic_id();
+            let due = &due[..count];
+            let (items, stranded) =
+                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
+            self.strand(&stranded).await?;
             if items.list.is_empty() {
                 return Ok(false);
             }
@@ -395,19 +393,21 @@ impl Worker {
         self.one_by_one = false;
         for faulted in &round.faults {
             let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
-            self.shared.metrics.plugin_fault(&plugin.name, code);
+            let said = match faulted.fate {
+                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
+                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
+                Fate::Held => "a message at which a plugin on probation faults is held",
+            };
+            if faulted.fate != Fate::TriedAgain {
+                self.shared.metrics.plugin_fault(&plugin.name, code);
+            }
             tracing::warn!(
                 plugin = plugin.name,
                 version = plugin.version,
                 code,
                 reason = faulted.fault.reason,
                 offset = faulted.offset,
-                "{}",
-                match faulted.outcome {
-                    Outcome::Deferred =>
-                        "a message at which the plugin faults waits and is tried again",
-                    _ => "a message at which the plugin faults became a dead letter",
-                }
+                "{said}"
             );
         }
     }

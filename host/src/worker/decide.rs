@@ -52,8 +52,19 @@ pub(super) struct Faulted {
     pub(super) fault: Fault,
     /// The record, or the one whose decision set the timer.
     pub(super) offset: Offset,
-    /// What became of the cause: a dead letter, or it waits: to be tried again, or held.
-    pub(super) outcome: Outcome,
+    /// What became of the cause.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a cause at which a plugin faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was given up.
+    DeadLetter,
+    /// It exceeded its deadline and waits for another try.
+    TriedAgain,
+    /// It waits for the end of the plugin's probation.
+    Held,
 }
 
 impl Round {
@@ -295,12 +306,17 @@ fn take(
             Err(fault) => fault,
         },
     };
+    let tries_again = fold.tries_again(cause, &fault);
     // Taking a fault never faults.
     let taken = fold.decided(cause, Decided::Fault(fault.clone()), decider);
     faults.push(Faulted {
         decider: decider.clone(),
         fault,
         offset: cause.position().offset,
-        outcome: taken.unwrap_or(Outcome::DeadLetter),
+        fate: match taken {
+            Ok(Outcome::Deferred) if tries_again => Fate::TriedAgain,
+            Ok(Outcome::Deferred) => Fate::Held,
+            _ => Fate::DeadLetter,
+        },
     });
 }

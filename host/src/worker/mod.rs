@@ -20,6 +20,7 @@ mod lag;
 mod plugins;
 mod recover;
 mod starts;
+mod stranded;
 mod tracing_context;
 mod waker;
 mod work;
@@ -176,6 +177,8 @@ pub struct Worker {
     waiting: i64,
     /// The activations that took effect last, as recorded.
     started: Started,
+    /// Whether there may be wakeups that can't be decided here.
+    has_stranded: bool,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
@@ -263,6 +266,7 @@ impl Worker {
             marked: 0,
             waiting: 0,
             started: Started::new(),
+            has_stranded: true,
             next_due: None,
             unresolved: false,
         }

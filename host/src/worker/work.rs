@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use taskhost_core::batch::Why;
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
@@ -27,6 +28,7 @@ impl Worker {
     pub(super) async fn work(&mut self) -> Result<Event, Failure> {
         let mut looked = tokio::time::Instant::now();
         self.worked.stop();
+        self.count_stranded().await?;
         self.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
             if self.draining.is_cancelled() {
@@ -154,6 +156,9 @@ impl Worker {
             return Ok(false);
         }
         let decided = self.decide_wakeups(&due).await?;
+        if due.iter().any(|wakeup| wakeup.why == Why::Stranded) {
+            self.count_stranded().await?;
+        }
         self.next_due = match decided {
             true => self.shared.store.next_due(&self.key).await?,
             // What is due and can't be decided now is looked at again at the next tick.

@@ -83,6 +83,11 @@ impl Fold {
         self.wait(cause, decider, reason, wait)
     }
 
+    /// Whether a fault is a deadline that is tried again before it counts.
+    pub fn tries_again(&self, cause: &Cause, fault: &Fault) -> bool {
+        fault.kind.is_retriable() && cause.tries().unsigned_abs() < self.settings.retries.max
+    }
+
     /// What a fault does not count for yet: a deadline is tried again a few times, as the machine may have been at
     /// fault, and what faults on probation is held for whatever comes after the probation. None if it counts.
     pub(super) fn chance(
@@ -93,7 +98,7 @@ impl Fold {
     ) -> Option<Outcome> {
         let (retries, tries) = (self.settings.retries, cause.tries());
         let (attempt, before) = (cause.attempt(), tries.unsigned_abs());
-        let wait = if fault.kind.is_retriable() && before < retries.max {
+        let wait = if self.tries_again(cause, fault) {
             // Drawn from the cause, so that deciding it again gives the same time.
             let drawn = fraction(derived_id(
                 cause.seed,
