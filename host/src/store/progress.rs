@@ -71,6 +71,8 @@ pub struct PartitionProgress {
     pub waiting: i64,
     /// Timers that are set.
     pub timers: i64,
+    /// How long it has worked, in milliseconds.
+    pub worked: i64,
     /// Frames that are stored.
     pub frames: i64,
     /// Why it stands still, if it does.
@@ -347,6 +349,7 @@ fn partition_progress(row: &PgRow) -> Result<PartitionProgress, Error> {
         },
         waiting: row.try_get("waiting_now")?,
         timers: row.try_get("timers_now")?,
+        worked: row.try_get("worked_ms")?,
         frames: row.try_get("frames_now")?,
         halted: halted(row)?,
     })
