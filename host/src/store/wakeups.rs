@@ -133,7 +133,7 @@ impl Store {
         epoch: Epoch,
         own_ids: &[String],
     ) -> Result<Option<i64>, Error> {
-        let mut session = Session::begin(self).await?;
+        let mut session = Session::look(self).await?;
         let statement = keyed(OUTLOOK, key).bind(epoch).bind(own_ids);
         let row = session.row(statement).await?;
         session.rollback().await;

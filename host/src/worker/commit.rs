@@ -93,7 +93,8 @@ impl Worker {
         }
     }
 
-    /// Decides and commits wakeups that are due; false if none of them counts any more.
+    /// Decides and commits wakeups that are due, or puts them off that can't be decided here; false if none of them counts
+    /// any more.
     pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
         let began = Instant::now();
         let mut alone = false;
@@ -106,9 +107,9 @@ impl Worker {
             let due = &due[..count];
             let (items, stranded) =
                 causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
-            self.strand(&stranded).await?;
+            let put_off = self.strand(&stranded).await?;
             if items.list.is_empty() {
-                return Ok(false);
+                return Ok(put_off > 0);
             }
             let whole = !alone && !self.one_by_one && !was_slow;
             match self.attempt(&items, &plugins, whole, None).await? {

@@ -177,8 +177,8 @@ pub struct Worker {
     waiting: i64,
     /// The activations that took effect last, as recorded.
     started: Started,
-    /// Whether there may be wakeups that can't be decided here.
-    has_stranded: bool,
+    /// The most wakeups that can't be decided here of which the log told.
+    stranded_told: i64,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
@@ -266,7 +266,7 @@ impl Worker {
             marked: 0,
             waiting: 0,
             started: Started::new(),
-            has_stranded: true,
+            stranded_told: 0,
             next_due: None,
             unresolved: false,
         }

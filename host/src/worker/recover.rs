@@ -54,7 +54,7 @@ impl Worker {
         self.worked_told = claim.worked;
         self.unresolved = claim.unresolved;
         self.started = claim.started;
-        self.has_stranded = true;
+        self.stranded_told = 0;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;

@@ -13,10 +13,10 @@ use super::{Failure, Worker, now};
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Worker {
-    /// Puts wakeups off that can't be decided here, and says so.
-    pub(super) async fn strand(&mut self, stranded: &[Stranded]) -> Result<(), Failure> {
+    /// Puts wakeups off that can't be decided here, and says so if they have become more. How many it put off.
+    pub(super) async fn strand(&mut self, stranded: &[Stranded]) -> Result<u64, Failure> {
         let Some(first) = stranded.first() else {
-            return Ok(());
+            return Ok(0);
         };
         let again = i64::try_from(AGAIN_AFTER.as_millis()).unwrap_or(i64::MAX);
         let due = now().saturating_add(again);
@@ -25,26 +25,25 @@ impl Worker {
             .map(|one| (one.wakeup, one.reason.as_str()))
             .collect();
         let (key, epoch) = (&self.key, self.epoch);
-        self.shared.store.strand(key, epoch, &rows, due).await?;
-        tracing::error!(
-            wakeups = stranded.len(),
-            reason = first.reason,
-            "timers or messages are due that this host can't decide; they wait, and are looked at every minute"
-        );
-        self.has_stranded = true;
-        self.count_stranded().await
+        let put_off = self.shared.store.strand(key, epoch, &rows, due).await?;
+        let stranded = self.count_stranded().await?;
+        if stranded > self.stranded_told {
+            self.stranded_told = stranded;
+            tracing::error!(
+                stranded,
+                reason = first.reason,
+                "timers or messages are due that this host can't decide; they wait, and are looked at every minute"
+            );
+        }
+        Ok(put_off)
     }
 
-    /// Tells how many there are, while there are any.
-    pub(super) async fn count_stranded(&mut self) -> Result<(), Failure> {
-        if !self.has_stranded {
-            return Ok(());
-        }
+    /// Counts them for the metric.
+    pub(super) async fn count_stranded(&self) -> Result<i64, Failure> {
         let stranded = self.shared.store.count_stranded(&self.key).await?;
-        self.has_stranded = stranded > 0;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
-        let metrics = &self.shared.metrics;
-        metrics.set_stranded(topic, partition, u64::try_from(stranded).unwrap_or(0));
-        Ok(())
+        let wakeups = u64::try_from(stranded).unwrap_or(0);
+        self.shared.metrics.set_stranded(topic, partition, wakeups);
+        Ok(stranded)
     }
 }
