@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use taskhost_tests::{Host, Message, World, soon, soon_within};
+use taskhost_tests::{Host, HostBuilder, Message, Proxy, World, soon, soon_within};
 
 use crate::documented::{self, Form, update};
 
@@ -190,23 +190,54 @@ fn a_task_created_on_one_host_wakes_what_waits_on_another() {
 /// How long a message may wait.
 const AGE_MAX_MS: i64 = 8_000;
 
-#[test]
-fn a_night_without_a_host_costs_no_deferred_message() {
-    let world = World::with_partitions(1);
-    let mut host = world
+/// A host that decides what waits again all the time, and gives it up soon.
+fn ageing(world: &World) -> HostBuilder {
+    world
         .host()
         .env("TASKHOST_DEFERRAL_AGE_MAX", AGE_MAX_MS.to_string())
         .env("TASKHOST_DEFERRAL_DELAY_MIN", "200")
         .env("TASKHOST_DEFERRAL_DELAY_MAX", "200")
-        .start();
-    world.send(update("late", "started"));
-    let attempts = || world.waiting().first().map(|row| row.attempt);
-    let before = soon("it waits", attempts);
-    host.kill();
+}
+
+/// Waits until a message waits for longer than it may by the clock on the wall.
+fn wait_too_old(world: &World) {
     soon("it waits for longer than it may", || {
         let old = "SELECT id::text FROM wakeups WHERE since < now() - interval '12 s'";
         (!world.ask(old).is_empty()).then_some(())
     });
+}
+
+#[test]
+fn an_outage_of_postgres_makes_no_deferred_message_older() {
+    let world = World::with_partitions(1);
+    let proxy = Proxy::start(world.database_url());
+    let host = ageing(&world).env("DATABASE_URL", proxy.url()).start();
+    world.send(update("late", "started"));
+    let attempts = || world.waiting().first().map(|row| row.attempt);
+    let before = soon("it waits", attempts);
+    proxy.break_off();
+    wait_too_old(&world);
+    proxy.resume();
+    soon("it is decided again", || {
+        (attempts()? > before + 2).then_some(())
+    });
+    assert_eq!(world.dead_letters(), [], "the outage doesn't count");
+    world.send(request("late"));
+    soon("its task is there", || {
+        (world.find_task("late")?.status == "started").then_some(())
+    });
+    host.stop();
+}
+
+#[test]
+fn a_night_without_a_host_costs_no_deferred_message() {
+    let world = World::with_partitions(1);
+    let mut host = ageing(&world).start();
+    world.send(update("late", "started"));
+    let attempts = || world.waiting().first().map(|row| row.attempt);
+    let before = soon("it waits", attempts);
+    host.kill();
+    wait_too_old(&world);
     assert_eq!(world.dead_letters(), []);
     host.restart();
     soon("it is decided again in the morning", || {
