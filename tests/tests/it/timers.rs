@@ -79,7 +79,7 @@ fn timers_fire_once_however_often_hosts_die_and_never_after_they_were_replaced_o
     for (turn, death) in DEATHS.iter().enumerate() {
         world.send_all(&messages(turn));
         let host = host(&world).failpoint(death).spawn();
-        host.wait_exit();
+        assert!(!host.wait_exit().success(), "it dies at {death}");
     }
     let host = host(&world).start();
     wait_settled(&world);
