@@ -23,6 +23,7 @@ mod recovery_states;
 mod runbook;
 mod stopping;
 mod swap;
+mod timers;
 mod topic_changes;
 mod transitions;
 mod zombies;
