@@ -12,6 +12,7 @@ use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
+use crate::route_breaker::{Deciding, RouteBreakers};
 use crate::store::Store;
 use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
@@ -138,6 +139,7 @@ pub(super) struct Plugins {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) life: LifeCycle,
+    pub(super) breakers: Arc<RouteBreakers>,
 }
 
 impl PluginObserver for Plugins {
@@ -161,6 +163,11 @@ impl PluginObserver for Plugins {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
+        let deciding = Deciding {
+            activation: number,
+            digest: version.digest.clone(),
+        };
+        self.breakers.activated(route, deciding);
         self.metrics
             .set_plugin(route, &version.name, &version.version, &version.digest);
         let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());

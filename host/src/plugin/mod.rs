@@ -53,6 +53,7 @@ pub use limits::Limits;
 pub use observer::PluginObserver;
 pub use refused::Refused;
 pub use versions::{
-    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+    Activated, Activation, ActivationKind, Answer, NewActivation, RolledBack, SavedVersion,
+    Versions, VersionsError,
 };
 pub use watcher::{Timing, Watcher};

@@ -1,6 +1,6 @@
 //! Asks plugins about the causes of a batch: all at once, or one by one after a fault.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,13 @@ use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::pauses::Pauses;
 use taskhost_core::record::{Position, TopicPartition};
+use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
 use crate::plugin::{Failure as DecideError, Work};
+use crate::route_breaker::RouteBreakers;
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
@@ -32,6 +34,8 @@ pub(super) struct Ground {
     pub(super) blocked: HashSet<TaskId>,
     /// When dependencies were away.
     pub(super) pauses: Arc<Pauses>,
+    /// The breakers of the routes, which say when there is no use in going on.
+    pub(super) breakers: Arc<RouteBreakers>,
 }
 
 /// Decisions, ready to be written.
@@ -45,6 +49,8 @@ pub(super) struct Round {
     pub(super) slow: Option<(Position, Fault)>,
     /// The plugins' faults that became dead letters.
     pub(super) faults: Vec<(Arc<Decider>, Fault)>,
+    /// What was decided and how often that was a fault, by the route's number.
+    pub(super) tallies: BTreeMap<usize, Tally>,
 }
 
 impl Round {
@@ -122,6 +128,8 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
         covered: items.list.len().min(1),
         slow: None,
         faults,
+        // No fault of the plugin's.
+        tallies: BTreeMap::new(),
     }
 }
 
@@ -153,6 +161,7 @@ fn fold(ground: &Ground) -> Fold {
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let mut fold = fold(ground);
     let mut answers = answers(items, &fold, ground, plugins)?;
+    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
     for (number, item) in items.list.iter().enumerate() {
         let Some(cause) = undecided(&mut fold, item) else {
             continue;
@@ -162,6 +171,7 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
             Some(answer) if !fold.is_blocked(cause) => {
                 fold.decided(cause, Decided::Answer(answer), decider)
                     .map_err(DecideError::Fault)?;
+                tallies.entry(cause.route).or_default().decided += 1;
             }
             _ => drop(fold.behind(cause, decider)),
         }
@@ -171,6 +181,7 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
         covered: items.list.len(),
         slow: None,
         faults: Vec::new(),
+        tallies,
     })
 }
 
@@ -230,6 +241,7 @@ fn singly(
 ) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
     let (mut covered, mut slow, mut faults) = (0, None, Vec::new());
+    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -248,7 +260,18 @@ fn singly(
                     slow = Some((cause.position().clone(), fault.clone()));
                     break;
                 }
+                let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
+                let tally = tallies.entry(cause.route).or_default();
+                tally.decided += 1;
+                if faults.len() > before {
+                    tally.faults += 1;
+                    let rest = (items.list.len() - number - 1) as u64;
+                    if ground.breakers.is_certain(cause.route, *tally, rest) {
+                        covered = number + 1;
+                        break;
+                    }
+                }
             }
         }
         covered = number + 1;
@@ -258,6 +281,7 @@ fn singly(
         covered,
         slow,
         faults,
+        tallies,
     })
 }
 

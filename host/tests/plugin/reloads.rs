@@ -63,6 +63,7 @@ async fn five_hundred_reloads_leave_memory_flat() {
             by: "a test".to_owned(),
             reason: "again".to_owned(),
             force: true,
+            despite_rollback: false,
             seen: None,
         };
         assert!(matches!(

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use taskhost::plugin::{
-    Activated, Catalog, CatalogError, InMemory, Library, NewActivation, Offer, Offered,
-    PluginRoute, Refused, Versions, digest,
+    Activated, ActivationKind, Catalog, CatalogError, InMemory, Library, NewActivation, Offer,
+    Offered, PluginRoute, Refused, Versions, digest,
 };
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
@@ -22,6 +22,7 @@ fn offer(bytes: Arc<[u8]>, force: bool) -> Offer {
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
         force,
+        despite_rollback: false,
         seen: None,
     }
 }
@@ -68,6 +69,7 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
             "{}".into(),
             "somebody",
             "rollback",
+            false,
             None,
         )
         .await;
@@ -111,6 +113,7 @@ async fn an_offer_that_comes_second_loses_and_the_first_one_decides() {
         config: "{}".into(),
         by: "late".to_owned(),
         reason: "late".to_owned(),
+        kind: ActivationKind::Ordinary,
     };
     assert!(
         matches!(versions.activate(stale).await, Ok(Activated::Lost(Some(it))) if it.number == 2)
