@@ -196,11 +196,13 @@ async fn start(
     // What a person holds open is open before anything is decided.
     let read = route_breakers::read_orders(&store, &routes_breakers);
     read.await.map_err(Error::Store)?;
+    let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
     let observer = observe::Plugins {
         status: status.clone(),
         metrics: metrics.clone(),
         life: life.clone(),
         breakers: routes_breakers.clone(),
+        swaps,
     };
     let breakers = Arc::new(Breakers::new(
         config.kafka.retry_backoff,
@@ -238,6 +240,13 @@ async fn start(
         config.kafka.retry_backoff,
         metrics.clone(),
         life.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(route_breakers::release_held(
+        store.clone(),
+        waker.clone(),
+        config.kafka.group_id.clone(),
+        swapped,
         stop.clone(),
     ));
     let ordered = Arc::new(tokio::sync::Notify::new());

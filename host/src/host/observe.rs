@@ -7,6 +7,7 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
@@ -140,6 +141,7 @@ pub(super) struct Plugins {
     pub(super) metrics: Arc<Metrics>,
     pub(super) life: LifeCycle,
     pub(super) breakers: Arc<RouteBreakers>,
+    pub(super) swaps: mpsc::Sender<String>,
 }
 
 impl PluginObserver for Plugins {
@@ -168,6 +170,8 @@ impl PluginObserver for Plugins {
             digest: version.digest.clone(),
         };
         self.breakers.activated(route, deciding);
+        // One that is dropped costs time: what is held is due when the probation ends.
+        let _ = self.swaps.try_send(route.to_owned());
         self.metrics
             .set_plugin(route, &version.name, &version.version, &version.digest);
         let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());

@@ -19,9 +19,13 @@ use crate::route_breaker::{Observer, RouteBreakers, State, Told, Why};
 use crate::store::{self, Store};
 use crate::telemetry::health::RouteBreaker;
 use crate::telemetry::{Metrics, Status};
+use crate::worker::Waker;
 
 /// Trips that may wait for their rollback: more than there are routes, as each waits for its own.
 const TRIPS_MAX: usize = 100;
+
+/// Swaps that may wait until what is held on their routes is due.
+pub(super) const SWAPS_MAX: usize = 1000;
 
 /// The longest pause between two tries of a rollback while the database is away.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -240,6 +244,41 @@ async fn roll_back_once(
             Ok(())
         }
     }
+}
+
+/// Makes what is held due at once when another version decides.
+pub(super) async fn release_held(
+    store: Store,
+    waker: Waker,
+    group: String,
+    mut swapped: mpsc::Receiver<String>,
+    stop: CancellationToken,
+) {
+    let forever = async {
+        while let Some(route) = swapped.recv().await {
+            let mut attempt = 0;
+            while let Err(error) = release_once(&store, &waker, &group, &route).await {
+                tracing::debug!(route, %error, "what is held can't be made due now; trying again");
+                let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
+                tokio::time::sleep(pause).await;
+                attempt = attempt.saturating_add(1);
+            }
+        }
+    };
+    stop.run_until_cancelled(forever).await;
+}
+
+async fn release_once(
+    store: &Store,
+    waker: &Waker,
+    group: &str,
+    route: &str,
+) -> Result<(), store::Error> {
+    let woken = store.release_held(group, route, now()).await?;
+    for key in &woken {
+        waker.poke(&key.partition);
+    }
+    store.notify(&woken).await
 }
 
 /// Carries people's orders out, as soon as they are heard of and now and then.

@@ -68,6 +68,13 @@ impl Active {
         now < self.probation_until
     }
 
+    /// How long what it faults at is held for whatever comes after the probation; none if it isn't on probation.
+    #[must_use]
+    pub fn hold(&self, now: i64) -> Option<Duration> {
+        let rest = self.probation_until.saturating_sub(now);
+        u64::try_from(rest).ok().filter(|rest| *rest > 0).map(Duration::from_millis)
+    }
+
     /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.
     ///
     /// # Errors

@@ -1,20 +1,19 @@
 //! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::batch::{Wakeup, Why, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::retry;
 use uuid::Uuid;
 
 use super::causes::{self, Items};
-use super::decide::{self, Ground, Round};
+use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
-use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
@@ -29,8 +28,6 @@ enum Tried {
     Again,
     /// Postgres refused what is in the batch.
     Refused(String),
-    /// The next cause exceeded its deadline: the same again, after a pause, alone.
-    Slow(Duration, Fault),
     /// The breaker of a route is open, now or since before: nothing of it is committed.
     Shut,
     /// Nothing of it was left to do.
@@ -63,14 +60,6 @@ impl Worker {
                     return Ok(());
                 }
                 Tried::Shut => return Ok(()),
-                Tried::Slow(_, fault) if self.probing.is_some() => {
-                    self.probe_failed(&fault);
-                    return Ok(());
-                }
-                Tried::Slow(pause, _) => {
-                    self.singly = self.singly.max(1);
-                    self.pause(pause).await;
-                }
             }
             if self.draining.is_cancelled() {
                 return Ok(());
@@ -111,19 +100,20 @@ impl Worker {
     pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
         let began = Instant::now();
         let mut alone = self.probing.is_some();
+        // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
+        let was_slow = due.iter().any(|wakeup| wakeup.why == Why::Deadline);
         loop {
             let plugins = self.plugins()?;
             let count = if alone { 1 } else { due.len() };
-            let items = causes::of_wakeups(
-                &due[..count],
-                &self.shared.routes,
-                self.topic_id(),
-                &plugins,
-            );
+            let topic_id = self.topic_id();
+            let due = &due[..count];
+            let (items, stranded) =
+                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
+            self.strand(&stranded).await?;
             if items.list.is_empty() {
                 return Ok(false);
             }
-            let whole = !alone && !self.one_by_one;
+            let whole = !alone && !self.one_by_one && !was_slow;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
                     self.committed(&round.set, began);
@@ -134,14 +124,6 @@ impl Worker {
                 Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
                     return Ok(self.blame(&items, &plugins, reason, began).await? > 0);
-                }
-                Tried::Slow(_, fault) if self.probing.is_some() => {
-                    self.probe_failed(&fault);
-                    return Ok(false);
-                }
-                Tried::Slow(pause, _) => {
-                    alone = true;
-                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -225,18 +207,13 @@ impl Worker {
             now,
             tasks,
             blocked,
-            pauses: self.shared.breakers.pauses(),
+            worked: self.worked.millis(),
             breakers: self.shared.routes_breakers.clone(),
         };
         let began = Instant::now();
         let decided = match refusal {
             Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
-            None => {
-                let retries = self.shared.rules.retries_max;
-                tokio::task::block_in_place(|| {
-                    decide::decide(items, &ground, plugins, &self.tries, retries, whole)
-                })
-            }
+            None => tokio::task::block_in_place(|| decide::decide(items, &ground, plugins, whole)),
         };
         let round = match decided {
             Ok(round) => round,
@@ -260,7 +237,7 @@ impl Worker {
         );
         if round.covered == 0 {
             batch.rollback().await;
-            return Ok(self.slow(round));
+            return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
         let tried = self.finish(batch, items, plugins, round, now).await?;
@@ -379,6 +356,7 @@ impl Worker {
             records: set.records.clone(),
         };
         let known = Some(self.published);
+        let batch = batch.having_worked(self.worked.millis());
         let frame = match batch.commit(self.next_offset, frame, token, known).await {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
@@ -440,44 +418,26 @@ impl Worker {
         }
     }
 
-    fn slow(&mut self, round: Round) -> Tried {
-        let Some((position, fault)) = round.slow else {
-            return Tried::Nothing;
-        };
-        let tried = self.tries.entry(position.clone()).or_default();
-        let pause = retry::full_jitter(
-            self.shared.rules.backoff,
-            *tried,
-            BACKOFF_MAX,
-            rand::random(),
-        );
-        *tried += 1;
-        tracing::warn!(offset = position.offset, attempt = *tried, fault = %fault.reason, "a message exceeded its deadline and is tried again");
-        Tried::Slow(pause, fault)
-    }
-
-    /// Waits, unless the partition is to be given back.
-    async fn pause(&mut self, pause: Duration) {
-        let draining = self.draining.clone();
-        let _ = tokio::time::timeout(pause, draining.cancelled()).await;
-    }
-
-    /// What faults and slow causes leave behind once the batch is committed.
+    /// What faults leave behind once the batch is committed.
     fn after(&mut self, round: &Round) {
         self.one_by_one = false;
-        if round.slow.is_none() {
-            self.tries.clear();
-        }
-        for (decider, fault) in &round.faults {
-            self.shared
-                .metrics
-                .plugin_fault(&decider.plugin.name, fault.kind.code());
+        for faulted in &round.faults {
+            let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
+            let said = match faulted.fate {
+                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
+                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
+                Fate::Held => "a message at which a plugin on probation faults is held",
+            };
+            if faulted.fate != Fate::TriedAgain {
+                self.shared.metrics.plugin_fault(&plugin.name, code);
+            }
             tracing::warn!(
-                plugin = decider.plugin.name,
-                version = decider.plugin.version,
-                code = fault.kind.code(),
-                reason = fault.reason,
-                "a message at which the plugin faults became a dead letter"
+                plugin = plugin.name,
+                version = plugin.version,
+                code,
+                reason = faulted.fault.reason,
+                offset = faulted.offset,
+                "{said}"
             );
         }
     }

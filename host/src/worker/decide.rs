@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
+use taskhost_core::batch::{Decided, Decider, Fold, Settings, Why, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::pauses::Pauses;
-use taskhost_core::record::{Position, TopicPartition};
+use taskhost_core::outcome::Outcome;
+use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
 
@@ -32,8 +32,8 @@ pub(super) struct Ground {
     pub(super) tasks: Vec<Task>,
     /// Tasks behind one of whose causes later ones wait.
     pub(super) blocked: HashSet<TaskId>,
-    /// When dependencies were away.
-    pub(super) pauses: Arc<Pauses>,
+    /// How long the partition has worked, in milliseconds.
+    pub(super) worked: i64,
     /// The breakers of the routes, which say when there is no use in going on.
     pub(super) breakers: Arc<RouteBreakers>,
 }
@@ -44,17 +44,37 @@ pub(super) struct Round {
     pub(super) set: WriteSet,
     /// How many of the items it covers, from the first.
     pub(super) covered: usize,
-    /// A cause that exceeded its deadline, which may have been the machine's fault: it is the next one, and to be
-    /// tried again after a pause.
-    pub(super) slow: Option<(Position, Fault)>,
-    /// The plugins' faults that became dead letters.
-    pub(super) faults: Vec<(Arc<Decider>, Fault)>,
-    /// What was decided and how often that was a fault, by the route's number.
+    /// The plugins' faults, each found alone.
+    pub(super) faults: Vec<Faulted>,
+    /// What was decided for good and how often that was a fault, by the route's number.
     pub(super) tallies: BTreeMap<usize, Tally>,
 }
 
+/// A plugin's fault at one cause.
+pub(super) struct Faulted {
+    /// Which plugin, on which route.
+    pub(super) decider: Arc<Decider>,
+    /// What happened.
+    pub(super) fault: Fault,
+    /// The record, or the one whose decision set the timer.
+    pub(super) offset: Offset,
+    /// What became of the cause.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a cause at which a plugin faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was given up.
+    DeadLetter,
+    /// It exceeded its deadline and waits for another try.
+    TriedAgain,
+    /// It waits for the end of the plugin's probation.
+    Held,
+}
+
 impl Round {
-    /// The tasks behind which causes began to wait, each with its version then: 0 if there was no task.
+    /// The tasks that deferred causes wait for, each with its version then: 0 if there was no task.
     pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
@@ -63,15 +83,17 @@ impl Round {
                 .find(|task| task.id == *id)
                 .map_or(0, |task| task.version)
         };
-        let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
-        heads
-            .map(|row| (row.task_id.clone(), version(&row.task_id)))
+        let began = self.set.waiting.iter();
+        let began = began.filter(|row| row.due.is_some() && row.why == Why::Deferral);
+        let goes_on = self.set.postponed.iter();
+        let goes_on = goes_on.filter(|row| row.why == Why::Deferral);
+        began
+            .map(|row| &row.task_id)
+            .chain(goes_on.map(|row| &row.task_id))
+            .map(|id| (id.clone(), version(id)))
             .collect()
     }
 }
-
-/// How often each slow cause was tried.
-pub(super) type Tries = HashMap<Position, u32>;
 
 /// Decides the items, at once if `whole`, and one by one if not or if a plugin faults.
 ///
@@ -83,8 +105,6 @@ pub(super) fn decide(
     items: &Items,
     ground: &Ground,
     plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
     whole: bool,
 ) -> Result<Round, DecideError> {
     if whole {
@@ -103,7 +123,7 @@ pub(super) fn decide(
             Err(other) => return Err(other),
         }
     }
-    singly(items, ground, plugins, tries, tries_max)
+    singly(items, ground, plugins)
 }
 
 /// Makes a dead letter of the one item, because Postgres refused what was decided about it.
@@ -126,7 +146,6 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
     Round {
         set: fold.finish(),
         covered: items.list.len().min(1),
-        slow: None,
         faults,
         // No fault of the plugin's.
         tallies: BTreeMap::new(),
@@ -155,7 +174,7 @@ fn fold(ground: &Ground) -> Fold {
         ground.tasks.iter().cloned(),
         ground.blocked.clone(),
     )
-    .forgiving(ground.pauses.clone())
+    .having_worked(ground.worked)
 }
 
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
@@ -179,7 +198,6 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
     Ok(Round {
         set: fold.finish(),
         covered: items.list.len(),
-        slow: None,
         faults: Vec::new(),
         tallies,
     })
@@ -232,16 +250,11 @@ fn answers(
     Ok(answers)
 }
 
-fn singly(
-    items: &Items,
-    ground: &Ground,
-    plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
-) -> Result<Round, DecideError> {
+fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
-    let (mut covered, mut slow, mut faults) = (0, None, Vec::new());
+    let (mut covered, mut faults) = (0, Vec::new());
     let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
+    let mut hopeless = false;
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -252,34 +265,27 @@ fn singly(
                 fold.behind(cause, decider);
             } else {
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
-                let tried = tries.get(cause.position()).copied().unwrap_or(0);
-                if let Decided::Fault(fault) = &decided
-                    && fault.kind.is_retriable()
-                    && tried < tries_max
-                {
-                    slow = Some((cause.position().clone(), fault.clone()));
-                    break;
-                }
                 let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
-                let tally = tallies.entry(cause.route).or_default();
-                tally.decided += 1;
-                if faults.len() > before {
-                    tally.faults += 1;
+                let fate = faults.get(before).map(|faulted| faulted.fate);
+                // A deadline that is tried again doesn't count yet.
+                if fate != Some(Fate::TriedAgain) {
+                    let tally = tallies.entry(cause.route).or_default();
+                    tally.decided += 1;
+                    tally.faults += u64::from(fate.is_some());
                     let rest = (items.list.len() - number - 1) as u64;
-                    if ground.breakers.is_certain(cause.route, *tally, rest) {
-                        covered = number + 1;
-                        break;
-                    }
+                    hopeless = ground.breakers.is_certain(cause.route, *tally, rest);
                 }
             }
         }
         covered = number + 1;
+        if hopeless {
+            break;
+        }
     }
     Ok(Round {
         set: fold.finish(),
         covered,
-        slow,
         faults,
         tallies,
     })
@@ -318,7 +324,7 @@ fn take(
     cause: &Cause,
     decided: Decided,
     decider: &Arc<Decider>,
-    faults: &mut Vec<(Arc<Decider>, Fault)>,
+    faults: &mut Vec<Faulted>,
 ) {
     let fault = match decided {
         Decided::Fault(fault) => fault,
@@ -327,7 +333,17 @@ fn take(
             Err(fault) => fault,
         },
     };
-    faults.push((decider.clone(), fault.clone()));
+    let tries_again = fold.tries_again(cause, &fault);
     // Taking a fault never faults.
-    let _ = fold.decided(cause, Decided::Fault(fault), decider);
+    let taken = fold.decided(cause, Decided::Fault(fault.clone()), decider);
+    faults.push(Faulted {
+        decider: decider.clone(),
+        fault,
+        offset: cause.position().offset,
+        fate: match taken {
+            Ok(Outcome::Deferred) if tries_again => Fate::TriedAgain,
+            Ok(Outcome::Deferred) => Fate::Held,
+            _ => Fate::DeadLetter,
+        },
+    });
 }

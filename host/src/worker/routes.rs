@@ -11,10 +11,10 @@ use taskhost_core::partition::Action;
 use taskhost_core::route_breaker::{Receipt, Tally};
 
 use super::causes::{self, Item};
-use super::decide::Round;
+use super::decide::{Fate, Faulted, Round};
 use super::plugins::Plugins;
 use super::{Failure, Worker, now};
-use crate::route_breaker::{Deciding, Gate};
+use crate::route_breaker::{Deciding, Gate, Probe};
 use crate::telemetry::health::PartitionState;
 
 /// That a breaker keeps the partition from deciding.
@@ -37,6 +37,8 @@ impl Worker {
             }
             Gate::Shut { reason, until } => {
                 self.entered.clear();
+                // What waits grows no older.
+                self.worked.stop();
                 self.shut = Some(Shut { until });
                 let (topic, partition) = (&*self.partition.topic, self.partition.partition);
                 let health = &self.shared.health;
@@ -104,24 +106,26 @@ impl Worker {
 
     /// Whether what was decided may be committed: none if not, for a breaker opened by it or before it.
     pub(super) fn judge(&mut self, round: &Round, plugins: &Plugins) -> Option<Vec<Count>> {
+        let probed = self.probing.as_ref().map(Probe::route);
+        if let Some(route) = probed.map(|route| self.shared.routes[route].name.clone())
+            && let Some(faulted) = round.faults.iter().find(|one| *one.decider.route == *route)
+        {
+            // Also a deadline: that nothing is decided is worse than that the machine may have been at fault.
+            self.probe_failed(&faulted.fault);
+            return None;
+        }
         let mut counted = Vec::new();
         for (route, tally) in &round.tallies {
             let name = &self.shared.routes[*route].name;
-            let mut faults = round.faults.iter();
-            let fault = faults.find(|(decider, _)| *decider.route == **name);
-            let fault = fault.map(|(_, fault)| fault);
-            if self
-                .probing
-                .as_ref()
-                .is_some_and(|probe| probe.route() == *route)
-            {
-                if let Some(fault) = fault.filter(|_| tally.faults > 0) {
-                    self.probe_failed(fault);
-                    self.withdraw(counted);
-                    return None;
-                }
+            let is_probed = |probe: &Probe| probe.route() == *route;
+            if self.probing.as_ref().is_some_and(is_probed) {
                 continue;
             }
+            let of_route = |faulted: &&Faulted| {
+                *faulted.decider.route == **name && faulted.fate != Fate::TriedAgain
+            };
+            let fault = round.faults.iter().find(of_route);
+            let fault = fault.map(|faulted| &faulted.fault);
             let deciding = Deciding {
                 activation: plugins.activation(*route).unwrap_or_default(),
                 digest: plugins.decider(*route).plugin.digest.clone(),
