@@ -17,7 +17,7 @@ section! {
         ratio: u32 = "50" [1..=100 percent], "TASKHOST_BREAKER_RATIO" => "a route's breaker";
         /// How long it stays open at first, before a single message is tried: a random part of it, doubled with each one that
         /// fails.
-        open_time: Duration = "5000" [100..=3600000], "TASKHOST_BREAKER_OPEN_TIME" => "the backoff of a route's breaker";
+        open_time: Duration = "5000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME" => "the backoff of a route's breaker";
         /// The longest that it stays open before a single message is tried.
         open_time_max: Duration = "300000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME_MAX"
             => "the backoff of a route's breaker";

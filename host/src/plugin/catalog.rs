@@ -72,7 +72,10 @@ impl Active {
     #[must_use]
     pub fn hold(&self, now: i64) -> Option<Duration> {
         let rest = self.probation_until.saturating_sub(now);
-        u64::try_from(rest).ok().filter(|rest| *rest > 0).map(Duration::from_millis)
+        u64::try_from(rest)
+            .ok()
+            .filter(|rest| *rest > 0)
+            .map(Duration::from_millis)
     }
 
     /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.

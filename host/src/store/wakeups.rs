@@ -252,7 +252,12 @@ impl Store {
     ///
     /// # Errors
     /// Trouble only, and then it is due when the probation ends.
-    pub async fn release_held(&self, group: &str, route: &str, now: i64) -> Result<Vec<Key>, Error> {
+    pub async fn release_held(
+        &self,
+        group: &str,
+        route: &str,
+        now: i64,
+    ) -> Result<Vec<Key>, Error> {
         let mut session = Session::begin(self).await?;
         let statement = sqlx::query(RELEASE).bind(group).bind(route);
         let rows = session.rows(statement.bind(Millis(now))).await?;
