@@ -14,7 +14,7 @@ use super::database::Database;
 use super::{EXIT_CODES, Failure, Global, Output, output};
 use crate::config::{Config, Loaded, Origin};
 use crate::host;
-use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered};
+use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
 
 /// Let another version of a plugin decide a route's messages, on all hosts at once.
 ///
@@ -94,15 +94,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
                 )
             }
         };
-        database.runtime.block_on(catalog.activate_known(
-            route,
-            &digest,
-            config,
-            &by,
+        let wish = Wish {
+            by: &by,
             reason,
-            arguments.force,
+            despite_rollback: arguments.force,
             seen,
-        ))
+        };
+        let activated = catalog.activate_known(route, &digest, config, wish);
+        database.runtime.block_on(activated)
     };
     let text = ended(arguments, name, &history, &catalog, offered)?;
     output::print(&text)

@@ -36,6 +36,19 @@ pub struct Offer {
     pub seen: Option<i64>,
 }
 
+/// Who wants a stored version to decide, and in which circumstances.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Who.
+    pub by: &'a str,
+    /// What for.
+    pub reason: &'a str,
+    /// As in an [`Offer`].
+    pub despite_rollback: bool,
+    /// As in an [`Offer`].
+    pub seen: Option<i64>,
+}
+
 /// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offered {
@@ -61,8 +74,7 @@ impl Catalog {
         offered
     }
 
-    /// Activates a version that is stored already: a rollback, or a command that names a digest. `seen` is that of an
-    /// [`Offer`].
+    /// Activates a version that is stored already: a rollback, or a command that names a digest.
     ///
     /// # Errors
     /// If no such version is stored, what is stored is damaged, it is refused, or the versions can't be reached.
@@ -71,13 +83,10 @@ impl Catalog {
         route: usize,
         digest: &str,
         config: Arc<str>,
-        by: &str,
-        reason: &str,
-        despite_rollback: bool,
-        seen: Option<i64>,
+        wish: Wish<'_>,
     ) -> Result<Offered, CatalogError> {
         let bytes = self.stored(digest).await?;
-        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let (by, reason) = (wish.by.to_owned(), wish.reason.to_owned());
         let file = format!("version {digest}");
         self.offer(Offer {
             route,
@@ -87,8 +96,8 @@ impl Catalog {
             by,
             reason,
             force: true,
-            despite_rollback,
-            seen,
+            despite_rollback: wish.despite_rollback,
+            seen: wish.seen,
         })
         .await
     }

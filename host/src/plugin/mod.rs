@@ -42,7 +42,7 @@ mod wasi;
 mod watcher;
 mod world;
 
-pub use activation::{Offer, Offered};
+pub use activation::{Offer, Offered, Wish};
 pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
 pub use component::{Component, Question, Work, digest};
 pub use diagnosis::Failure;

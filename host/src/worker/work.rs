@@ -50,7 +50,8 @@ impl Worker {
                 continue;
             }
             let tick = (looked + TICK).min(match self.shut {
-                Some(shut) => shut.until.map_or(looked + TICK, Into::into),
+                Some(shut) if may_decide => shut.until.map_or(looked + TICK, Into::into),
+                Some(_) => looked + TICK,
                 None => self.due_instant(),
             });
             let poked = self.poked.clone();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use taskhost::plugin::{
     Activated, ActivationKind, Catalog, CatalogError, InMemory, Library, NewActivation, Offer,
-    Offered, PluginRoute, Refused, Versions, digest,
+    Offered, PluginRoute, Refused, Versions, Wish, digest,
 };
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
@@ -67,10 +67,12 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
             0,
             &digest(&first),
             "{}".into(),
-            "somebody",
-            "rollback",
-            false,
-            None,
+            Wish {
+                by: "somebody",
+                reason: "rollback",
+                despite_rollback: false,
+                seen: None,
+            },
         )
         .await;
     assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3 && it.by == "somebody"));
