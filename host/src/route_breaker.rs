@@ -8,6 +8,8 @@
 //! Each host has its own window and its own state; what a person orders holds for all of them. While a breaker is open
 //! every partition of its route's topic pauses: the topic has one order, so nothing behind a message can be decided before it.
 
+mod told;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,8 @@ use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, T
 use tokio::sync::watch;
 
 use crate::store::{BreakerOrder, OrderedState};
+
+pub use told::{Deciding, Observer, State, Told, Why};
 
 /// Whether a batch of a topic may be decided.
 #[derive(Debug)]
@@ -30,100 +34,6 @@ pub enum Gate {
         /// When a single message may be tried, if nobody else does already.
         until: Option<Instant>,
     },
-}
-
-/// How a breaker is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Everything is decided.
-    Closed,
-    /// Nothing is.
-    Open,
-    /// Single messages are.
-    HalfOpen,
-}
-
-impl State {
-    /// All of them, for metrics that start at 0.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// Its name in metrics, events and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-        }
-    }
-}
-
-/// What made a breaker change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Too many faults in its window.
-    Faults,
-    /// A single message that was tried, or is to be.
-    Probe,
-    /// Another version that decides.
-    Activation,
-    /// A person's order.
-    Person,
-}
-
-impl Why {
-    /// Its name in events and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Faults => "faults",
-            Self::Probe => "probe",
-            Self::Activation => "activation",
-            Self::Person => "person",
-        }
-    }
-}
-
-/// The version that decides for a route.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deciding {
-    /// The activation's number; 0 while there is none.
-    pub activation: i64,
-    /// SHA-256 of its bytes.
-    pub digest: String,
-}
-
-/// A change of a breaker, for whoever tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// The route's number.
-    pub route: usize,
-    /// Its name.
-    pub name: Arc<str>,
-    /// What the breaker is now.
-    pub state: State,
-    /// What made it change.
-    pub why: Why,
-    /// In words.
-    pub reason: String,
-    /// The window's figures when it opened by faults.
-    pub figures: Tally,
-    /// The code of the fault that stands as an example for them.
-    pub code: Option<&'static str>,
-    /// What decides.
-    pub deciding: Deciding,
-    /// Who ordered it.
-    pub by: Option<String>,
-    /// Whether a person holds it there.
-    pub held: bool,
-    /// How long until a single message is tried.
-    pub pause: Option<Duration>,
-}
-
-/// Hears of changes. Called under the breaker's lock, so it must not wait.
-pub trait Observer: Send + Sync {
-    /// A breaker is in another state, or in the same one for another reason.
-    fn changed(&self, told: &Told);
 }
 
 /// All breakers of a host, by the route's number.
@@ -195,6 +105,7 @@ impl RouteBreakers {
     #[must_use]
     pub fn gate(&self, routes: &[usize]) -> Gate {
         let (mut eras, mut reasons, mut until) = (Vec::new(), Vec::new(), None);
+        let mut held = false;
         for (route, one) in self.of(routes) {
             let inner = one.lock();
             if let Some(era) = inner.breaker.enter() {
@@ -202,9 +113,8 @@ impl RouteBreakers {
                 continue;
             }
             reasons.push(format!("breaker of {}: {}", one.name, inner.reason));
-            if inner.breaker.hold() != Hold::Open
-                && let Some((_, Some(at), _)) = inner.breaker.open_since()
-            {
+            held |= inner.breaker.hold() == Hold::Open;
+            if let Some((_, Some(at), _)) = inner.breaker.open_since() {
                 let at = self.began + at;
                 until = Some(until.map_or(at, |earlier: Instant| earlier.min(at)));
             }
@@ -213,7 +123,8 @@ impl RouteBreakers {
             true => Gate::Go(eras),
             false => Gate::Shut {
                 reason: reasons.join("; "),
-                until,
+                // Nothing of the topic is tried while a person holds one of its routes.
+                until: until.filter(|_| !held),
             },
         }
     }
@@ -427,7 +338,7 @@ impl RouteBreakers {
     }
 
     fn of<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = (usize, &'a One)> {
-        let one = |route: &usize| Some((*route, self.list.get(*route)?));
+        let one = move |route: &'a usize| Some((*route, self.list.get(*route)?));
         routes.iter().filter_map(one)
     }
 
@@ -502,3 +413,6 @@ impl Drop for Probe {
         self.end(None);
     }
 }
+
+#[cfg(test)]
+mod tests;
