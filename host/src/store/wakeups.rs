@@ -85,17 +85,6 @@ FROM (
 ) AS early
 WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id";
 
-/// By index `wakeups_held`. A row that a batch holds is due already.
-const RELEASE: &str = "
-UPDATE wakeups SET due = $3
-FROM (
-    SELECT group_id, id FROM wakeups
-    WHERE group_id = $1 AND route = $2 AND why = 'held' AND due > $3
-    FOR UPDATE SKIP LOCKED
-) AS held
-WHERE wakeups.group_id = held.group_id AND wakeups.id = held.id
-RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
-
 const OUTLOOK: &str = "
 SELECT epoch <> $4 AND owners <@ $5::text[] AS moved,
        (SELECT min(due) FROM wakeups w WHERE due IS NOT NULL
@@ -240,27 +229,6 @@ impl Store {
     async fn wake(&self, statement: Statement<'_>) -> Result<Vec<Key>, Error> {
         let mut session = Session::begin(self).await?;
         let rows = session.rows(statement).await?;
-        session.commit_or_repeat().await?;
-        let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
-        owners.sort_unstable();
-        owners.dedup();
-        Ok(owners)
-    }
-
-    /// Makes what is held on a route due at `now`, because another version decides: in whichever of the group's partitions.
-    /// Poke the local ones, [`Store::notify`] the others.
-    ///
-    /// # Errors
-    /// Trouble only, and then it is due when the probation ends.
-    pub async fn release_held(
-        &self,
-        group: &str,
-        route: &str,
-        now: i64,
-    ) -> Result<Vec<Key>, Error> {
-        let mut session = Session::begin(self).await?;
-        let statement = sqlx::query(RELEASE).bind(group).bind(route);
-        let rows = session.rows(statement.bind(Millis(now))).await?;
         session.commit_or_repeat().await?;
         let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
         owners.sort_unstable();
