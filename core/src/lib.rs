@@ -17,7 +17,7 @@
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
-//! - [`breaker`] says when something that fails is tried again;
+//! - [`breaker`] says when something that fails is tried again; [`route_breaker`] when a route's plugin fails too often;
 //! - [`worked`] counts the time in which something could be decided;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
@@ -39,6 +39,7 @@ pub mod record;
 pub mod recovery;
 pub mod reset;
 pub mod retry;
+pub mod route_breaker;
 pub mod task;
 pub mod timestamp;
 pub mod trace;

@@ -170,6 +170,7 @@ impl Breakers {
             backoff,
             backoff_max: BACKOFF_MAX,
             calm: CALM,
+            probes: 1,
         };
         Self {
             began: Instant::now(),

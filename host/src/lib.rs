@@ -31,6 +31,7 @@ pub mod host;
 pub mod kafka;
 pub mod mutant;
 pub mod plugin;
+pub mod route_breaker;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

@@ -191,6 +191,28 @@ impl Host {
             .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
+    /// Sends its HTTP API a JSON body, which it must answer.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build();
+        let mut response = ureq::Agent::new_with_config(config)
+            .post(format!("http://{}{path}", self.address()))
+            .content_type("application/json")
+            .send(body.to_string())
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        Answer {
+            status: response.status().as_u16(),
+            content_type: String::new(),
+            body: response.body_mut().read_to_string().expect("a text"),
+        }
+    }
+
     fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)

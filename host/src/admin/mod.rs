@@ -1,14 +1,15 @@
 //! The HTTP API: health, metrics, and what runs.
 //!
-//! Every answer is made from what the host's parts wrote into [`Status`] and [`Metrics`]; a request never
-//! reaches Kafka, Postgres or a plugin. Whatever is not found is a JSON 404.
+//! Every answer is made from what the host's parts wrote into [`Status`] and [`Metrics`]; a question never
+//! reaches Kafka, Postgres or a plugin, and an order to a breaker is one row in Postgres. Whatever is not found is a JSON 404.
 
+mod breakers;
 mod health;
 mod metrics;
 mod plugins;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -17,6 +18,7 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::store::Store;
 use crate::telemetry::{Metrics, Status};
 
 /// What the API reads from.
@@ -26,6 +28,24 @@ pub struct State {
     pub status: Status,
     /// What it counted.
     pub metrics: Arc<Metrics>,
+    /// Where orders go to.
+    pub desk: Desk,
+}
+
+/// Where orders are written down, once the host has it. Nothing else of the API reaches Postgres.
+#[derive(Clone, Debug, Default)]
+pub struct Desk(Arc<OnceLock<Store>>);
+
+impl Desk {
+    /// Postgres is there: orders can be taken.
+    pub fn open(&self, store: Store) {
+        // It is opened once.
+        let _ = self.0.set(store);
+    }
+
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.0.get()
+    }
 }
 
 /// All routes of the API.
@@ -37,6 +57,7 @@ pub fn router(state: State) -> Router {
         .route("/api/metrics/json", get(metrics::json))
         .route("/api/plugins", get(plugins::list))
         .route("/api/plugins/history", get(plugins::history))
+        .route("/api/breakers", get(breakers::list).post(breakers::order))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(not_found)

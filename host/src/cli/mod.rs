@@ -4,6 +4,7 @@
 //! line with `--json`; everything else goes to standard error. Exit codes: 0 it went well, 1 it failed, 2 the
 //! command line or the configuration is wrong.
 
+mod breaker;
 mod broker;
 mod config;
 mod database;
@@ -87,6 +88,9 @@ enum Command {
     /// Look at partitions, and resolve halted ones.
     #[command(subcommand, after_help = EXIT_CODES)]
     Partition(partition::Command),
+    /// Look at the breakers of routes, open and close them.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Breaker(breaker::Command),
 }
 
 impl Cli {
@@ -104,6 +108,7 @@ impl Cli {
             Command::Task(command) => task::run(&command, &self.global),
             Command::Plugin(command) => plugin::run(&command, &self.global),
             Command::Partition(command) => partition::run(&command, &self.global),
+            Command::Breaker(command) => breaker::run(&command, &self.global),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

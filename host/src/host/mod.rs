@@ -14,6 +14,7 @@ mod observe;
 mod plugins;
 mod probe;
 mod rights;
+mod route_breakers;
 mod running;
 mod topics;
 mod versions;
@@ -34,6 +35,7 @@ use crate::breaker::Breakers;
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
+use crate::route_breaker::RouteBreakers;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
 use crate::worker::{self, Places, Rules, Shared, Waker};
@@ -136,9 +138,11 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
     tracing::info!(%address, "the HTTP API answers");
     let stop = CancellationToken::new();
+    let desk = admin::Desk::default();
     let router = admin::router(admin::State {
         status: status.clone(),
         metrics: metrics.clone(),
+        desk: desk.clone(),
     });
     let http = tokio::spawn(admin::serve(
         listener,
@@ -150,7 +154,7 @@ pub async fn run(
     let started = tokio::select! {
         biased;
         () = &mut shutdown => None,
-        started = start(&config, &status, &metrics, &stop) => Some(started?),
+        started = start(&config, &status, &metrics, &desk, &stop) => Some(started?),
     };
     let result = match started {
         None => Ok(()),
@@ -171,18 +175,34 @@ async fn start(
     config: &Config,
     status: &Status,
     metrics: &Arc<Metrics>,
+    desk: &admin::Desk,
     stop: &CancellationToken,
 ) -> Result<Running, Error> {
     let store = probe::postgres(config, status).await?;
+    desk.open(store.clone());
     let settings = kafka_settings(config);
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
     topics::ensure(config, &settings, &admin, &limits, status).await?;
     let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
+    let (teller, tripped) =
+        route_breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
+    let names = config.routes.iter().map(|route| route.name.as_str());
+    let routes_breakers = Arc::new(RouteBreakers::new(
+        route_breakers::rules(config),
+        names,
+        teller,
+    ));
+    // What a person holds open is open before anything is decided.
+    let read = route_breakers::read_orders(&store, &routes_breakers);
+    read.await.map_err(Error::Store)?;
+    let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
     let observer = observe::Plugins {
         status: status.clone(),
         metrics: metrics.clone(),
         life: life.clone(),
+        breakers: routes_breakers.clone(),
+        swaps,
     };
     let breakers = Arc::new(Breakers::new(
         config.kafka.retry_backoff,
@@ -212,10 +232,34 @@ async fn start(
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
     tokio::spawn(waking);
+    tokio::spawn(route_breakers::roll_back(
+        catalog.clone(),
+        tripped,
+        config.kafka.retry_backoff,
+        metrics.clone(),
+        life.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(route_breakers::release_held(
+        store.clone(),
+        waker.clone(),
+        config.kafka.group_id.clone(),
+        swapped,
+        stop.clone(),
+    ));
+    let ordered = Arc::new(tokio::sync::Notify::new());
+    tokio::spawn(route_breakers::follow_orders(
+        store.clone(),
+        routes_breakers.clone(),
+        ordered.clone(),
+        config.plugins.poll_interval,
+        stop.clone(),
+    ));
     tokio::spawn(probe::listen(
         store.clone(),
         waker.clone(),
         catalog.clone(),
+        ordered,
         config.kafka.group_id.clone(),
         stop.clone(),
     ));
@@ -258,6 +302,7 @@ async fn start(
         transactional_ids,
         waker,
         breakers,
+        routes_breakers,
         health: status.clone(),
         metrics: metrics.clone(),
         places,

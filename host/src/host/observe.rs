@@ -7,11 +7,13 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
+use crate::route_breaker::{Deciding, RouteBreakers};
 use crate::store::Store;
 use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
@@ -138,6 +140,8 @@ pub(super) struct Plugins {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) life: LifeCycle,
+    pub(super) breakers: Arc<RouteBreakers>,
+    pub(super) swaps: mpsc::Sender<String>,
 }
 
 impl PluginObserver for Plugins {
@@ -161,6 +165,13 @@ impl PluginObserver for Plugins {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
+        let deciding = Deciding {
+            activation: number,
+            digest: version.digest.clone(),
+        };
+        self.breakers.activated(route, deciding);
+        // One that is dropped costs time: what is held is due when the probation ends.
+        let _ = self.swaps.try_send(route.to_owned());
         self.metrics
             .set_plugin(route, &version.name, &version.version, &version.digest);
         let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());

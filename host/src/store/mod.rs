@@ -18,6 +18,7 @@
 
 mod activation_starts;
 mod batch;
+mod breaker_orders;
 mod dead_letters;
 mod diagnose;
 mod error;
@@ -28,6 +29,7 @@ mod millis;
 mod pool;
 mod probe;
 mod progress;
+mod rollbacks;
 mod session;
 mod task_pages;
 mod tasks;
@@ -42,6 +44,7 @@ use taskhost_core::record::TopicPartition;
 
 pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
+pub use breaker_orders::{BreakerOrder, OrderedState};
 pub use dead_letters::StoredDeadLetter;
 pub use diagnose::{Cause, Diagnosis};
 pub use error::{Disposition, Error};
@@ -50,9 +53,10 @@ pub use listen::{Heard, Listener};
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
+pub use rollbacks::RolledBack;
 pub use task_pages::{TaskPages, TaskRow};
 pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
-pub use versions::{Activated, Activation, NewActivation, StoredVersion};
+pub use versions::{Activated, Activation, ActivationKind, NewActivation, StoredVersion};
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

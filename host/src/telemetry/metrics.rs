@@ -5,6 +5,7 @@
 //! things stand beside them.
 
 mod build;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +14,11 @@ use std::time::{Duration, Instant};
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use build::{counters, gauges, histogram, means, registered};
+use routes::RouteMetrics;
 
 use super::window::Window;
 use super::{exposition, names};
+use crate::route_breaker::State;
 
 /// The content type of [`Metrics::text`].
 pub const TEXT_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -58,6 +61,7 @@ pub struct Metrics {
     stranded: IntGaugeVec,
     outbox_frames: IntGaugeVec,
     breaker_open: IntGaugeVec,
+    routes: RouteMetrics,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -219,6 +223,7 @@ impl Metrics {
                 "1 while the dependency is away and partitions pause.",
                 &["breaker"],
             ),
+            routes: RouteMetrics::new(r),
             registry,
         }
     }
@@ -246,6 +251,7 @@ impl Metrics {
             self.outcomes.with_label_values(&[route, outcome.name()]);
         }
         self.plugin_refused.with_label_values(&[route]);
+        self.routes.declare(route);
     }
 
     /// Counts records of a topic whose outcome is committed, dead letters included; `took` is the time from
@@ -376,6 +382,21 @@ impl Metrics {
         self.breaker_open
             .with_label_values(&[breaker])
             .set(i64::from(open));
+    }
+
+    /// Sets the state of a route's breaker.
+    pub fn set_route_breaker(&self, route: &str, state: State) {
+        self.routes.set(route, state);
+    }
+
+    /// Counts that faults opened a route's breaker.
+    pub fn route_tripped(&self, route: &str) {
+        self.routes.tripped(route);
+    }
+
+    /// Counts that this host rolled a route's version back.
+    pub fn rolled_back(&self, route: &str) {
+        self.routes.rolled_back(route);
     }
 
     /// Forgets a partition that this host gave back: another one reports it now.

@@ -47,6 +47,13 @@ pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
 /// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.
 pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
 
+/// Gauge `{route, state}`: 1 for the state that the route's breaker is in, `closed`, `open` or `half-open`; 0 for the others.
+pub const ROUTE_BREAKER_STATE: &str = "taskhost_route_breaker_state";
+/// Counter `{route}`: how often faults opened the route's breaker.
+pub const ROUTE_BREAKER_TRIPS: &str = "taskhost_route_breaker_trips_total";
+/// Counter `{route}`: versions that this host rolled back.
+pub const PLUGIN_ROLLBACKS: &str = "taskhost_plugin_rollbacks_total";
+
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";
 /// Log field: the message's real topic.

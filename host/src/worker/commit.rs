@@ -28,6 +28,8 @@ enum Tried {
     Again,
     /// Postgres refused what is in the batch.
     Refused(String),
+    /// The breaker of a route is open, now or since before: nothing of it is committed.
+    Shut,
     /// Nothing of it was left to do.
     Nothing,
 }
@@ -38,7 +40,7 @@ impl Worker {
         let began = Instant::now();
         loop {
             let plugins = self.plugins()?;
-            let alone = self.singly > 0;
+            let alone = self.singly > 0 || self.probing.is_some();
             let count = if alone { 1 } else { self.pending.len() };
             let records = self.pending.iter().take(count);
             let items =
@@ -57,6 +59,7 @@ impl Worker {
                     self.covered(covered);
                     return Ok(());
                 }
+                Tried::Shut => return Ok(()),
             }
             if self.draining.is_cancelled() {
                 return Ok(());
@@ -97,7 +100,7 @@ impl Worker {
     /// any more.
     pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
         let began = Instant::now();
-        let mut alone = false;
+        let mut alone = self.probing.is_some();
         // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
         let was_slow = due.iter().any(|wakeup| wakeup.why == Why::Deadline);
         loop {
@@ -117,7 +120,7 @@ impl Worker {
                     self.committed(&round.set, began);
                     return Ok(true);
                 }
-                Tried::Nothing => return Ok(false),
+                Tried::Nothing | Tried::Shut => return Ok(false),
                 Tried::Again => {}
                 Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
@@ -143,7 +146,7 @@ impl Worker {
     }
 
     /// What is current for the partition's routes.
-    fn plugins(&self) -> Result<Plugins, Failure> {
+    pub(super) fn plugins(&self) -> Result<Plugins, Failure> {
         let Self {
             shared, partition, ..
         } = self;
@@ -160,7 +163,7 @@ impl Worker {
         })
     }
 
-    fn topic_id(&self) -> Uuid {
+    pub(super) fn topic_id(&self) -> Uuid {
         self.log.map_or(Uuid::nil(), |log| log.topic_id)
     }
 
@@ -206,6 +209,7 @@ impl Worker {
             tasks,
             blocked,
             worked: self.worked.millis(),
+            breakers: self.shared.routes_breakers.clone(),
         };
         let began = Instant::now();
         let decided = match refusal {
@@ -273,10 +277,37 @@ impl Worker {
             }
             return Ok(Tried::Again);
         }
+        let Some(counted) = self.judge(&round, plugins) else {
+            batch.rollback().await;
+            return Ok(Tried::Shut);
+        };
+        let written = self.write(batch, items, plugins, &round, now).await;
+        match &written {
+            Ok(None) => {
+                self.probed(&round);
+                self.after(&round);
+                Ok(Tried::Committed(Box::new(round)))
+            }
+            _ => {
+                self.withdraw(counted);
+                written.map(|tried| tried.unwrap_or(Tried::Again))
+            }
+        }
+    }
+
+    /// Writes and commits what may be; what became of it otherwise.
+    async fn write(
+        &mut self,
+        mut batch: store::Batch,
+        items: &Items,
+        plugins: &Plugins,
+        round: &Round,
+        now: i64,
+    ) -> Result<Option<Tried>, Failure> {
         if let Err(error) = batch.write(&round.set, now).await {
             return match error.disposition() {
-                Disposition::Raced => Ok(Tried::Again),
-                Disposition::Message => Ok(Tried::Refused(error.to_string())),
+                Disposition::Raced => Ok(Some(Tried::Again)),
+                Disposition::Message => Ok(Some(Tried::Refused(error.to_string()))),
                 _ => Err(error.into()),
             };
         }
@@ -285,13 +316,12 @@ impl Worker {
         let next_offset = self.next_after(round.covered, items);
         match self.store_batch(batch, &round.set, next_offset).await {
             Ok(()) => {}
-            Err(Stored::Refused(reason)) => return Ok(Tried::Refused(reason)),
+            Err(Stored::Refused(reason)) => return Ok(Some(Tried::Refused(reason))),
             Err(Stored::Failed(failure)) => return Err(failure),
         }
         let began = starts.into_iter().map(|start| (start.route, start.number));
         self.started.extend(began);
-        self.after(&round);
-        Ok(Tried::Committed(Box::new(round)))
+        Ok(None)
     }
 
     /// The next record to decide once the first `covered` items are committed. Wakeups don't move it.

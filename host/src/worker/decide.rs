@@ -1,6 +1,6 @@
 //! Asks plugins about the causes of a batch: all at once, or one by one after a fault.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,13 @@ use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::outcome::Outcome;
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
 use crate::plugin::{Failure as DecideError, Work};
+use crate::route_breaker::RouteBreakers;
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
@@ -32,6 +34,8 @@ pub(super) struct Ground {
     pub(super) blocked: HashSet<TaskId>,
     /// How long the partition has worked, in milliseconds.
     pub(super) worked: i64,
+    /// The breakers of the routes, which say when there is no use in going on.
+    pub(super) breakers: Arc<RouteBreakers>,
 }
 
 /// Decisions, ready to be written.
@@ -42,6 +46,8 @@ pub(super) struct Round {
     pub(super) covered: usize,
     /// The plugins' faults, each found alone.
     pub(super) faults: Vec<Faulted>,
+    /// What was decided for good and how often that was a fault, by the route's number.
+    pub(super) tallies: BTreeMap<usize, Tally>,
 }
 
 /// A plugin's fault at one cause.
@@ -141,6 +147,8 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
         set: fold.finish(),
         covered: items.list.len().min(1),
         faults,
+        // No fault of the plugin's.
+        tallies: BTreeMap::new(),
     }
 }
 
@@ -172,6 +180,7 @@ fn fold(ground: &Ground) -> Fold {
 fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let mut fold = fold(ground);
     let mut answers = answers(items, &fold, ground, plugins)?;
+    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
     for (number, item) in items.list.iter().enumerate() {
         let Some(cause) = undecided(&mut fold, item) else {
             continue;
@@ -181,6 +190,7 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
             Some(answer) if !fold.is_blocked(cause) => {
                 fold.decided(cause, Decided::Answer(answer), decider)
                     .map_err(DecideError::Fault)?;
+                tallies.entry(cause.route).or_default().decided += 1;
             }
             _ => drop(fold.behind(cause, decider)),
         }
@@ -189,6 +199,7 @@ fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, D
         set: fold.finish(),
         covered: items.list.len(),
         faults: Vec::new(),
+        tallies,
     })
 }
 
@@ -242,6 +253,8 @@ fn answers(
 fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
     let (mut covered, mut faults) = (0, Vec::new());
+    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
+    let mut hopeless = false;
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -252,15 +265,29 @@ fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, De
                 fold.behind(cause, decider);
             } else {
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
+                let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
+                let fate = faults.get(before).map(|faulted| faulted.fate);
+                // A deadline that is tried again doesn't count yet.
+                if fate != Some(Fate::TriedAgain) {
+                    let tally = tallies.entry(cause.route).or_default();
+                    tally.decided += 1;
+                    tally.faults += u64::from(fate.is_some());
+                    let rest = (items.list.len() - number - 1) as u64;
+                    hopeless = ground.breakers.is_certain(cause.route, *tally, rest);
+                }
             }
         }
         covered = number + 1;
+        if hopeless {
+            break;
+        }
     }
     Ok(Round {
         set: fold.finish(),
         covered,
         faults,
+        tallies,
     })
 }
 

@@ -19,18 +19,20 @@ mod halt;
 mod lag;
 mod plugins;
 mod recover;
+mod routes;
 mod starts;
 mod stranded;
 mod tracing_context;
 mod waker;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::FuturesOrdered;
 use taskhost_core::batch::{Deferral, Settings};
+use taskhost_core::breaker::Era;
 use taskhost_core::cause::Route;
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::halt::Halt;
@@ -45,6 +47,7 @@ use tracing::Instrument as _;
 use crate::breaker::{Breakers, Eras, Extent, Open};
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
+use crate::route_breaker::{Probe, RouteBreakers};
 use crate::store::{Key, Started, Store};
 use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
@@ -80,6 +83,8 @@ pub struct Shared {
     pub waker: Waker,
     /// Whether Postgres and Kafka are there.
     pub breakers: Arc<Breakers>,
+    /// Whether each route's plugin fails too often.
+    pub routes_breakers: Arc<RouteBreakers>,
     /// What health tells.
     pub health: Status,
     /// What is counted.
@@ -135,6 +140,16 @@ pub struct Worker {
     draining: CancellationToken,
     /// Which dependencies are away.
     open: watch::Receiver<Open>,
+    /// Numbers of the topic's routes.
+    own_routes: Vec<usize>,
+    /// Tells that something changed about the breakers of routes.
+    routes_changed: watch::Receiver<u64>,
+    /// The eras of the routes' breakers in which the batch in hand began.
+    entered: HashMap<usize, Era>,
+    /// A breaker of a route keeps it from deciding.
+    shut: Option<routes::Shut>,
+    /// The next message is tried alone, to see whether a breaker may close.
+    probing: Option<Probe>,
     /// The breakers' eras in which the step in hand began.
     eras: Eras,
     /// What the last step failed with.
@@ -236,6 +251,10 @@ impl Worker {
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
         let open = shared.breakers.subscribe();
+        let routes_changed = shared.routes_breakers.subscribe();
+        let routes = shared.routes.iter().enumerate();
+        let own = routes.filter(|(_, route)| *route.topic == *partition.topic);
+        let own_routes = own.map(|(number, _)| number).collect();
         Self {
             shared,
             partition,
@@ -244,6 +263,11 @@ impl Worker {
             feed,
             draining,
             open,
+            own_routes,
+            routes_changed,
+            entered: HashMap::new(),
+            shut: None,
+            probing: None,
             eras: Eras::default(),
             trouble: None,
             poked,

@@ -36,7 +36,7 @@ impl Plugins {
                         plugin: active.version.clone(),
                         descriptor: active.descriptor.clone(),
                         topics: topics.clone(),
-                        hold: None,
+                        hold: active.hold(super::now()),
                     };
                     Some((active, Arc::new(decider)))
                 }

@@ -49,12 +49,17 @@ impl Worker {
             if may_decide && self.decide_something().await? {
                 continue;
             }
-            let tick = (looked + TICK).min(self.due_instant());
+            let tick = (looked + TICK).min(match self.shut {
+                Some(shut) if may_decide => shut.until.map_or(looked + TICK, Into::into),
+                Some(_) => looked + TICK,
+                None => self.due_instant(),
+            });
             let poked = self.poked.clone();
             tokio::select! {
                 biased;
                 () = self.draining.cancelled() => {}
                 _ = self.open.changed() => {}
+                _ = self.routes_changed.changed() => {}
                 Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }
@@ -86,6 +91,9 @@ impl Worker {
     /// One batch, if there is something to decide. Wakeups that are due and records take turns, so that neither waits
     /// for many slow ones of the other.
     async fn decide_something(&mut self) -> Result<bool, Failure> {
+        if !self.may_decide() {
+            return self.probe().await;
+        }
         self.gather()?;
         let their_turn = !self.wakeups_had_turn || self.pending.is_empty();
         self.wakeups_had_turn = false;
@@ -109,7 +117,7 @@ impl Worker {
 
     /// Takes what is here, up to the bounds of a batch. No waiting: few messages make small batches and
     /// many make large ones.
-    fn gather(&mut self) -> Result<(), Failure> {
+    pub(super) fn gather(&mut self) -> Result<(), Failure> {
         let rules = &self.shared.rules;
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
@@ -149,7 +157,7 @@ impl Worker {
     }
 
     /// What is due now; false if nothing is.
-    async fn wakeups(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
         let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
         if due.is_empty() {
             self.next_due = self.shared.store.next_due(&self.key).await?;

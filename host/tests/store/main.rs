@@ -12,6 +12,7 @@ mod counters;
 mod lost_commits;
 mod migrations;
 mod proxy;
+mod rollbacks;
 mod support;
 mod throughput;
 mod waiting;

@@ -3,11 +3,13 @@
 //! Writers call plain setters on a [`Status`]; nothing in here asks anybody anything, so a health check is
 //! quick and never hangs on what it reports about.
 
+mod breakers;
 mod history;
 mod ready;
 mod status;
 mod terminus;
 
+pub use breakers::{RolledBackVersion, RouteBreaker};
 pub use history::{ActivationStart, PastActivation};
 pub use ready::{Missing, missing};
 pub use status::{

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::breakers::{RolledBackVersion, RouteBreaker};
 use super::history::PastActivation;
 use crate::config::Route;
 
@@ -140,6 +141,10 @@ pub struct Snapshot {
     pub plugins: BTreeMap<String, RunningPlugin>,
     /// The last activations by route, the current one first.
     pub history: BTreeMap<String, Arc<[PastActivation]>>,
+    /// The routes' breakers.
+    pub breakers: BTreeMap<String, RouteBreaker>,
+    /// Versions that were rolled back, by route, the latest first.
+    pub rolled_back: BTreeMap<String, Arc<[RolledBackVersion]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
     /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
@@ -170,6 +175,10 @@ impl Status {
         };
         Self(Arc::new(RwLock::new(Snapshot {
             routes: routes.to_vec(),
+            breakers: routes
+                .iter()
+                .map(|route| (route.name.clone(), RouteBreaker::closed(&route.name)))
+                .collect(),
             dependencies: [(Dependency::Kafka, down()), (Dependency::Database, down())].into(),
             group,
             ..Snapshot::default()
@@ -228,6 +237,16 @@ impl Status {
     /// Says which activations a route had last, the current one first.
     pub fn set_history(&self, route: &str, past: Vec<PastActivation>) {
         self.change(|now| now.history.insert(route.to_owned(), past.into()));
+    }
+
+    /// Says how a route's breaker is.
+    pub fn set_breaker(&self, breaker: RouteBreaker) {
+        self.change(|now| now.breakers.insert(breaker.route.clone(), breaker));
+    }
+
+    /// Says which versions of a route were rolled back, the latest first.
+    pub fn set_rolled_back(&self, route: &str, versions: Vec<RolledBackVersion>) {
+        self.change(|now| now.rolled_back.insert(route.to_owned(), versions.into()));
     }
 
     /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.
