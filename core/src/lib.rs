@@ -36,6 +36,7 @@ pub mod limits;
 pub mod outcome;
 pub mod partition;
 pub mod pauses;
+pub mod purity;
 pub mod record;
 pub mod recovery;
 pub mod reset;

@@ -36,7 +36,7 @@ use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Places, Rules, Shared, Waker};
+use crate::worker::{self, Places, Purity, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
@@ -263,6 +263,14 @@ async fn start(
         metrics: metrics.clone(),
         places,
         observer: Arc::new(observe::Halts(life.clone())),
+        purity: Arc::new(Purity::new(
+            config.plugins.purity_sample.0,
+            metrics.clone(),
+            observe::Impurities {
+                status: status.clone(),
+                life: life.clone(),
+            },
+        )),
         rules: rules(config),
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);

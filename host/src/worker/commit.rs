@@ -1,6 +1,7 @@
 //! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhost_core::batch::{Wakeup, WriteSet};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::causes::{self, Items};
 use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
+use super::purity::Evidence;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
@@ -46,6 +48,7 @@ impl Worker {
             let records = self.pending.iter().take(count);
             let items =
                 causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
+            let items = Arc::new(items);
             let whole = !alone && !self.one_by_one;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
@@ -81,7 +84,7 @@ impl Worker {
     /// committed now: none if somebody was first at a task or a route, and it has to be decided again.
     async fn blame(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         reason: String,
         began: Instant,
@@ -113,6 +116,7 @@ impl Worker {
                 self.topic_id(),
                 &plugins,
             );
+            let items = Arc::new(items);
             if items.list.is_empty() {
                 return Ok(false);
             }
@@ -176,7 +180,7 @@ impl Worker {
     /// One try in one transaction. A `refusal` makes the only item a dead letter, undecided.
     async fn attempt(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         whole: bool,
         refusal: Option<&Fault>,
@@ -209,12 +213,17 @@ impl Worker {
                 "the partition was not inspected".to_owned(),
             ));
         };
+        let sampled = match whole {
+            true => self.shared.purity.choose(items),
+            false => None,
+        };
         let ground = Ground {
             settings,
             now,
             tasks,
             blocked,
             pauses: self.shared.breakers.pauses(),
+            keep: sampled.is_some(),
         };
         let began = Instant::now();
         let decided = match refusal {
@@ -251,9 +260,18 @@ impl Worker {
             return Ok(self.slow(round));
         }
         let waiting_for = round.waiting_for(&ground);
-        let tried = self.finish(batch, items, plugins, round, now).await?;
-        if matches!(tried, Tried::Committed(_)) {
+        let mut tried = self.finish(batch, items, plugins, round, now).await?;
+        if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
+            if let Some(turn) = sampled {
+                let evidence = Evidence {
+                    items: items.clone(),
+                    ground,
+                    plugins: plugins.clone(),
+                    decisions: std::mem::take(&mut round.decisions),
+                };
+                self.shared.purity.look_at(turn, evidence);
+            }
         }
         Ok(tried)
     }
@@ -430,15 +448,22 @@ impl Worker {
         if round.slow.is_none() {
             self.tries.clear();
         }
-        for (decider, fault) in &round.faults {
+        for faulted in &round.faults {
+            let (plugin, fault) = (&faulted.decider.plugin, &faulted.fault);
             self.shared
                 .metrics
-                .plugin_fault(&decider.plugin.name, fault.kind.code());
+                .plugin_fault(&plugin.name, fault.kind.code());
             tracing::warn!(
-                plugin = decider.plugin.name,
-                version = decider.plugin.version,
+                topic = &*faulted.position.topic,
+                partition = faulted.position.partition,
+                offset = faulted.position.offset,
+                task = faulted.task_id.as_str(),
+                plugin = plugin.name,
+                version = plugin.version,
+                digest = plugin.digest,
                 code = fault.kind.code(),
                 reason = fault.reason,
+                backtrace = fault.backtrace,
                 "a message at which the plugin faults became a dead letter"
             );
         }

@@ -1,4 +1,4 @@
-//! Asks plugins about the causes of a batch: all at once, or one by one after a fault.
+//! Asks plugins about the causes of a batch: together, or one by one after a deadline or a refusal.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
+use super::together;
 use crate::plugin::{Failure as DecideError, Work};
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
-const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What a batch is decided on.
 pub(super) struct Ground {
@@ -32,6 +33,8 @@ pub(super) struct Ground {
     pub(super) blocked: HashSet<TaskId>,
     /// When dependencies were away.
     pub(super) pauses: Arc<Pauses>,
+    /// Whether the decisions are kept, to be made again.
+    pub(super) keep: bool,
 }
 
 /// Decisions, ready to be written.
@@ -43,8 +46,22 @@ pub(super) struct Round {
     /// A cause that exceeded its deadline, which may have been the machine's fault: it is the next one, and to be
     /// tried again after a pause.
     pub(super) slow: Option<(Position, Fault)>,
-    /// The plugins' faults that became dead letters.
-    pub(super) faults: Vec<(Arc<Decider>, Fault)>,
+    /// The plugins' faults, each found alone.
+    pub(super) faults: Vec<Faulted>,
+    /// If they are kept: the answer to each item that was decided together with others.
+    pub(super) decisions: Vec<Option<Decision>>,
+}
+
+/// A plugin's fault at one cause.
+pub(super) struct Faulted {
+    /// Which plugin, on which route.
+    pub(super) decider: Arc<Decider>,
+    /// What happened.
+    pub(super) fault: Fault,
+    /// The record, or the one whose decision set the timer.
+    pub(super) position: Position,
+    /// The task that the cause is for.
+    pub(super) task_id: TaskId,
 }
 
 impl Round {
@@ -67,7 +84,7 @@ impl Round {
 /// How often each slow cause was tried.
 pub(super) type Tries = HashMap<Position, u32>;
 
-/// Decides the items, at once if `whole`, and one by one if not or if a plugin faults.
+/// Decides the items: together if `whole`, where a fault halves them until it is found; one by one if not.
 ///
 /// Blocks: runs guests.
 ///
@@ -82,20 +99,7 @@ pub(super) fn decide(
     whole: bool,
 ) -> Result<Round, DecideError> {
     if whole {
-        match at_once(items, ground, plugins) {
-            Ok(round) => return Ok(round),
-            // Its transaction has been open for long enough: the next one begins one by one.
-            Err(DecideError::Fault(fault)) if fault.kind == Kind::Deadline => {
-                return Err(DecideError::Fault(fault));
-            }
-            Err(DecideError::Fault(fault)) => {
-                tracing::debug!(
-                    kind = fault.kind.code(),
-                    "a batch faulted and is decided one by one"
-                );
-            }
-            Err(other) => return Err(other),
-        }
+        return together::decide(items, ground, plugins);
     }
     singly(items, ground, plugins, tries, tries_max)
 }
@@ -122,11 +126,12 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
         covered: items.list.len().min(1),
         slow: None,
         faults,
+        decisions: Vec::new(),
     }
 }
 
 /// An item's cause, which is to be decided; a record that is none is taken at once, as a dead letter.
-fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
+pub(super) fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
     match item {
         Item::Cause(cause) => Some(cause),
         Item::Undecodable {
@@ -140,7 +145,7 @@ fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
     }
 }
 
-fn fold(ground: &Ground) -> Fold {
+pub(super) fn fold(ground: &Ground) -> Fold {
     Fold::new(
         ground.settings.clone(),
         ground.now,
@@ -148,77 +153,6 @@ fn fold(ground: &Ground) -> Fold {
         ground.blocked.clone(),
     )
     .forgiving(ground.pauses.clone())
-}
-
-fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
-    let mut fold = fold(ground);
-    let mut answers = answers(items, &fold, ground, plugins)?;
-    for (number, item) in items.list.iter().enumerate() {
-        let Some(cause) = undecided(&mut fold, item) else {
-            continue;
-        };
-        let decider = plugins.decider(cause.route);
-        match answers[number].take() {
-            Some(answer) if !fold.is_blocked(cause) => {
-                fold.decided(cause, Decided::Answer(answer), decider)
-                    .map_err(DecideError::Fault)?;
-            }
-            _ => drop(fold.behind(cause, decider)),
-        }
-    }
-    Ok(Round {
-        set: fold.finish(),
-        covered: items.list.len(),
-        slow: None,
-        faults: Vec::new(),
-    })
-}
-
-/// A decision for each item that is a cause and may be decided.
-fn answers(
-    items: &Items,
-    fold: &Fold,
-    ground: &Ground,
-    plugins: &Plugins,
-) -> Result<Vec<Option<Decision>>, DecideError> {
-    let mut answers: Vec<Option<Decision>> = vec![None; items.list.len()];
-    for route in items.routes() {
-        let mut order: Vec<(&TaskId, Vec<(usize, &Cause)>)> = Vec::new();
-        let mut place: HashMap<&TaskId, usize> = HashMap::new();
-        for (number, cause) in items.causes().filter(|(_, cause)| cause.route == route) {
-            if fold.is_blocked(cause) {
-                continue;
-            }
-            let at = *place.entry(&cause.task_id).or_insert_with(|| {
-                order.push((&cause.task_id, Vec::new()));
-                order.len() - 1
-            });
-            order[at].1.push((number, cause));
-        }
-        if order.is_empty() {
-            continue;
-        }
-        let works: Vec<Work<'_>> = order
-            .iter()
-            .map(|(id, causes)| Work {
-                task_id: id,
-                task: fold.task(id),
-                causes: causes.iter().map(|(_, cause)| *cause).collect(),
-                numbers: causes
-                    .iter()
-                    .map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX))
-                    .collect(),
-            })
-            .collect();
-        let decided = plugins.decide(route, &works, &ground.settings.partition)?;
-        let numbers = order
-            .iter()
-            .flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
-        for (number, decision) in numbers.zip(decided.into_iter().flatten()) {
-            answers[number] = Some(decision);
-        }
-    }
-    Ok(answers)
 }
 
 fn singly(
@@ -258,24 +192,45 @@ fn singly(
         covered,
         slow,
         faults,
+        decisions: Vec::new(),
     })
 }
 
 /// Asks about one cause, in a fresh instance.
-fn single(
+pub(super) fn single(
     number: usize,
     cause: &Cause,
     fold: &Fold,
     plugins: &Plugins,
     partition: &TopicPartition,
 ) -> Result<Decided, DecideError> {
-    let work = Work {
+    decided(plugins.decide(cause.route, &[work(number, cause, fold)], partition))
+}
+
+/// Asks once more about a cause that was decided, in a fresh instance.
+pub(super) fn again(
+    number: usize,
+    cause: &Cause,
+    fold: &Fold,
+    plugins: &Plugins,
+    ground: &Ground,
+) -> Result<Decided, DecideError> {
+    let partition = &ground.settings.partition;
+    decided(plugins.decide_again(cause.route, &[work(number, cause, fold)], partition))
+}
+
+fn work<'a>(number: usize, cause: &'a Cause, fold: &'a Fold) -> Work<'a> {
+    Work {
         task_id: &cause.task_id,
         task: fold.task(&cause.task_id),
         causes: vec![cause],
         numbers: vec![u32::try_from(number).unwrap_or(u32::MAX)],
-    };
-    match plugins.decide(cause.route, &[work], partition) {
+    }
+}
+
+/// What a call about a single cause came to.
+fn decided(answer: Result<Vec<Vec<Decision>>, DecideError>) -> Result<Decided, DecideError> {
+    match answer {
         Ok(decisions) => Ok(match decisions.into_iter().flatten().next() {
             Some(decision) => Decided::Answer(decision),
             None => Decided::Fault(Fault::new(
@@ -289,12 +244,12 @@ fn single(
 }
 
 /// Takes a decision; one that breaks the plugin's own rules is this cause's fault.
-fn take(
+pub(super) fn take(
     fold: &mut Fold,
     cause: &Cause,
     decided: Decided,
     decider: &Arc<Decider>,
-    faults: &mut Vec<(Arc<Decider>, Fault)>,
+    faults: &mut Vec<Faulted>,
 ) {
     let fault = match decided {
         Decided::Fault(fault) => fault,
@@ -303,7 +258,12 @@ fn take(
             Err(fault) => fault,
         },
     };
-    faults.push((decider.clone(), fault.clone()));
+    faults.push(Faulted {
+        decider: decider.clone(),
+        fault: fault.clone(),
+        position: cause.position().clone(),
+        task_id: cause.task_id.clone(),
+    });
     // Taking a fault never faults.
     let _ = fold.decided(cause, Decided::Fault(fault), decider);
 }

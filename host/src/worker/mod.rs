@@ -18,8 +18,10 @@ mod dependencies;
 mod halt;
 mod lag;
 mod plugins;
+mod purity;
 mod recover;
 mod starts;
+mod together;
 mod tracing_context;
 mod waker;
 mod work;
@@ -49,6 +51,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
+pub use purity::{Impurity, Purity, PurityObserver};
 pub use waker::Waker;
 
 /// What all workers of a host share.
@@ -86,6 +89,8 @@ pub struct Shared {
     pub places: Places,
     /// Who is told of halts.
     pub observer: Arc<dyn HaltObserver>,
+    /// Decides a sample of the batches again.
+    pub purity: Arc<Purity>,
     /// What the configuration says.
     pub rules: Rules,
 }

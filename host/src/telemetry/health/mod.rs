@@ -11,7 +11,7 @@ mod terminus;
 pub use history::{ActivationStart, PastActivation};
 pub use ready::{Missing, missing};
 pub use status::{
-    BrokerCount, Dependency, DependencyState, Group, PartitionState, RefusedPlugin, RunningPlugin,
-    Snapshot, Status,
+    BrokerCount, Dependency, DependencyState, Group, ImpurePlugin, PartitionState, RefusedPlugin,
+    RunningPlugin, Snapshot, Status,
 };
 pub use terminus::{Report, detailed, kafka};
