@@ -1,5 +1,8 @@
 //! Laws 1, 3 and 4 as properties: whatever the messages, tasks and decisions are.
 
+#[path = "laws/halving.rs"]
+mod halving;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
