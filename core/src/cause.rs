@@ -81,10 +81,12 @@ pub struct Timer {
 pub struct Waited {
     /// The row.
     pub wakeup: Uuid,
-    /// How often the cause was decided before.
+    /// How often the cause was deferred.
     pub attempt: i32,
-    /// When it began to wait, in milliseconds since 1970.
-    pub since: i64,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
+    /// How long the partition had worked when it began to wait, in milliseconds; none if that is not known.
+    pub since_worked: Option<i64>,
 }
 
 /// A cause as stored: in a wakeup, and beside each task event so that it can be decided again.
@@ -131,9 +133,19 @@ impl Cause {
         }
     }
 
-    /// How often it was decided before.
+    /// How often it was deferred.
     pub fn attempt(&self) -> i32 {
         self.waited.as_ref().map_or(0, |waited| waited.attempt)
+    }
+
+    /// How often in a row it exceeded its deadline.
+    pub fn tries(&self) -> i32 {
+        self.waited.as_ref().map_or(0, |waited| waited.tries)
+    }
+
+    /// How often it was decided before, as far as that counts against it.
+    pub fn decided_before(&self) -> i32 {
+        self.attempt().saturating_add(self.tries())
     }
 
     /// Whether it is a record of the log, and so has an outcome to be counted.

@@ -18,7 +18,7 @@
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
 //! - [`breaker`] says when something that fails is tried again;
-//! - [`pauses`] remembers when nothing could be decided;
+//! - [`worked`] counts the time in which something could be decided;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
@@ -35,7 +35,6 @@ pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
-pub mod pauses;
 pub mod purity;
 pub mod record;
 pub mod recovery;
@@ -44,3 +43,4 @@ pub mod retry;
 pub mod task;
 pub mod timestamp;
 pub mod trace;
+pub mod worked;

@@ -98,7 +98,9 @@ pub struct WaitingRow {
     pub name: Option<String>,
     pub due: Option<OffsetDateTime>,
     pub sequence: i64,
+    pub why: String,
     pub attempt: i32,
+    pub tries: i32,
     pub reason: String,
 }
 

@@ -40,6 +40,8 @@ pub struct Settings {
     pub spring_headers: bool,
     /// How long a cause may wait.
     pub deferral: Deferral,
+    /// How often a deadline is tried again.
+    pub retries: Retries,
     /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
     /// that isn't here takes anything.
     pub record_bytes_max: Arc<BTreeMap<String, usize>>,
@@ -63,12 +65,23 @@ impl Settings {
 pub struct Deferral {
     /// Decisions before it becomes a dead letter.
     pub attempts_max: u32,
-    /// Time since it began to wait before it becomes a dead letter.
+    /// How long the partition works since it began to wait, before it becomes a dead letter.
     pub age_max: Duration,
     /// The shortest wait.
     pub delay_min: Duration,
     /// The longest wait.
     pub delay_max: Duration,
+}
+
+/// How often a cause that exceeds its deadline is tried again before that counts: with exponential backoff and full jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Tries after the first.
+    pub max: u32,
+    /// Base of the backoff.
+    pub backoff: Duration,
+    /// The longest backoff.
+    pub backoff_max: Duration,
 }
 
 /// A route's plugin, as the batch is decided with it.
@@ -82,6 +95,9 @@ pub struct Decider {
     pub descriptor: Arc<Descriptor>,
     /// Real names of the logical topics it produces to.
     pub topics: Arc<BTreeMap<String, String>>,
+    /// Set while its activation is on probation: a cause at which it faults spends no attempt and waits, for so long
+    /// unless somebody makes it due before.
+    pub hold: Option<Duration>,
 }
 
 /// Everything that one batch writes, beside the progress row.
@@ -129,10 +145,16 @@ pub struct Wakeup {
     pub due: Option<i64>,
     /// Order among a task's waiting causes: the record's offset.
     pub sequence: i64,
-    /// How often the cause was decided.
+    /// What it waits for.
+    pub why: Why,
+    /// How often the cause was deferred.
     pub attempt: i32,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
     /// When it began to wait, in milliseconds since 1970.
     pub since: i64,
+    /// How long the partition had worked then, in milliseconds; none if its age counts from its next decision on.
+    pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
     /// The cause ([`crate::cause::Stored`]).
@@ -165,15 +187,65 @@ impl WakeupKind {
     }
 }
 
+/// What a wakeup waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Its time or its turn: it was not decided yet.
+    Turn,
+    /// The plugin deferred it; a change of its task makes it due.
+    Deferral,
+    /// It exceeded its deadline and is tried again.
+    Deadline,
+    /// The plugin faulted on probation; whatever ends the probation makes it due.
+    Held,
+    /// A host that can decide it: its route is not configured, or its stored cause is of a later version.
+    Stranded,
+}
+
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Turn,
+        Self::Deferral,
+        Self::Deadline,
+        Self::Held,
+        Self::Stranded,
+    ];
+
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Deferral => "deferral",
+            Self::Deadline => "deadline",
+            Self::Held => "held",
+            Self::Stranded => "stranded",
+        }
+    }
+
+    /// From its stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.name() == name)
+    }
+}
+
 /// A waiting cause that was tried and waits on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Postponed {
     /// The row.
     pub id: Uuid,
+    /// The task it is for.
+    pub task_id: TaskId,
+    /// What it waits for.
+    pub why: Why,
     /// When to try again, in milliseconds since 1970.
     pub due: i64,
-    /// How often the cause was decided.
+    /// How often the cause was deferred.
     pub attempt: i32,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
+    /// As in [`Wakeup::since_worked`].
+    pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
 }

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use taskhost_core::batch::{Decided, Fold, Halves, Step};
 use taskhost_core::cause::{Cause, Source};
 use taskhost_core::decision::Decision;
+use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::Message;
 use taskhost_core::task::{Task, TaskId};
 
-use super::{NOW, World, cause, decider, message, messages, rule, settings};
+use crate::world::{World, cause, decider, message, messages, rule};
 
 /// What the message asks of the rule.
 fn asked(cause: &Cause) -> String {
@@ -24,15 +25,16 @@ fn asked(cause: &Cause) -> String {
 }
 
 /// One call about several causes: all answers, or a fault and none. The plugin carries each task from cause to cause.
-fn together(fold: &Fold, causes: &[(usize, Cause)]) -> Option<HashMap<usize, Decision>> {
+fn together(fold: &Fold, causes: &[(usize, Cause)]) -> Result<HashMap<usize, Decision>, Fault> {
     let mut tasks: HashMap<&TaskId, Option<Task>> = HashMap::new();
     let mut answers = HashMap::new();
     for (number, cause) in causes {
         let task = tasks
             .entry(&cause.task_id)
             .or_insert_with(|| fold.task(&cause.task_id).cloned());
-        let Decided::Answer(answer) = rule(task.as_ref(), &asked(cause)) else {
-            return None;
+        let answer = match rule(task.as_ref(), &asked(cause)) {
+            Decided::Answer(answer) => answer,
+            Decided::Fault(fault) => return Err(fault),
         };
         if let Decision::Apply(transition) = &answer {
             *task = Some(Task {
@@ -47,14 +49,14 @@ fn together(fold: &Fold, causes: &[(usize, Cause)]) -> Option<HashMap<usize, Dec
         }
         answers.insert(*number, answer);
     }
-    Some(answers)
+    Ok(answers)
 }
 
 impl World {
     /// Decides a run of messages as one batch, halving it where the plugin faults, as the host does.
     fn halved(&mut self, messages: &[Arc<Message>]) {
-        let blocked = self.waiting.iter().map(|(id, _)| id.clone()).collect();
-        let mut fold = Fold::new(settings(), NOW, self.tasks.values().cloned(), blocked);
+        let blocked = self.waiting.iter().map(|row| row.task_id.clone()).collect();
+        let mut fold = self.fold(blocked);
         let mut halves = Halves::of(messages.len());
         while let Some(step) = halves.step() {
             let range = match step {
@@ -67,15 +69,27 @@ impl World {
                 .filter(|(_, cause)| !fold.is_blocked(cause))
                 .collect();
             let is_alone = range.len() == 1;
-            let Some(mut answers) = together(&fold, &causes) else {
-                if is_alone {
+            let mut answers = match together(&fold, &causes) {
+                Ok(answers) => answers,
+                Err(fault) if is_alone => {
                     let (_, cause) = &causes[0];
-                    let fault = rule(fold.task(&cause.task_id), &asked(cause));
-                    fold.decided(cause, fault, &decider())
+                    fold.decided(cause, Decided::Fault(fault), &decider())
                         .expect("a fault is taken");
+                    halves.failed();
+                    continue;
                 }
-                halves.failed();
-                continue;
+                // A deadline ends the batch; what is left is decided one by one.
+                Err(fault) if fault.kind == Kind::Deadline => {
+                    self.write(fold.finish());
+                    for message in &messages[range.start..] {
+                        self.batch(std::slice::from_ref(message));
+                    }
+                    return;
+                }
+                Err(_) => {
+                    halves.failed();
+                    continue;
+                }
             };
             for number in range {
                 let cause = match cause(&messages[number]) {

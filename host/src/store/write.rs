@@ -55,14 +55,16 @@ WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.na
 
 const WAKEUPS: &str = "
 INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
-    reason, cause)
+    reason, cause, why, tries, since_worked)
 SELECT $1, $2, $3, new.*
 FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::int[],
-    $12::timestamptz[], $13::text[], $14::bytea[]) AS new";
+    $12::timestamptz[], $13::text[], $14::bytea[], $15::text[], $16::int[], $17::bigint[]) AS new";
 
 const POSTPONE: &str = "
-UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason
-FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[]) AS new (id, due, attempt, reason)
+UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason, why = new.why, tries = new.tries,
+    since_worked = new.since_worked
+FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[])
+    AS new (id, due, attempt, reason, why, tries, since_worked)
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id";
 
 /// The first message that still waits gets its turn, unless it has a time of its own.
@@ -206,7 +208,10 @@ pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet, now: i64) -> Resu
             .bind(column(postponed, |wakeup| wakeup.id))
             .bind(column(postponed, |wakeup| Millis(wakeup.due)))
             .bind(column(postponed, |wakeup| wakeup.attempt))
-            .bind(column(postponed, |wakeup| wakeup.reason.as_str()));
+            .bind(column(postponed, |wakeup| wakeup.reason.as_str()))
+            .bind(column(postponed, |wakeup| wakeup.why.name()))
+            .bind(column(postponed, |wakeup| wakeup.tries))
+            .bind(column(postponed, |wakeup| wakeup.since_worked));
         let found = batch.session.execute(statement).await?;
         expect(batch, "postponed wakeups", rows(postponed.len()), found)?;
     }
@@ -258,7 +263,10 @@ async fn insert(batch: &mut Batch, new: &[&Wakeup]) -> Result<(), Error> {
         .bind(column(new, |wakeup| wakeup.attempt))
         .bind(column(new, |wakeup| Millis(wakeup.since)))
         .bind(column(new, |wakeup| wakeup.reason.as_str()))
-        .bind(column(new, |wakeup| wakeup.cause.as_slice()));
+        .bind(column(new, |wakeup| wakeup.cause.as_slice()))
+        .bind(column(new, |wakeup| wakeup.why.name()))
+        .bind(column(new, |wakeup| wakeup.tries))
+        .bind(column(new, |wakeup| wakeup.since_worked));
     let found = batch.session.execute(statement).await?;
     expect(batch, "new wakeups", rows(new.len()), found)
 }

@@ -57,6 +57,7 @@ pub struct Metrics {
     plugin_info: IntGaugeVec,
     partition_halted: IntGaugeVec,
     deferred_pending: IntGaugeVec,
+    stranded: IntGaugeVec,
     outbox_frames: IntGaugeVec,
     breaker_open: IntGaugeVec,
 }
@@ -212,6 +213,12 @@ impl Metrics {
                 r,
                 names::DEFERRED_PENDING,
                 "Messages that wait as deferred.",
+                &["topic", "partition"],
+            ),
+            stranded: gauges(
+                r,
+                names::STRANDED,
+                "Timers and messages that are due and that this host can't decide.",
                 &["topic", "partition"],
             ),
             outbox_frames: gauges(
@@ -370,6 +377,13 @@ impl Metrics {
             .set(int(messages));
     }
 
+    /// Sets how many wakeups of a partition are due that the host can't decide.
+    pub fn set_stranded(&self, topic: &str, partition: i32, wakeups: u64) {
+        self.stranded
+            .with_label_values(&[topic, &partition.to_string()])
+            .set(int(wakeups));
+    }
+
     /// Sets how many committed batches of a partition Kafka doesn't have yet.
     pub fn set_outbox_frames(&self, topic: &str, partition: i32, frames: u64) {
         self.outbox_frames
@@ -398,6 +412,7 @@ impl Metrics {
         for gauge in [
             &self.consumer_lag,
             &self.deferred_pending,
+            &self.stranded,
             &self.outbox_frames,
             &self.partition_halted,
         ] {

@@ -44,6 +44,8 @@ pub const PLUGIN_INFO: &str = "taskhost_plugin_info";
 pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
 /// Gauge `{topic, partition}`: messages that wait as deferred.
 pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
+/// Gauge `{topic, partition}`: wakeups that are due and that the host can't decide.
+pub const STRANDED: &str = "taskhost_wakeups_stranded";
 /// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
 pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
 /// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.

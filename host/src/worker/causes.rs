@@ -1,6 +1,6 @@
 //! Records and wakeups → what a batch is about, under the plugins that are current now.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use taskhost_core::batch::Wakeup;
@@ -119,32 +119,59 @@ fn of_message(
     cause::of_message(message, routes, topic_id, descriptor, trace::of_hint)
 }
 
-/// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no
-/// longer configured, is left waiting: it is not lost, and the log says so.
+/// A wakeup that no plugin can be asked about here.
+#[derive(Debug)]
+pub(super) struct Stranded {
+    /// The row.
+    pub(super) wakeup: Uuid,
+    /// Why, for people.
+    pub(super) reason: String,
+}
+
+/// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no longer
+/// configured, is stranded, and with it what waits behind it.
 pub(super) fn of_wakeups(
     wakeups: &[Wakeup],
     routes: &[Route],
     topic_id: Uuid,
     plugins: &Plugins,
-) -> Items {
-    let list = wakeups
-        .iter()
-        .filter_map(|wakeup| of_wakeup(wakeup, routes, topic_id, plugins));
-    Items {
-        list: list.collect(),
+) -> (Items, Vec<Stranded>) {
+    let (mut items, mut stranded) = (Items::default(), Vec::new());
+    let mut stuck: HashSet<&TaskId> = HashSet::new();
+    for wakeup in wakeups {
+        if stuck.contains(&wakeup.task_id) {
+            continue;
+        }
+        match of_wakeup(wakeup, routes, topic_id, plugins) {
+            Ok(item) => items.list.push(item),
+            Err(reason) => {
+                stuck.insert(&wakeup.task_id);
+                stranded.push(Stranded {
+                    wakeup: wakeup.id,
+                    reason,
+                });
+            }
+        }
     }
+    (items, stranded)
 }
 
-fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugins) -> Option<Item> {
+fn of_wakeup(
+    wakeup: &Wakeup,
+    routes: &[Route],
+    topic_id: Uuid,
+    plugins: &Plugins,
+) -> Result<Item, String> {
     let waited = Some(Waited {
         wakeup: wakeup.id,
         attempt: wakeup.attempt,
-        since: wakeup.since,
+        tries: wakeup.tries,
+        since_worked: wakeup.since_worked,
     });
     match Stored::decode(&wakeup.cause) {
         Some(Stored::Message(message)) => {
             let message = Arc::new(message);
-            Some(match of_message(&message, routes, topic_id, plugins) {
+            Ok(match of_message(&message, routes, topic_id, plugins) {
                 Ok(cause) => Item::Cause(Box::new(Cause { waited, ..cause })),
                 Err(why) => Item::Undecodable {
                     message,
@@ -155,13 +182,12 @@ fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugin
         }
         Some(Stored::Timer(timer)) => {
             let route = routes.iter().position(|route| route.name == wakeup.route);
-            if route.is_none() {
-                tracing::warn!(task = %wakeup.task_id, route = wakeup.route, "a timer is due and its route is not configured; it waits");
-            }
-            Some(Item::Cause(Box::new(Cause {
+            let route =
+                route.ok_or_else(|| format!("its route `{}` is not configured", wakeup.route))?;
+            Ok(Item::Cause(Box::new(Cause {
                 task_id: wakeup.task_id.clone(),
                 task_type: "".into(),
-                route: route?,
+                route,
                 at: timer.due,
                 seed: derived_id(wakeup.id, "timer"),
                 trace: trace::next_span(&timer.trace),
@@ -169,9 +195,6 @@ fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugin
                 source: Source::Timer(timer),
             })))
         }
-        None => {
-            tracing::error!(task = %wakeup.task_id, wakeup = %wakeup.id, "a stored cause can't be read by this version; it waits for one that can");
-            None
-        }
+        None => Err("its stored cause can't be read by this version".to_owned()),
     }
 }

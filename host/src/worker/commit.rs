@@ -2,21 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::batch::{Wakeup, Why, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::retry;
 use uuid::Uuid;
 
 use super::causes::{self, Items};
-use super::decide::{self, Ground, Round};
+use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
 use super::purity::Evidence;
-use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
@@ -31,8 +30,6 @@ enum Tried {
     Again,
     /// Postgres refused what is in the batch.
     Refused(String),
-    /// The next cause exceeded its deadline: the same again, after a pause, alone.
-    Slow(Duration),
     /// Nothing of it was left to do.
     Nothing,
 }
@@ -62,10 +59,6 @@ impl Worker {
                     let covered = self.blame(&items, &plugins, reason, began).await?;
                     self.covered(covered);
                     return Ok(());
-                }
-                Tried::Slow(pause) => {
-                    self.singly = self.singly.max(1);
-                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -107,20 +100,21 @@ impl Worker {
     pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
         let began = Instant::now();
         let mut alone = false;
+        // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
+        let was_slow = due.iter().any(|wakeup| wakeup.why == Why::Deadline);
         loop {
             let plugins = self.plugins()?;
             let count = if alone { 1 } else { due.len() };
-            let items = causes::of_wakeups(
-                &due[..count],
-                &self.shared.routes,
-                self.topic_id(),
-                &plugins,
-            );
+            let topic_id = self.topic_id();
+            let due = &due[..count];
+            let (items, stranded) =
+                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
             let items = Arc::new(items);
+            self.strand(&stranded).await?;
             if items.list.is_empty() {
                 return Ok(false);
             }
-            let whole = !alone && !self.one_by_one;
+            let whole = !alone && !self.one_by_one && !was_slow;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
                     self.committed(&round.set, began);
@@ -131,10 +125,6 @@ impl Worker {
                 Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
                     return Ok(self.blame(&items, &plugins, reason, began).await? > 0);
-                }
-                Tried::Slow(pause) => {
-                    alone = true;
-                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -222,18 +212,13 @@ impl Worker {
             now,
             tasks,
             blocked,
-            pauses: self.shared.breakers.pauses(),
+            worked: self.worked.millis(),
             keep: sampled.is_some(),
         };
         let began = Instant::now();
         let decided = match refusal {
             Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
-            None => {
-                let retries = self.shared.rules.retries_max;
-                tokio::task::block_in_place(|| {
-                    decide::decide(items, &ground, plugins, &self.tries, retries, whole)
-                })
-            }
+            None => tokio::task::block_in_place(|| decide::decide(items, &ground, plugins, whole)),
         };
         let round = match decided {
             Ok(round) => round,
@@ -257,7 +242,7 @@ impl Worker {
         );
         if round.covered == 0 {
             batch.rollback().await;
-            return Ok(self.slow(round));
+            return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
         let mut tried = self.finish(batch, items, plugins, round, now).await?;
@@ -359,6 +344,7 @@ impl Worker {
             records: set.records.clone(),
         };
         let known = Some(self.published);
+        let batch = batch.having_worked(self.worked.millis());
         let frame = match batch.commit(self.next_offset, frame, token, known).await {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
@@ -420,39 +406,19 @@ impl Worker {
         }
     }
 
-    fn slow(&mut self, round: Round) -> Tried {
-        let Some((position, fault)) = round.slow else {
-            return Tried::Nothing;
-        };
-        let tried = self.tries.entry(position.clone()).or_default();
-        let pause = retry::full_jitter(
-            self.shared.rules.backoff,
-            *tried,
-            BACKOFF_MAX,
-            rand::random(),
-        );
-        *tried += 1;
-        tracing::warn!(offset = position.offset, attempt = *tried, fault = %fault.reason, "a message exceeded its deadline and is tried again");
-        Tried::Slow(pause)
-    }
-
-    /// Waits, unless the partition is to be given back.
-    async fn pause(&mut self, pause: Duration) {
-        let draining = self.draining.clone();
-        let _ = tokio::time::timeout(pause, draining.cancelled()).await;
-    }
-
-    /// What faults and slow causes leave behind once the batch is committed.
+    /// What faults leave behind once the batch is committed.
     fn after(&mut self, round: &Round) {
         self.one_by_one = false;
-        if round.slow.is_none() {
-            self.tries.clear();
-        }
         for faulted in &round.faults {
-            let (plugin, fault) = (&faulted.decider.plugin, &faulted.fault);
-            self.shared
-                .metrics
-                .plugin_fault(&plugin.name, fault.kind.code());
+            let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
+            let said = match faulted.fate {
+                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
+                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
+                Fate::Held => "a message at which a plugin on probation faults is held",
+            };
+            if faulted.fate != Fate::TriedAgain {
+                self.shared.metrics.plugin_fault(&plugin.name, code);
+            }
             tracing::warn!(
                 topic = &*faulted.position.topic,
                 partition = faulted.position.partition,
@@ -461,10 +427,10 @@ impl Worker {
                 plugin = plugin.name,
                 version = plugin.version,
                 digest = plugin.digest,
-                code = fault.kind.code(),
-                reason = fault.reason,
-                backtrace = fault.backtrace,
-                "a message at which the plugin faults became a dead letter"
+                code,
+                reason = faulted.fault.reason,
+                backtrace = faulted.fault.backtrace,
+                "{said}"
             );
         }
     }

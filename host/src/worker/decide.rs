@@ -1,14 +1,14 @@
 //! Asks plugins about the causes of a batch: together, or one by one after a deadline or a refusal.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
+use taskhost_core::batch::{Decided, Decider, Fold, Settings, Why, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::pauses::Pauses;
+use taskhost_core::outcome::Outcome;
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::task::{Task, TaskId};
 
@@ -31,8 +31,8 @@ pub(super) struct Ground {
     pub(super) tasks: Vec<Task>,
     /// Tasks behind one of whose causes later ones wait.
     pub(super) blocked: HashSet<TaskId>,
-    /// When dependencies were away.
-    pub(super) pauses: Arc<Pauses>,
+    /// How long the partition has worked, in milliseconds.
+    pub(super) worked: i64,
     /// Whether the decisions are kept, to be made again.
     pub(super) keep: bool,
 }
@@ -43,9 +43,6 @@ pub(super) struct Round {
     pub(super) set: WriteSet,
     /// How many of the items it covers, from the first.
     pub(super) covered: usize,
-    /// A cause that exceeded its deadline, which may have been the machine's fault: it is the next one, and to be
-    /// tried again after a pause.
-    pub(super) slow: Option<(Position, Fault)>,
     /// The plugins' faults, each found alone.
     pub(super) faults: Vec<Faulted>,
     /// If they are kept: the answer to each item that was decided together with others.
@@ -62,10 +59,23 @@ pub(super) struct Faulted {
     pub(super) position: Position,
     /// The task that the cause is for.
     pub(super) task_id: TaskId,
+    /// What became of the cause.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a cause at which a plugin faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was given up.
+    DeadLetter,
+    /// It exceeded its deadline and waits for another try.
+    TriedAgain,
+    /// It waits for the end of the plugin's probation.
+    Held,
 }
 
 impl Round {
-    /// The tasks behind which causes began to wait, each with its version then: 0 if there was no task.
+    /// The tasks that deferred causes wait for, each with its version then: 0 if there was no task.
     pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
@@ -74,15 +84,17 @@ impl Round {
                 .find(|task| task.id == *id)
                 .map_or(0, |task| task.version)
         };
-        let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
-        heads
-            .map(|row| (row.task_id.clone(), version(&row.task_id)))
+        let began = self.set.waiting.iter();
+        let began = began.filter(|row| row.due.is_some() && row.why == Why::Deferral);
+        let goes_on = self.set.postponed.iter();
+        let goes_on = goes_on.filter(|row| row.why == Why::Deferral);
+        began
+            .map(|row| &row.task_id)
+            .chain(goes_on.map(|row| &row.task_id))
+            .map(|id| (id.clone(), version(id)))
             .collect()
     }
 }
-
-/// How often each slow cause was tried.
-pub(super) type Tries = HashMap<Position, u32>;
 
 /// Decides the items: together if `whole`, where a fault halves them until it is found; one by one if not.
 ///
@@ -94,14 +106,12 @@ pub(super) fn decide(
     items: &Items,
     ground: &Ground,
     plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
     whole: bool,
 ) -> Result<Round, DecideError> {
     if whole {
         return together::decide(items, ground, plugins);
     }
-    singly(items, ground, plugins, tries, tries_max)
+    singly(items, ground, plugins)
 }
 
 /// Makes a dead letter of the one item, because Postgres refused what was decided about it.
@@ -124,7 +134,6 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
     Round {
         set: fold.finish(),
         covered: items.list.len().min(1),
-        slow: None,
         faults,
         decisions: Vec::new(),
     }
@@ -152,18 +161,12 @@ pub(super) fn fold(ground: &Ground) -> Fold {
         ground.tasks.iter().cloned(),
         ground.blocked.clone(),
     )
-    .forgiving(ground.pauses.clone())
+    .having_worked(ground.worked)
 }
 
-fn singly(
-    items: &Items,
-    ground: &Ground,
-    plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
-) -> Result<Round, DecideError> {
+fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
-    let (mut covered, mut slow, mut faults) = (0, None, Vec::new());
+    let (mut covered, mut faults) = (0, Vec::new());
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -174,14 +177,6 @@ fn singly(
                 fold.behind(cause, decider);
             } else {
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
-                let tried = tries.get(cause.position()).copied().unwrap_or(0);
-                if let Decided::Fault(fault) = &decided
-                    && fault.kind.is_retriable()
-                    && tried < tries_max
-                {
-                    slow = Some((cause.position().clone(), fault.clone()));
-                    break;
-                }
                 take(&mut fold, cause, decided, decider, &mut faults);
             }
         }
@@ -190,7 +185,6 @@ fn singly(
     Ok(Round {
         set: fold.finish(),
         covered,
-        slow,
         faults,
         decisions: Vec::new(),
     })
@@ -258,12 +252,18 @@ pub(super) fn take(
             Err(fault) => fault,
         },
     };
+    let tries_again = fold.tries_again(cause, &fault);
+    // Taking a fault never faults.
+    let taken = fold.decided(cause, Decided::Fault(fault.clone()), decider);
     faults.push(Faulted {
         decider: decider.clone(),
-        fault: fault.clone(),
+        fault,
         position: cause.position().clone(),
         task_id: cause.task_id.clone(),
+        fate: match taken {
+            Ok(Outcome::Deferred) if tries_again => Fate::TriedAgain,
+            Ok(Outcome::Deferred) => Fate::Held,
+            _ => Fate::DeadLetter,
+        },
     });
-    // Taking a fault never faults.
-    let _ = fold.decided(cause, Decided::Fault(fault), decider);
 }

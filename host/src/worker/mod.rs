@@ -21,6 +21,7 @@ mod plugins;
 mod purity;
 mod recover;
 mod starts;
+mod stranded;
 mod together;
 mod tracing_context;
 mod waker;
@@ -28,7 +29,7 @@ mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::FuturesOrdered;
 use taskhost_core::batch::{Deferral, Settings};
@@ -38,6 +39,7 @@ use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::{Message, Offset, TopicPartition};
 use taskhost_core::recovery::{Log, Reset};
+use taskhost_core::worked::Worked;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -162,7 +164,14 @@ pub struct Worker {
     singly: usize,
     /// Whether the next batch is decided one by one from the start, because it exceeded its deadline at once.
     one_by_one: bool,
-    tries: decide::Tries,
+    /// How long the partition has worked.
+    worked: Worked,
+    /// What the partition's row last said of that, in milliseconds.
+    worked_told: i64,
+    /// Where this worker's own clock begins.
+    began: Instant,
+    /// Whether the last batch was of wakeups: the next one is of records, if there are any.
+    wakeups_had_turn: bool,
     /// Frames on their way to Kafka, in order.
     publishing: FuturesOrdered<Publishing>,
     /// The last batch that Kafka has.
@@ -173,6 +182,8 @@ pub struct Worker {
     waiting: i64,
     /// The activations that took effect last, as recorded.
     started: Started,
+    /// Whether there may be wakeups that can't be decided here.
+    has_stranded: bool,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
@@ -251,12 +262,16 @@ impl Worker {
             end: None,
             singly: 0,
             one_by_one: false,
-            tries: decide::Tries::new(),
+            worked: Worked::default(),
+            worked_told: 0,
+            began: Instant::now(),
+            wakeups_had_turn: false,
             publishing: FuturesOrdered::new(),
             published: 0,
             marked: 0,
             waiting: 0,
             started: Started::new(),
+            has_stranded: true,
             next_due: None,
             unresolved: false,
         }

@@ -36,6 +36,7 @@ impl Plugins {
                         plugin: active.version.clone(),
                         descriptor: active.descriptor.clone(),
                         topics: topics.clone(),
+                        hold: None,
                     };
                     Some((active, Arc::new(decider)))
                 }

@@ -1,8 +1,8 @@
 //! Decides the items of a batch in as few calls as can be: all in one, and where a plugin faults, halved until the cause
 //! that faults alone is found ([`Halves`]). Only that one becomes a dead letter.
 //!
-//! A deadline is not looked for in this way, because each further call would cost it again: what is decided by then is
-//! the batch, and what is left is decided one by one.
+//! A deadline of several is not looked for in this way, because each further call would cost it again: what is decided by
+//! then is the batch, and what is left is decided one by one.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -107,7 +107,7 @@ impl Together<'_> {
     /// Asks about one item; if the plugin faults, this is the one.
     ///
     /// # Errors
-    /// A deadline, or the machine's trouble.
+    /// The machine's trouble.
     fn ask_alone(&mut self, number: usize, halves: &mut Halves) -> Result<(), Failure> {
         if let Some(cause) = decide::undecided(&mut self.fold, &self.items.list[number]) {
             let decider = self.plugins.decider(cause.route);
@@ -116,11 +116,6 @@ impl Together<'_> {
             } else {
                 let partition = &self.ground.settings.partition;
                 let decided = decide::single(number, cause, &self.fold, self.plugins, partition)?;
-                if let Decided::Fault(fault) = &decided
-                    && fault.kind == Kind::Deadline
-                {
-                    return Err(Failure::Fault(fault.clone()));
-                }
                 let before = self.faults.len();
                 decide::take(&mut self.fold, cause, decided, decider, &mut self.faults);
                 if self.faults.len() > before {
@@ -170,7 +165,6 @@ impl Together<'_> {
         Round {
             set: self.fold.finish(),
             covered: self.covered,
-            slow: None,
             faults: self.faults,
             decisions: self.decisions,
         }

@@ -14,4 +14,5 @@ mod migrations;
 mod proxy;
 mod support;
 mod throughput;
+mod waiting;
 mod wakeups;

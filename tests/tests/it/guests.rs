@@ -36,7 +36,7 @@ const FAULTS: [(&str, &str); 29] = [
     ("huge-reason", "told-to"),
     ("reject", "told-to"),
     ("unheard-of", "unknown-behaviour"),
-    ("defer", "deferred-too-long"),
+    ("defer", "task-missing"),
 ];
 
 /// What ends the guest where it stands, so that there is a backtrace, which has the names of the guest's functions.
@@ -242,6 +242,49 @@ fn check_told(world: &World, host: &Host, letters: &[DeadLetterRow]) {
         let backtrace = letter.backtrace.as_deref().unwrap_or_default();
         assert!(backtrace.contains(function), "{behaviour}: {backtrace}");
     }
+}
+
+#[test]
+fn a_message_that_exceeds_its_deadline_is_tried_again_and_holds_up_its_own_task_only() {
+    let world = world(1);
+    let host = host(&world)
+        .env("KAFKA_MAX_RETRY_ATTEMPTS", "3")
+        .env("KAFKA_RETRY_BACKOFF", "2000")
+        .start();
+    world.send_all(&[
+        message("slow", Some("spin")),
+        message("slow", None),
+        message("other", None),
+    ]);
+    soon(
+        "another task goes on while it waits for its next try",
+        || {
+            let both = "SELECT why FROM wakeups WHERE why = 'deadline' AND due > now()
+                    AND EXISTS (SELECT FROM tasks WHERE id = 'other')";
+            (!world.ask(both).is_empty()).then_some(())
+        },
+    );
+    let behind: Vec<_> = world
+        .waiting()
+        .into_iter()
+        .map(|row| (row.sequence, row.why, row.due.is_some()))
+        .collect();
+    assert_eq!(behind[1], (1, "turn".to_owned(), false));
+    assert!(world.find_task("slow").is_none(), "its later message waits");
+    wait_settled(&world);
+    let letters: Vec<_> = world
+        .dead_letters()
+        .into_iter()
+        .map(|letter| (letter.record_offset, letter.code, letter.attempts))
+        .collect();
+    assert_eq!(letters, [(0, "plugin-deadline".to_owned(), 4)]);
+    assert_eq!(world.events("slow")[0].cause_offset, 1);
+    assert_eq!(world.progress()[0].deferred, 2);
+    let labels = [("plugin", "guest-misbehave"), ("kind", "plugin-deadline")];
+    let faults = host.count("taskhost_plugin_faults_total", &labels);
+    assert_eq!(faults, 1, "the tries don't count");
+    crate::laws::counts_add_up(&world);
+    host.stop();
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod rebalancing;
 mod recovery_states;
 mod stopping;
 mod swap;
+mod timers;
 mod topic_changes;
 mod transitions;
 mod zombies;
