@@ -34,8 +34,8 @@ fn config(world: &World) -> String {
     )
 }
 
-/// Topics of one partition that take records of 24 MiB and of any time. The dead letter topic of the requests is left to
-/// the host, and so takes what the broker's topics take: 1 MiB.
+/// Topics of one partition that take records of 24 MiB and of any time. The dead letter topic of the requests takes what
+/// the broker's topics take: 1 MiB.
 fn world() -> World {
     let mut world = World::bare();
     world.consumes(&TOPICS);
@@ -45,6 +45,7 @@ fn world() -> World {
         world.create_topic_with(topic, 1, &[any_time, large]);
     }
     world.create_topic_with("task-status.dlq", 1, &[large]);
+    world.create_topic("requests-web-crawl.dlq", 1);
     for (artefact, name) in [
         ("web_crawl", "web_crawl"),
         ("task_status", "task_status"),
@@ -397,8 +398,9 @@ fn earlier_offset(source: &Record) -> String {
 }
 
 /// Codes of the host that no input alone brings about.
-const SHOWN_ELSEWHERE: [&str; 4] = [
+const SHOWN_ELSEWHERE: [&str; 5] = [
     "deferred-too-long",
+    "task-missing",
     "unpublishable-message",
     "refused-by-database",
     "plugin-deadline",

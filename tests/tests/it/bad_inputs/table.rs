@@ -325,7 +325,8 @@ fn differing(message: Message, body: &str, headers: &str) -> Message {
 }
 
 fn long_state() -> String {
-    format!("a={}", "x".repeat(2 << 20))
+    let members: Vec<String> = (0..200_000).map(|number| format!("k{number}=v")).collect();
+    members.join(",")
 }
 
 fn ends(message: Message, id: &str, status: &str, with: &str) -> Message {
