@@ -123,7 +123,7 @@ const NESTING: &[Case] = cases! {
 const LARGE_ONES: &[Case] = cases! {
     (STATUS, |m| m.value(vec![b'x'; LARGE]), Dead("not-json")),
     (STATUS, |m| m.value(format!("{{\"status\": \"new\"}}{}", " ".repeat(LARGE))), Applied),
-    (STATUS, |m| noted(m, &format!("\"{}\"", "x".repeat(LARGE))), Dead("plugin-answer-too-large")),
+    (STATUS, |m| noted(m, &format!("\"{}\"", "x".repeat(LARGE))), Dead("plugin-memory")),
     // It fits the task, and the record that would tell of it doesn't fit its topic.
     (STATUS, |m| noted(m, &format!("\"{}\"", "x".repeat(1_048_400))), Dead("plugin-answer-too-large")),
     // The dead letter topic of the requests takes 1 MiB: the rest stays in the row.
