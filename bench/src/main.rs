@@ -5,15 +5,29 @@
 //! minimum, median and maximum, and counts only if every message's event arrived exactly once.
 
 mod load;
+mod poison;
 mod report;
 mod rounds;
 mod subject;
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-/// Measure the host: throughput with 1 and 4 partitions, latency, memory, time to ready, pause of a swap.
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// A backlog, with 1 and 4 partitions.
+    Throughput,
+    /// From sending to the event.
+    Latency,
+    /// A change of plugin under load.
+    Swap,
+    /// A backlog with poison in it.
+    Poison,
+}
+
+/// Measure the host: throughput with 1 and 4 partitions, latency, memory, time to ready, pause of a swap, cost of poison.
 #[derive(Debug, Parser)]
 #[command(after_help = "Example:\n  make bench\n  taskhost-bench --messages 20000 --rounds 1")]
 struct Arguments {
@@ -26,6 +40,9 @@ struct Arguments {
     /// Seconds of a latency round.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Measure these only; everything if not given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Measurement>,
     /// The host's binary; beside this one if not given.
     #[arg(long)]
     host: Option<PathBuf>,
@@ -41,21 +58,34 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let stage = subject::Stage::start(arguments.host, &arguments.plugins)?;
     let mut report = report::Report::default();
+    let wanted = |one: Measurement| arguments.only.is_empty() || arguments.only.contains(&one);
     for round in 1..=arguments.rounds {
-        for partitions in [1, 4] {
+        for partitions in [1, 4]
+            .iter()
+            .copied()
+            .filter(|_| wanted(Measurement::Throughput))
+        {
             eprintln!(
                 "round {round} of {}: throughput, {partitions} partition(s)",
                 arguments.rounds
             );
             rounds::throughput(&stage, &mut report, partitions, arguments.messages)?;
         }
-        eprintln!(
-            "round {round} of {}: latency at 100 messages a second",
-            arguments.rounds
-        );
-        rounds::latency(&stage, &mut report, arguments.seconds)?;
-        eprintln!("round {round} of {}: pause of a swap", arguments.rounds);
-        rounds::swap(&stage, &mut report)?;
+        if wanted(Measurement::Latency) {
+            eprintln!(
+                "round {round} of {}: latency at 100 messages a second",
+                arguments.rounds
+            );
+            rounds::latency(&stage, &mut report, arguments.seconds)?;
+        }
+        if wanted(Measurement::Swap) {
+            eprintln!("round {round} of {}: pause of a swap", arguments.rounds);
+            rounds::swap(&stage, &mut report)?;
+        }
+        if wanted(Measurement::Poison) {
+            eprintln!("round {round} of {}: poison", arguments.rounds);
+            poison::rounds(&stage, &mut report, arguments.messages, round)?;
+        }
     }
     print!("{}", report.table());
     report.write(&arguments.report)?;

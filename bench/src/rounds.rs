@@ -11,7 +11,7 @@ use crate::report::{Report, percentile};
 use crate::subject::{Stage, Subject};
 
 /// How long an event may take before the round is void.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Creations and updates that wait in the topic when the host starts: it works at its own pace. Measured from the first
 /// event's arrival to the last one's.
@@ -202,7 +202,7 @@ pub(crate) fn swap(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     finish(report, subject)
 }
 
-fn finish(report: &mut Report, subject: Subject) -> anyhow::Result<()> {
+pub(crate) fn finish(report: &mut Report, subject: Subject) -> anyhow::Result<()> {
     report.add(
         "time to ready, compiled plugins cached",
         "ms",

@@ -85,12 +85,12 @@ impl Stage {
         let directory = self.directory.path().join(suffix);
         let plugins = directory.join("plugins");
         std::fs::create_dir_all(&plugins)?;
-        for name in ["web_crawl.wasm", "task_status.wasm", "guest_swap_v1.wasm"] {
-            let target = if name.starts_with("guest_swap") {
-                "swap.wasm"
-            } else {
-                name
-            };
+        for (name, target) in [
+            ("web_crawl.wasm", "web_crawl.wasm"),
+            ("task_status.wasm", "task_status.wasm"),
+            ("guest_swap_v1.wasm", "swap.wasm"),
+            ("guest_misbehave.wasm", "misbehave.wasm"),
+        ] {
             std::fs::copy(self.plugins.join(name), plugins.join(target))
                 .with_context(|| format!("{name}: `make plugins` builds it"))?;
         }
@@ -159,13 +159,22 @@ impl Subject {
         Ok(kib / 1024.0)
     }
 
-    /// One sample of the host's metrics.
+    /// Messages of a topic whose outcome is committed, as the host counts them.
     pub(crate) fn processed(&self, topic: &str) -> anyhow::Result<u64> {
+        self.sample("kafka_consumer_messages_processed_total", topic)
+    }
+
+    /// Those of them that became dead letters.
+    pub(crate) fn failed(&self, topic: &str) -> anyhow::Result<u64> {
+        self.sample("kafka_consumer_messages_failed_total", topic)
+    }
+
+    fn sample(&self, name: &str, topic: &str) -> anyhow::Result<u64> {
         let text = ureq::get(format!("{}/api/metrics", self.url))
             .call()?
             .body_mut()
             .read_to_string()?;
-        let start = format!("kafka_consumer_messages_processed_total{{topic=\"{topic}\"}} ");
+        let start = format!("{name}{{topic=\"{topic}\"}} ");
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(&start))

@@ -22,6 +22,12 @@ const OWN: &str = "taskhost-dlq-";
 /// Prefix of Spring Kafka's headers.
 const SPRING: &str = "kafka_dlt-";
 
+/// Bytes of a coordinate of an earlier failure: Kafka's bound on a topic's name, which is the longest of them.
+const COORDINATE_BYTES_MAX: usize = 249;
+
+/// Bytes of a header's text where there is room for hardly anything.
+const SHORT_BYTES_MAX: usize = 256;
+
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -105,9 +111,32 @@ impl DeadLetter {
         }
     }
 
-    /// The record for a topic that doesn't take it whole: without value and original headers, which
-    /// stay in the row, and with a header that says so.
-    pub fn record_without_value(&self, topic: &str, group: &str) -> Record {
+    /// As much of the record as its topic takes: all of it; else without value and original headers, which stay in the
+    /// row, and with a header that says so; else without the key, too, and with less of the reason. None if the topic
+    /// takes not even that: then the row alone tells of it.
+    pub fn record_that_fits(
+        &self,
+        topic: &str,
+        group: &str,
+        spring: bool,
+        fits: impl Fn(&Record) -> bool,
+    ) -> Option<Record> {
+        let whole = self.record(topic, group, spring);
+        if fits(&whole) {
+            return Some(whole);
+        }
+        let mut less = self.record_without_value(topic, group);
+        if fits(&less) {
+            return Some(less);
+        }
+        less.key = None;
+        for (_, value) in &mut less.headers {
+            *value = value.take().map(shortened);
+        }
+        fits(&less).then_some(less)
+    }
+
+    fn record_without_value(&self, topic: &str, group: &str) -> Record {
         let mut record = self.record(topic, group, false);
         record.value = None;
         record
@@ -130,10 +159,12 @@ impl DeadLetter {
     ) -> Vec<(&'static str, String)> {
         let earlier = |name: &str| {
             let name = format!("{CONNECT}{name}");
-            headers
-                .iter()
-                .find(|(key, _)| *key == name)
-                .and_then(|(_, value)| String::from_utf8(value.clone()?).ok())
+            let (_, value) = headers.iter().find(|(key, _)| *key == name)?;
+            // A coordinate is short; what is not came from nobody's dead letter.
+            let value = value
+                .as_ref()
+                .filter(|value| value.len() <= COORDINATE_BYTES_MAX)?;
+            String::from_utf8(value.clone()).ok()
         };
         let plugin = self
             .plugin
@@ -226,10 +257,67 @@ impl DeadLetter {
     }
 }
 
+/// A header's text, cut where there is room for hardly anything.
+fn shortened(value: Vec<u8>) -> Vec<u8> {
+    match std::str::from_utf8(&value) {
+        Ok(text) => cut(text, SHORT_BYTES_MAX).as_bytes().to_vec(),
+        Err(_) => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::TopicPartition;
+
+    #[test]
+    fn as_much_is_told_as_the_topic_takes_and_coordinates_of_an_earlier_failure_stay_short() {
+        let header = |name: &str, bytes| (name.to_owned(), Some(vec![b'7'; bytes]));
+        let letter = DeadLetter {
+            id: Uuid::nil(),
+            message: Arc::new(Message {
+                position: TopicPartition::new("t", 3).at(258),
+                timestamp: 1,
+                key: Some(vec![b'k'; 3_000]),
+                value: Some(vec![b'v'; 100_000]),
+                headers: vec![
+                    header("__connect.errors.topic", 5_000),
+                    header("__connect.errors.offset", 4),
+                ],
+            }),
+            code: "no-way".into(),
+            reason: "because ".repeat(500),
+            backtrace: Some("frame\n".repeat(2_000)),
+            stage: Stage::Decide,
+            attempts: 1,
+            task_id: None,
+            route: None,
+            plugin: None,
+            failed_at: 0,
+        };
+        let told =
+            |room: usize| letter.record_that_fits("t.dlq", "g", false, |it| it.size() <= room);
+        let whole = told(200_000).expect("a record");
+        assert_eq!(whole.value, letter.message.value);
+        let of = |name: &str| {
+            let name = format!("{CONNECT}{name}");
+            let (_, value) = whole.headers.iter().find(|(known, _)| *known == name)?;
+            value.clone()
+        };
+        assert_eq!(of("topic"), Some(b"t".to_vec()));
+        assert_eq!(of("offset"), Some(b"7777".to_vec()));
+
+        let keyed = told(9_000).expect("a record");
+        assert_eq!((&keyed.key, &keyed.value), (&letter.message.key, &None));
+        let least = told(1_500).expect("a record");
+        assert!(least.key.is_none() && least.size() <= 1_500);
+        assert!(
+            least
+                .headers
+                .contains(&(format!("{OWN}truncated"), Some(b"true".to_vec())))
+        );
+        assert_eq!(told(100), None);
+    }
 
     #[test]
     fn spring_headers_are_big_endian_numbers_and_keep_an_earlier_origin() {

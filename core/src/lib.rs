@@ -35,6 +35,7 @@ pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
+pub mod purity;
 pub mod record;
 pub mod recovery;
 pub mod reset;

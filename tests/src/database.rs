@@ -60,6 +60,7 @@ pub struct DeadLetterRow {
     pub headers: Value,
     pub code: String,
     pub reason: String,
+    pub backtrace: Option<String>,
     pub stage: String,
     pub attempts: i32,
     pub task_id: Option<String>,

@@ -381,11 +381,9 @@ impl Fold {
             spring_headers,
             ..
         } = &*self.settings;
-        let mut record = letter.record(dead_letter_topic, group, *spring_headers);
-        if !self.settings.fits(&record) {
-            record = letter.record_without_value(dead_letter_topic, group);
-        }
-        self.out.records.push(record);
+        let fits = |record: &_| self.settings.fits(record);
+        let record = letter.record_that_fits(dead_letter_topic, group, *spring_headers, fits);
+        self.out.records.extend(record);
         self.out.dead_letters.push(letter);
     }
 }

@@ -5,6 +5,7 @@
 //! by one end in the same [`WriteSet`] (law 3), and each record in exactly one outcome (law 1).
 
 mod fold;
+mod halves;
 mod publish;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::record::{Record, TopicPartition};
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 
 pub use fold::{Decided, Fold};
+pub use halves::{Halves, Step};
 
 /// What a batch's decisions are carried out with.
 #[derive(Debug, Clone)]

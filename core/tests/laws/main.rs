@@ -1,5 +1,6 @@
 //! Laws 1, 3 and 4 as properties: whatever the messages, tasks and decisions are.
 
+mod halving;
 mod waiting;
 mod world;
 

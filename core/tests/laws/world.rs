@@ -220,7 +220,7 @@ impl Default for World {
 }
 
 impl World {
-    fn write(&mut self, set: WriteSet) {
+    pub(crate) fn write(&mut self, set: WriteSet) {
         for task in set.created.iter().chain(&set.updated) {
             self.tasks.insert(task.id.clone(), task.clone());
         }
@@ -315,7 +315,7 @@ impl World {
         }
     }
 
-    fn fold(&self, blocked: HashSet<TaskId>) -> Fold {
+    pub(crate) fn fold(&self, blocked: HashSet<TaskId>) -> Fold {
         Fold::new(settings(), self.now, self.tasks.values().cloned(), blocked)
             .having_worked(self.worked)
     }

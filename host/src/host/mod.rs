@@ -38,7 +38,7 @@ use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
 use crate::route_breaker::RouteBreakers;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Places, Rules, Shared, Waker};
+use crate::worker::{self, Places, Purity, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
@@ -307,6 +307,14 @@ async fn start(
         metrics: metrics.clone(),
         places,
         observer: Arc::new(observe::Halts(life.clone())),
+        purity: Arc::new(Purity::new(
+            config.plugins.purity_sample.0,
+            metrics.clone(),
+            observe::Impurities {
+                status: status.clone(),
+                life: life.clone(),
+            },
+        )),
         rules: rules(config),
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);

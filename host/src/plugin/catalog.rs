@@ -87,13 +87,28 @@ impl Active {
         works: &[Work<'_>],
         at: &TopicPartition,
     ) -> Result<Vec<Vec<Decision>>, Failure> {
-        let (config, logical_topic) = (&*self.config, &*self.logical_topic);
-        self.component.decide(&Question {
-            config,
-            logical_topic,
+        self.component.decide(&self.question(works, at))
+    }
+
+    /// [`Active::decide`] about what was decided before: nothing is logged a second time. Blocks.
+    ///
+    /// # Errors
+    /// The plugin's fault, or the machine's trouble.
+    pub fn decide_again(
+        &self,
+        works: &[Work<'_>],
+        at: &TopicPartition,
+    ) -> Result<Vec<Vec<Decision>>, Failure> {
+        self.component.decide_again(&self.question(works, at))
+    }
+
+    fn question<'a>(&'a self, works: &'a [Work<'a>], at: &'a TopicPartition) -> Question<'a> {
+        Question {
+            config: &self.config,
+            logical_topic: &self.logical_topic,
             at,
             works,
-        })
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Metrics {
     batch_messages: Histogram,
     outcomes: IntCounterVec,
     plugin_faults: IntCounterVec,
+    plugin_purity_checked: IntCounterVec,
+    plugin_impure: IntCounterVec,
     plugin_refused: IntCounterVec,
     plugin_swaps: IntCounter,
     plugin_info: IntGaugeVec,
@@ -176,6 +178,18 @@ impl Metrics {
                 names::PLUGIN_FAULTS,
                 "Failures of a plugin's own.",
                 &["plugin", "kind"],
+            ),
+            plugin_purity_checked: counters(
+                r,
+                names::PLUGIN_PURITY_CHECKED,
+                "Decisions that were made again to see whether they come out the same.",
+                &["plugin"],
+            ),
+            plugin_impure: counters(
+                r,
+                names::PLUGIN_IMPURE,
+                "Decisions that came out otherwise when they were made again.",
+                &["plugin"],
             ),
             plugin_refused: counters(
                 r,
@@ -317,6 +331,19 @@ impl Metrics {
     /// Counts a fault of a plugin: `kind` is one of few words, such as `trap` or `deadline`.
     pub fn plugin_fault(&self, plugin: &str, kind: &str) {
         self.plugin_faults.with_label_values(&[plugin, kind]).inc();
+    }
+
+    /// Counts a decision that was made again; from then on the plugin's impure ones are counted from 0.
+    pub fn purity_checked(&self, plugin: &str) {
+        self.plugin_purity_checked
+            .with_label_values(&[plugin])
+            .inc();
+        self.plugin_impure.with_label_values(&[plugin]);
+    }
+
+    /// Counts a decision that came out otherwise when it was made again.
+    pub fn plugin_impure(&self, plugin: &str) {
+        self.plugin_impure.with_label_values(&[plugin]).inc();
     }
 
     /// Counts a plugin file that was refused for a route.

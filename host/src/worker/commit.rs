@@ -1,6 +1,7 @@
 //! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use taskhost_core::batch::{Wakeup, Why, WriteSet};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::causes::{self, Items};
 use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
+use super::purity::Evidence;
 use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
@@ -45,6 +47,7 @@ impl Worker {
             let records = self.pending.iter().take(count);
             let items =
                 causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
+            let items = Arc::new(items);
             let whole = !alone && !self.one_by_one;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
@@ -77,7 +80,7 @@ impl Worker {
     /// committed now: none if somebody was first at a task or a route, and it has to be decided again.
     async fn blame(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         reason: String,
         began: Instant,
@@ -110,6 +113,7 @@ impl Worker {
             let due = &due[..count];
             let (items, stranded) =
                 causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
+            let items = Arc::new(items);
             let put_off = self.strand(&stranded).await?;
             if items.list.is_empty() {
                 return Ok(put_off > 0);
@@ -170,7 +174,7 @@ impl Worker {
     /// One try in one transaction. A `refusal` makes the only item a dead letter, undecided.
     async fn attempt(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         whole: bool,
         refusal: Option<&Fault>,
@@ -203,6 +207,10 @@ impl Worker {
                 "the partition was not inspected".to_owned(),
             ));
         };
+        let sampled = match whole {
+            true => self.shared.purity.choose(items),
+            false => None,
+        };
         let ground = Ground {
             settings,
             now,
@@ -210,6 +218,7 @@ impl Worker {
             blocked,
             worked: self.worked.millis(),
             breakers: self.shared.routes_breakers.clone(),
+            keep: sampled.is_some(),
         };
         let began = Instant::now();
         let decided = match refusal {
@@ -241,9 +250,18 @@ impl Worker {
             return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
-        let tried = self.finish(batch, items, plugins, round, now).await?;
-        if matches!(tried, Tried::Committed(_)) {
+        let mut tried = self.finish(batch, items, plugins, round, now).await?;
+        if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
+            if let Some(turn) = sampled {
+                let evidence = Evidence {
+                    items: items.clone(),
+                    ground,
+                    plugins: plugins.clone(),
+                    decisions: std::mem::take(&mut round.decisions),
+                };
+                self.shared.purity.look_at(turn, evidence);
+            }
         }
         Ok(tried)
     }
@@ -433,11 +451,16 @@ impl Worker {
                 self.shared.metrics.plugin_fault(&plugin.name, code);
             }
             tracing::warn!(
+                topic = &*faulted.position.topic,
+                partition = faulted.position.partition,
+                offset = faulted.position.offset,
+                task = faulted.task_id.as_str(),
                 plugin = plugin.name,
                 version = plugin.version,
+                digest = plugin.digest,
                 code,
                 reason = faulted.fault.reason,
-                offset = faulted.offset,
+                backtrace = faulted.fault.backtrace,
                 "{said}"
             );
         }

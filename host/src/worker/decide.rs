@@ -1,6 +1,6 @@
-//! Asks plugins about the causes of a batch: all at once, or one by one after a fault.
+//! Asks plugins about the causes of a batch: together, or one by one after a deadline or a refusal.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,19 @@ use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::outcome::Outcome;
-use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
+use super::together;
 use crate::plugin::{Failure as DecideError, Work};
 use crate::route_breaker::RouteBreakers;
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
-const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What a batch is decided on.
 pub(super) struct Ground {
@@ -36,6 +37,8 @@ pub(super) struct Ground {
     pub(super) worked: i64,
     /// The breakers of the routes, which say when there is no use in going on.
     pub(super) breakers: Arc<RouteBreakers>,
+    /// Whether the decisions are kept, to be made again.
+    pub(super) keep: bool,
 }
 
 /// Decisions, ready to be written.
@@ -46,8 +49,10 @@ pub(super) struct Round {
     pub(super) covered: usize,
     /// The plugins' faults, each found alone.
     pub(super) faults: Vec<Faulted>,
-    /// What was decided for good and how often that was a fault, by the route's number.
-    pub(super) tallies: BTreeMap<usize, Tally>,
+    /// What was decided for good and how often that was a fault.
+    pub(super) tallies: Tallies,
+    /// If they are kept: the answer to each item that was decided together with others.
+    pub(super) decisions: Vec<Option<Decision>>,
 }
 
 /// A plugin's fault at one cause.
@@ -57,7 +62,9 @@ pub(super) struct Faulted {
     /// What happened.
     pub(super) fault: Fault,
     /// The record, or the one whose decision set the timer.
-    pub(super) offset: Offset,
+    pub(super) position: Position,
+    /// The task that the cause is for.
+    pub(super) task_id: TaskId,
     /// What became of the cause.
     pub(super) fate: Fate,
 }
@@ -71,6 +78,28 @@ pub(super) enum Fate {
     TriedAgain,
     /// It waits for the end of the plugin's probation.
     Held,
+}
+
+/// What was decided for good and how often that was a fault, by the route's number.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(pub(super) BTreeMap<usize, Tally>);
+
+impl Tallies {
+    /// Counts a decision, or what became of a cause at which the plugin faulted. A deadline that is tried again doesn't count
+    /// yet.
+    pub(super) fn count(&mut self, route: usize, fate: Option<Fate>) {
+        if fate != Some(Fate::TriedAgain) {
+            let tally = self.0.entry(route).or_default();
+            tally.decided += 1;
+            tally.faults += u64::from(fate.is_some());
+        }
+    }
+
+    /// Whether the route's breaker will open by this batch, however the rest of it comes out.
+    pub(super) fn is_hopeless(&self, route: usize, rest: usize, ground: &Ground) -> bool {
+        let tally = self.0.get(&route).copied().unwrap_or_default();
+        ground.breakers.is_certain(route, tally, rest as u64)
+    }
 }
 
 impl Round {
@@ -95,7 +124,7 @@ impl Round {
     }
 }
 
-/// Decides the items, at once if `whole`, and one by one if not or if a plugin faults.
+/// Decides the items: together if `whole`, where a fault halves them until it is found; one by one if not.
 ///
 /// Blocks: runs guests.
 ///
@@ -108,20 +137,7 @@ pub(super) fn decide(
     whole: bool,
 ) -> Result<Round, DecideError> {
     if whole {
-        match at_once(items, ground, plugins) {
-            Ok(round) => return Ok(round),
-            // Its transaction has been open for long enough: the next one begins one by one.
-            Err(DecideError::Fault(fault)) if fault.kind == Kind::Deadline => {
-                return Err(DecideError::Fault(fault));
-            }
-            Err(DecideError::Fault(fault)) => {
-                tracing::debug!(
-                    kind = fault.kind.code(),
-                    "a batch faulted and is decided one by one"
-                );
-            }
-            Err(other) => return Err(other),
-        }
+        return together::decide(items, ground, plugins);
     }
     singly(items, ground, plugins)
 }
@@ -148,12 +164,13 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
         covered: items.list.len().min(1),
         faults,
         // No fault of the plugin's.
-        tallies: BTreeMap::new(),
+        tallies: Tallies::default(),
+        decisions: Vec::new(),
     }
 }
 
 /// An item's cause, which is to be decided; a record that is none is taken at once, as a dead letter.
-fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
+pub(super) fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
     match item {
         Item::Cause(cause) => Some(cause),
         Item::Undecodable {
@@ -167,7 +184,7 @@ fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
     }
 }
 
-fn fold(ground: &Ground) -> Fold {
+pub(super) fn fold(ground: &Ground) -> Fold {
     Fold::new(
         ground.settings.clone(),
         ground.now,
@@ -177,84 +194,10 @@ fn fold(ground: &Ground) -> Fold {
     .having_worked(ground.worked)
 }
 
-fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
-    let mut fold = fold(ground);
-    let mut answers = answers(items, &fold, ground, plugins)?;
-    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
-    for (number, item) in items.list.iter().enumerate() {
-        let Some(cause) = undecided(&mut fold, item) else {
-            continue;
-        };
-        let decider = plugins.decider(cause.route);
-        match answers[number].take() {
-            Some(answer) if !fold.is_blocked(cause) => {
-                fold.decided(cause, Decided::Answer(answer), decider)
-                    .map_err(DecideError::Fault)?;
-                tallies.entry(cause.route).or_default().decided += 1;
-            }
-            _ => drop(fold.behind(cause, decider)),
-        }
-    }
-    Ok(Round {
-        set: fold.finish(),
-        covered: items.list.len(),
-        faults: Vec::new(),
-        tallies,
-    })
-}
-
-/// A decision for each item that is a cause and may be decided.
-fn answers(
-    items: &Items,
-    fold: &Fold,
-    ground: &Ground,
-    plugins: &Plugins,
-) -> Result<Vec<Option<Decision>>, DecideError> {
-    let mut answers: Vec<Option<Decision>> = vec![None; items.list.len()];
-    for route in items.routes() {
-        let mut order: Vec<(&TaskId, Vec<(usize, &Cause)>)> = Vec::new();
-        let mut place: HashMap<&TaskId, usize> = HashMap::new();
-        for (number, cause) in items.causes().filter(|(_, cause)| cause.route == route) {
-            if fold.is_blocked(cause) {
-                continue;
-            }
-            let at = *place.entry(&cause.task_id).or_insert_with(|| {
-                order.push((&cause.task_id, Vec::new()));
-                order.len() - 1
-            });
-            order[at].1.push((number, cause));
-        }
-        if order.is_empty() {
-            continue;
-        }
-        let works: Vec<Work<'_>> = order
-            .iter()
-            .map(|(id, causes)| Work {
-                task_id: id,
-                task: fold.task(id),
-                causes: causes.iter().map(|(_, cause)| *cause).collect(),
-                numbers: causes
-                    .iter()
-                    .map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX))
-                    .collect(),
-            })
-            .collect();
-        let decided = plugins.decide(route, &works, &ground.settings.partition)?;
-        let numbers = order
-            .iter()
-            .flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
-        for (number, decision) in numbers.zip(decided.into_iter().flatten()) {
-            answers[number] = Some(decision);
-        }
-    }
-    Ok(answers)
-}
-
 fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
     let (mut covered, mut faults) = (0, Vec::new());
-    let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
-    let mut hopeless = false;
+    let (mut tallies, mut hopeless) = (Tallies::default(), false);
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -268,14 +211,9 @@ fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, De
                 let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
                 let fate = faults.get(before).map(|faulted| faulted.fate);
-                // A deadline that is tried again doesn't count yet.
-                if fate != Some(Fate::TriedAgain) {
-                    let tally = tallies.entry(cause.route).or_default();
-                    tally.decided += 1;
-                    tally.faults += u64::from(fate.is_some());
-                    let rest = (items.list.len() - number - 1) as u64;
-                    hopeless = ground.breakers.is_certain(cause.route, *tally, rest);
-                }
+                tallies.count(cause.route, fate);
+                let rest = items.list.len() - number - 1;
+                hopeless = tallies.is_hopeless(cause.route, rest, ground);
             }
         }
         covered = number + 1;
@@ -288,24 +226,45 @@ fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, De
         covered,
         faults,
         tallies,
+        decisions: Vec::new(),
     })
 }
 
 /// Asks about one cause, in a fresh instance.
-fn single(
+pub(super) fn single(
     number: usize,
     cause: &Cause,
     fold: &Fold,
     plugins: &Plugins,
     partition: &TopicPartition,
 ) -> Result<Decided, DecideError> {
-    let work = Work {
+    decided(plugins.decide(cause.route, &[work(number, cause, fold)], partition))
+}
+
+/// Asks once more about a cause that was decided, in a fresh instance.
+pub(super) fn again(
+    number: usize,
+    cause: &Cause,
+    fold: &Fold,
+    plugins: &Plugins,
+    ground: &Ground,
+) -> Result<Decided, DecideError> {
+    let partition = &ground.settings.partition;
+    decided(plugins.decide_again(cause.route, &[work(number, cause, fold)], partition))
+}
+
+fn work<'a>(number: usize, cause: &'a Cause, fold: &'a Fold) -> Work<'a> {
+    Work {
         task_id: &cause.task_id,
         task: fold.task(&cause.task_id),
         causes: vec![cause],
         numbers: vec![u32::try_from(number).unwrap_or(u32::MAX)],
-    };
-    match plugins.decide(cause.route, &[work], partition) {
+    }
+}
+
+/// What a call about a single cause came to.
+fn decided(answer: Result<Vec<Vec<Decision>>, DecideError>) -> Result<Decided, DecideError> {
+    match answer {
         Ok(decisions) => Ok(match decisions.into_iter().flatten().next() {
             Some(decision) => Decided::Answer(decision),
             None => Decided::Fault(Fault::new(
@@ -319,7 +278,7 @@ fn single(
 }
 
 /// Takes a decision; one that breaks the plugin's own rules is this cause's fault.
-fn take(
+pub(super) fn take(
     fold: &mut Fold,
     cause: &Cause,
     decided: Decided,
@@ -339,7 +298,8 @@ fn take(
     faults.push(Faulted {
         decider: decider.clone(),
         fault,
-        offset: cause.position().offset,
+        position: cause.position().clone(),
+        task_id: cause.task_id.clone(),
         fate: match taken {
             Ok(Outcome::Deferred) if tries_again => Fate::TriedAgain,
             Ok(Outcome::Deferred) => Fate::Held,

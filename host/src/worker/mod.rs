@@ -18,10 +18,12 @@ mod dependencies;
 mod halt;
 mod lag;
 mod plugins;
+mod purity;
 mod recover;
 mod routes;
 mod starts;
 mod stranded;
+mod together;
 mod tracing_context;
 mod waker;
 mod work;
@@ -54,6 +56,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
+pub use purity::{Impurity, Purity, PurityObserver};
 pub use waker::Waker;
 
 /// What all workers of a host share.
@@ -93,6 +96,8 @@ pub struct Shared {
     pub places: Places,
     /// Who is told of halts.
     pub observer: Arc<dyn HaltObserver>,
+    /// Decides a sample of the batches again.
+    pub purity: Arc<Purity>,
     /// What the configuration says.
     pub rules: Rules,
 }

@@ -115,7 +115,7 @@ impl Worker {
             return None;
         }
         let mut counted = Vec::new();
-        for (route, tally) in &round.tallies {
+        for (route, tally) in &round.tallies.0 {
             let name = &self.shared.routes[*route].name;
             let is_probed = |probe: &Probe| probe.route() == *route;
             if self.probing.as_ref().is_some_and(is_probed) {
@@ -159,7 +159,7 @@ impl Worker {
 
     /// A batch is committed: if it was the probe's and its message was of the probed route, the probe succeeded.
     pub(super) fn probed(&mut self, round: &Round) {
-        let probed = |route| round.tallies.get(&route).copied().unwrap_or_default();
+        let probed = |route| round.tallies.0.get(&route).copied().unwrap_or_default();
         match self.probing.take() {
             Some(probe) if probed(probe.route()) != Tally::default() => probe.succeeded(),
             undecided => drop(undecided),

@@ -1,10 +1,10 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
+mod bad_inputs;
 mod commands;
 mod configuration;
 mod console_tools;
 mod crash;
-mod dead_letters;
 mod deferral;
 mod delivery;
 mod documented;
@@ -19,6 +19,7 @@ mod laws;
 mod messages;
 mod probation;
 mod prometheus;
+mod purity;
 mod rebalancing;
 mod recovery_states;
 mod route_breaker;

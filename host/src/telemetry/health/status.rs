@@ -124,6 +124,29 @@ pub struct RefusedPlugin {
     pub at: OffsetDateTime,
 }
 
+/// A version that decided otherwise when it was asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpurePlugin {
+    /// The route it decides for.
+    pub route: String,
+    /// The plugin's own name for itself.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    /// Where the message is that showed it last: `topic[partition]@offset`.
+    pub message: String,
+    /// The task that it is for.
+    pub task: String,
+    /// What differs.
+    pub difference: String,
+    /// When it was found last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
 /// Everything that is known, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -147,6 +170,8 @@ pub struct Snapshot {
     pub rolled_back: BTreeMap<String, Arc<[RolledBackVersion]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
+    /// Versions that decided otherwise when they were asked again, by digest.
+    pub impure: BTreeMap<String, ImpurePlugin>,
     /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
     /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
     pub troubles: BTreeMap<&'static str, String>,
@@ -263,6 +288,13 @@ impl Status {
             });
             now.refused.push_front(refused);
             now.refused.truncate(REFUSED_MAX);
+        });
+    }
+
+    /// Says that a version decided otherwise when it was asked again.
+    pub fn set_impure(&self, plugin: ImpurePlugin) {
+        self.change(|now| {
+            now.impure.insert(plugin.digest.clone(), plugin);
         });
     }
 

@@ -122,7 +122,13 @@ fn plugins_indicator(now: &Snapshot) -> Indicator {
         .filter(|name| !now.plugins.contains_key(*name))
         .collect();
     let down = (!missing.is_empty()).then(|| format!("no plugin decides {}", missing.join(", ")));
-    let facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
+    let mut facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
+    if !now.impure.is_empty() {
+        facts.insert(
+            "impure".into(),
+            json!(now.impure.values().collect::<Vec<_>>()),
+        );
+    }
     indicator("plugins", down, facts)
 }
 
