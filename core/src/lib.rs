@@ -17,6 +17,7 @@
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
+//! - [`replay`] is a dead letter that is decided again, [`foreign`] one that another system wrote;
 //! - [`breaker`] says when something that fails is tried again;
 //! - [`pauses`] remembers when nothing could be decided;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
@@ -29,6 +30,7 @@ pub mod decision;
 pub mod descriptor;
 pub mod envelope;
 pub mod fault;
+pub mod foreign;
 pub mod frame;
 pub mod halt;
 pub mod json;
@@ -38,6 +40,7 @@ pub mod partition;
 pub mod pauses;
 pub mod record;
 pub mod recovery;
+pub mod replay;
 pub mod reset;
 pub mod retry;
 pub mod task;

@@ -140,6 +140,7 @@ fn settings() -> Arc<Settings> {
             delay_min: Duration::from_millis(1),
             delay_max: Duration::from_secs(60),
         },
+        replays_max: 3,
         record_bytes_max: Arc::default(),
     })
 }
@@ -251,6 +252,7 @@ fn a_message_does_not_grow_too_old_by_an_outage() {
             wakeup: Uuid::nil(),
             attempt: 1,
             since: NOW - waited,
+            replay: None,
         });
         let decided = rule(None, "Defer");
         let taken = fold.decided(&cause, decided, &decider()).expect("no fault");

@@ -210,6 +210,28 @@ impl Host {
         })
     }
 
+    /// Posts a body of that content type to its HTTP API, which must answer.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[must_use]
+    pub fn post(&self, path: &str, kind: &str, body: &str) -> Answer {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build();
+        let mut response = ureq::Agent::new_with_config(config)
+            .post(format!("http://{}{path}", self.address()))
+            .content_type(kind)
+            .send(body)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        Answer {
+            status: response.status().as_u16(),
+            content_type: String::new(),
+            body: response.body_mut().read_to_string().expect("a body"),
+        }
+    }
+
     /// Waits until `/readyz` says that nothing is missing.
     ///
     /// # Panics

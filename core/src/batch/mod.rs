@@ -6,6 +6,7 @@
 
 mod fold;
 mod publish;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::dead_letter::DeadLetter;
 use crate::descriptor::Descriptor;
 use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
+use crate::replay::Replayed;
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 
 pub use fold::{Decided, Fold};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub spring_headers: bool,
     /// How long a cause may wait.
     pub deferral: Deferral,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
     /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
     /// that isn't here takes anything.
     pub record_bytes_max: Arc<BTreeMap<String, usize>>,
@@ -102,6 +106,8 @@ pub struct WriteSet {
     pub timers: BTreeMap<(TaskId, String), Option<Wakeup>>,
     /// Dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters that were decided again.
+    pub replayed: Vec<Replayed>,
     /// Records to publish, in order.
     pub records: Vec<Record>,
     /// How the batch's records ended.
@@ -144,6 +150,8 @@ pub enum WakeupKind {
     Deferred,
     /// A timer of a task.
     Timer,
+    /// A dead letter that is decided again. Its cause is in the dead letter's row.
+    Replay,
 }
 
 impl WakeupKind {
@@ -152,12 +160,13 @@ impl WakeupKind {
         match self {
             Self::Deferred => "deferred",
             Self::Timer => "timer",
+            Self::Replay => "replay",
         }
     }
 
     /// From its stored name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Deferred, Self::Timer]
+        [Self::Deferred, Self::Timer, Self::Replay]
             .into_iter()
             .find(|kind| kind.name() == name)
     }

@@ -45,6 +45,7 @@ async fn served() -> Served {
     let state = State {
         status: status.clone(),
         metrics: Arc::clone(&metrics),
+        letters: None,
     };
     tokio::spawn(serve(listener, router(state), std::future::pending()));
     Served {

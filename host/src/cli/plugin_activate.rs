@@ -177,7 +177,7 @@ fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, 
 }
 
 /// Who did it, for the history.
-fn by() -> String {
+pub(super) fn by() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
         .ok()
         .flatten()

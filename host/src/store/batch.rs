@@ -12,6 +12,7 @@ use taskhost_core::task::{Task, TaskId};
 use uuid::Uuid;
 
 use super::Key;
+use super::dlq;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
@@ -73,7 +74,7 @@ WITH advanced AS (
         next_offset = $6, batch = batch + 1, batch_token = $7,
         published = GREATEST(published, CASE WHEN $8 <= batch THEN $8 END),
         consumed = consumed + $9, applied = applied + $10, ignored = ignored + $11,
-        deferred = deferred + $12, dead_letters = dead_letters + $13, timers = timers + $14
+        deferred = deferred + $12, dead_letters = dead_letters + $13 - $17, timers = timers + $14
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND batch = $5 AND next_offset = $15
     RETURNING batch
 )
@@ -202,6 +203,7 @@ impl Batch {
         write::events(self, &set.events).await?;
         write::wakeups(self, set, now).await?;
         write::dead_letters(self, &set.dead_letters).await?;
+        dlq::replayed(self, &set.replayed).await?;
         self.counts = set.counts;
         Ok(())
     }
@@ -242,7 +244,8 @@ impl Batch {
             .bind(count(counts.dead_letters))
             .bind(count(counts.timers))
             .bind(from)
-            .bind(frame.encode());
+            .bind(frame.encode())
+            .bind(count(counts.left_dead_letters));
         if self.session.execute(statement).await? == 0 {
             return self.session.fail(Error::Lost);
         }

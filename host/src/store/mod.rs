@@ -20,6 +20,7 @@ mod activation_starts;
 mod batch;
 mod dead_letters;
 mod diagnose;
+mod dlq;
 mod error;
 mod halts;
 mod listen;
@@ -42,8 +43,12 @@ use taskhost_core::record::TopicPartition;
 
 pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
-pub use dead_letters::StoredDeadLetter;
+pub use dead_letters::{State, StoredDeadLetter};
 pub use diagnose::{Cause, Diagnosis};
+pub use dlq::{
+    Counted, DueReplay, Edit, Edited, Filter, Imported, Kept, OpenLetters, Place, Requested,
+    Trimmed,
+};
 pub use error::{Disposition, Error};
 pub use halts::Halted;
 pub use listen::{Heard, Listener};

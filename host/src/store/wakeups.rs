@@ -28,7 +28,7 @@ ORDER BY id FOR UPDATE";
 const DUE: &str = "
 WITH heads AS (
     SELECT id, kind, task_id, due FROM wakeups
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4 AND kind <> 'replay'
     ORDER BY due, id LIMIT $5
 ), turns AS (
     SELECT DISTINCT ON (task_id) id, kind, task_id, due FROM heads
@@ -43,9 +43,9 @@ CROSS JOIN LATERAL (
     (SELECT * FROM wakeups chain
      WHERE turns.kind = 'deferred' AND chain.kind = 'deferred'
        AND chain.group_id = $1 AND chain.topic = $2 AND chain.partition = $3 AND chain.task_id = turns.task_id
-     ORDER BY chain.sequence LIMIT $5)
+     ORDER BY chain.sequence, chain.place LIMIT $5)
 ) AS w
-ORDER BY turns.due, turns.id, w.sequence LIMIT $5";
+ORDER BY turns.due, turns.id, w.sequence, w.place LIMIT $5";
 
 /// A row that a batch holds is left out: that batch looks itself when it is done.
 const WAKE: &str = "

@@ -5,6 +5,7 @@
 //! things stand beside them.
 
 mod build;
+mod dead_letters;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,7 @@ pub struct Metrics {
     deferred_pending: IntGaugeVec,
     outbox_frames: IntGaugeVec,
     breaker_open: IntGaugeVec,
+    dead_letters: dead_letters::DeadLetters,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -212,6 +214,7 @@ impl Metrics {
                 "1 while the dependency is away and partitions pause.",
                 &["breaker"],
             ),
+            dead_letters: dead_letters::DeadLetters::new(r),
             registry,
         }
     }

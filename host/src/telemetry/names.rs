@@ -45,6 +45,13 @@ pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
 /// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.
 pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
 
+/// Gauge `{topic, state}`: dead letters that nobody is done with: open, replaying, waiting or parked.
+pub const DEAD_LETTERS_OPEN: &str = "taskhost_dead_letters";
+/// Counter `{topic, outcome}`: dead letters that were decided again, by what became of them.
+pub const REPLAYS: &str = "taskhost_dead_letter_replays_total";
+/// Counter `{what}`: rows that the retention removed: `dead_letters`, `frames`, `wakeups`.
+pub const RETENTION: &str = "taskhost_retention_removed_total";
+
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";
 /// Log field: the message's real topic.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::causes::{self, Items};
 use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
+use super::replay::Letters;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
@@ -101,7 +102,11 @@ impl Worker {
     }
 
     /// Decides and commits wakeups that are due; false if none of them counts any more.
-    pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
+    pub(super) async fn decide_wakeups(
+        &mut self,
+        due: &[Wakeup],
+        letters: &Letters,
+    ) -> Result<bool, Failure> {
         let began = Instant::now();
         let mut alone = false;
         loop {
@@ -112,6 +117,7 @@ impl Worker {
                 &self.shared.routes,
                 self.topic_id(),
                 &plugins,
+                letters,
             );
             if items.list.is_empty() {
                 return Ok(false);
@@ -200,7 +206,7 @@ impl Worker {
             batch.rollback().await;
             return Ok(Tried::Nothing);
         }
-        let blocked = match wakeups.is_empty() && self.waiting > 0 {
+        let blocked = match (wakeups.is_empty() || items.are_replays()) && self.waiting > 0 {
             true => batch.blocked(&ids).await?,
             false => HashSet::new(),
         };

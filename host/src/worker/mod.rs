@@ -19,6 +19,7 @@ mod halt;
 mod lag;
 mod plugins;
 mod recover;
+mod replay;
 mod starts;
 mod tracing_context;
 mod waker;
@@ -115,6 +116,8 @@ pub struct Rules {
     pub spring_headers: bool,
     /// How long causes may wait.
     pub deferral: Deferral,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
 }
 
 /// The longest backoff: an outage that ends is noticed within it.
@@ -170,6 +173,8 @@ pub struct Worker {
     started: Started,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
+    /// Whether the last batch was one of replays: then records have their turn.
+    replayed: bool,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
     unresolved: bool,
 }
@@ -253,6 +258,7 @@ impl Worker {
             waiting: 0,
             started: Started::new(),
             next_due: None,
+            replayed: false,
             unresolved: false,
         }
     }

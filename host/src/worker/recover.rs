@@ -150,6 +150,7 @@ impl Worker {
             dead_letter_topic: dead_letter_topic.into(),
             spring_headers: rules.spring_headers,
             deferral: rules.deferral,
+            replays_max: rules.replays_max,
             record_bytes_max: Arc::new(self.shared.limits.all()),
         })
     }

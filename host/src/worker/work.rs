@@ -76,6 +76,18 @@ impl Worker {
 
     /// One batch, if there is something to decide. Wakeups that are due go first; they are few.
     async fn decide_something(&mut self) -> Result<bool, Failure> {
+        // A bell that rang while there was work, too.
+        if self.poked.notified().now_or_never().is_some() {
+            self.next_due = Some(now());
+        }
+        // Replays take turns with records.
+        if std::mem::take(&mut self.replayed) {
+            self.gather()?;
+            if !self.pending.is_empty() {
+                self.messages().await?;
+                return Ok(true);
+            }
+        }
         if self.next_due.is_some_and(|due| due <= now()) && self.wakeups().await? {
             return Ok(true);
         }
@@ -137,11 +149,15 @@ impl Worker {
     /// What is due now; false if nothing is.
     async fn wakeups(&mut self) -> Result<bool, Failure> {
         let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
+        if due.is_empty() && self.replays().await? {
+            return Ok(true);
+        }
         if due.is_empty() {
             self.next_due = self.shared.store.next_due(&self.key).await?;
             return Ok(false);
         }
-        let decided = self.decide_wakeups(&due).await?;
+        let letters = self.letters_of(&due).await?;
+        let decided = self.decide_wakeups(&due, &letters).await?;
         self.next_due = match decided {
             true => self.shared.store.next_due(&self.key).await?,
             // What is due and can't be decided now is looked at again at the next tick.

@@ -251,7 +251,7 @@ fn health(world: &World, host: &Host) {
         .collect();
     assert_eq!(
         parts,
-        BTreeSet::from(["database", "kafka", "partitions", "plugins"])
+        BTreeSet::from(["database", "deadLetters", "kafka", "partitions", "plugins"])
     );
     for part in parts {
         assert_eq!(detailed["info"][part]["status"], "up", "{part}");

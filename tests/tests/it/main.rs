@@ -7,6 +7,7 @@ mod crash;
 mod dead_letters;
 mod deferral;
 mod delivery;
+mod dlq;
 mod documented;
 mod examples;
 mod fleet;

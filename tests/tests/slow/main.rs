@@ -4,6 +4,7 @@ mod cutover;
 mod missing_topic;
 mod mutants;
 mod outages;
+mod replays;
 mod secured;
 mod services;
 mod unknown_commits;

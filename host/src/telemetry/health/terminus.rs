@@ -49,6 +49,12 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
         database,
         plugins_indicator(now),
         partitions_indicator(now),
+        // Dead letters hold up nothing, so they never take a host down.
+        indicator(
+            "deadLetters",
+            None,
+            object(json!({ "open": now.dead_letters })),
+        ),
     ])
 }
 
