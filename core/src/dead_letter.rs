@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, DEAD_LETTER_MESSAGE_BYTES_MAX, cut};
 use crate::record::{Header, Message, Record, set_header};
+use crate::replay::Replay;
 use crate::task::{PluginVersion, TaskId};
 use crate::timestamp;
 
@@ -27,6 +28,8 @@ const COORDINATE_BYTES_MAX: usize = 249;
 
 /// Bytes of a header's text where there is room for hardly anything.
 const SHORT_BYTES_MAX: usize = 256;
+/// The header in which a timer that was given up has its name.
+pub const TIMER_NAME: &str = "timerName";
 
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,39 @@ pub struct DeadLetter {
     pub plugin: Option<Arc<PluginVersion>>,
     /// When it failed first, in milliseconds since 1970.
     pub failed_at: i64,
+    /// What was given up.
+    pub source: Source,
+    /// How often it was decided again.
+    pub replays: i32,
+}
+
+/// What was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A record of the log: it has an outcome to be counted.
+    Record,
+    /// A timer, in the form of a record.
+    Timer,
+    /// A message that its topic refused.
+    Outgoing,
+}
+
+impl Source {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Timer => "timer",
+            Self::Outgoing => "outgoing",
+        }
+    }
+
+    /// From its stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Record, Self::Timer, Self::Outgoing]
+            .into_iter()
+            .find(|source| source.name() == name)
+    }
 }
 
 /// Where in the path of a message it failed.
@@ -78,6 +114,21 @@ impl Stage {
 }
 
 impl DeadLetter {
+    /// The same, if it is a dead letter that failed again: it stays the one that it was.
+    #[must_use]
+    pub fn of_replay(self, replay: Option<&Replay>) -> Self {
+        match replay {
+            None => self,
+            Some(replay) => Self {
+                id: replay.letter,
+                failed_at: replay.failed_at,
+                source: replay.source,
+                replays: replay.number,
+                ..self
+            },
+        }
+    }
+
     /// The record for the dead letter topic.
     pub fn record(&self, topic: &str, group: &str, spring: bool) -> Record {
         let Message {
@@ -246,8 +297,14 @@ impl DeadLetter {
             ("code", self.code.clone()),
             ("attempts", self.attempts.to_string()),
             ("first-failed-at", timestamp::to_rfc3339(self.failed_at)),
-            ("replays", "0".to_owned()),
+            ("replays", self.replays.to_string()),
         ];
+        // What is no record of the log can't be found out from the record alone.
+        if self.source != Source::Record {
+            all.push(("source", self.source.name().to_owned()));
+            all.extend(self.task_id.iter().map(|id| ("task", id.to_string())));
+            all.extend(self.route.iter().map(|route| ("route", route.clone())));
+        }
         if let Some(plugin) = &self.plugin {
             all.push(("plugin", plugin.name.clone()));
             all.push(("plugin-version", plugin.version.clone()));
@@ -294,6 +351,8 @@ mod tests {
             route: None,
             plugin: None,
             failed_at: 0,
+            source: Source::Record,
+            replays: 0,
         };
         let told =
             |room: usize| letter.record_that_fits("t.dlq", "g", false, |it| it.size() <= room);
@@ -339,6 +398,8 @@ mod tests {
             route: None,
             plugin: None,
             failed_at: 0,
+            source: Source::Record,
+            replays: 0,
         };
         let record = letter.record("t.dlq", "g", true);
         let header = |name: &str| {

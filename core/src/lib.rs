@@ -19,6 +19,7 @@
 //!   [halts](halt); [`reset`] is what a person decides then;
 //! - [`breaker`] says when something that fails is tried again; [`route_breaker`] when a route's plugin fails too often;
 //! - [`worked`] counts the time in which something could be decided;
+//! - [`replay`] is a dead letter that is decided again, [`foreign`] one that another system wrote;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
@@ -29,6 +30,7 @@ pub mod decision;
 pub mod descriptor;
 pub mod envelope;
 pub mod fault;
+pub mod foreign;
 pub mod frame;
 pub mod halt;
 pub mod json;
@@ -38,6 +40,7 @@ pub mod partition;
 pub mod purity;
 pub mod record;
 pub mod recovery;
+pub mod replay;
 pub mod reset;
 pub mod retry;
 pub mod route_breaker;

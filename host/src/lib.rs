@@ -29,6 +29,7 @@ pub mod dev;
 pub mod failpoint;
 pub mod host;
 pub mod kafka;
+pub mod letters;
 pub mod mutant;
 pub mod plugin;
 pub mod route_breaker;

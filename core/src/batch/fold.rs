@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::publish;
 use super::{Decider, Settings, Wakeup, WakeupKind, Why, WriteSet};
 use crate::cause::{Cause, Source, Timer, Waited};
-use crate::dead_letter::{DeadLetter, Stage};
+use crate::dead_letter::{self, DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
 use crate::fault::{Fault, Kind};
@@ -30,7 +30,7 @@ pub enum Decided {
 /// A batch on its way from decisions to a write set.
 #[derive(Debug)]
 pub struct Fold {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// Milliseconds since 1970, for dead letters and deferrals only: no decision sees it.
     now: i64,
     tasks: HashMap<TaskId, Slot>,
@@ -38,7 +38,7 @@ pub struct Fold {
     blocked: HashSet<TaskId>,
     /// The partition's working time in milliseconds: what waits grows older by it.
     worked: i64,
-    out: WriteSet,
+    pub(super) out: WriteSet,
 }
 
 /// A task within the batch.
@@ -115,10 +115,12 @@ impl Fold {
             route: None,
             plugin: None,
             failed_at: self.now,
+            source: dead_letter::Source::Record,
+            replays: 0,
         };
-        self.dead_letter(letter);
+        self.dead_letter(letter, waited);
         self.out.done.extend(waited.map(|waited| waited.wakeup));
-        self.count("", Outcome::DeadLetter, waited.is_some())
+        self.count("", Outcome::DeadLetter, waited)
     }
 
     /// Takes a cause and what was decided about it.
@@ -133,6 +135,7 @@ impl Fold {
         decider: &Decider,
     ) -> Result<Outcome, Fault> {
         if let Source::Timer(timer) = &cause.source
+            && !cause.is_new_replay()
             && self
                 .out
                 .timers
@@ -181,9 +184,11 @@ impl Fold {
     fn finish_cause(&mut self, cause: &Cause, decider: &Decider, outcome: Outcome) -> Outcome {
         if let Some(waited) = &cause.waited {
             self.out.done.push(waited.wakeup);
+            self.replay_ends(waited, outcome);
         }
         match cause.is_message() {
-            true => self.count(&decider.route, outcome, cause.waited.is_some()),
+            true => self.count(&decider.route, outcome, cause.waited.as_ref()),
+            false if cause.is_new_replay() => outcome,
             false => {
                 self.out.counts.timers += 1;
                 outcome
@@ -191,7 +196,14 @@ impl Fold {
         }
     }
 
-    fn count(&mut self, route: &str, outcome: Outcome, waited: bool) -> Outcome {
+    pub(super) fn count(
+        &mut self,
+        route: &str,
+        outcome: Outcome,
+        waited: Option<&Waited>,
+    ) -> Outcome {
+        let replayed = waited.is_some_and(Waited::is_new_replay);
+
         let by_route = match self.out.counts_by_route.get_mut(route) {
             Some(counts) => counts,
             None => self
@@ -202,7 +214,8 @@ impl Fold {
         };
         for counts in [by_route, &mut self.out.counts] {
             counts.add(outcome);
-            counts.left_waiting += u64::from(waited);
+            counts.left_waiting += u64::from(waited.is_some() && !replayed);
+            counts.left_dead_letters += u64::from(replayed);
         }
         outcome
     }
@@ -358,7 +371,11 @@ impl Fold {
             Source::Message { message, .. } => message.clone(),
             Source::Timer(timer) => Arc::new(timer_as_message(timer, &cause.task_id)),
         };
-        self.dead_letter(DeadLetter {
+        let source = match &cause.source {
+            Source::Message { .. } => dead_letter::Source::Record,
+            Source::Timer(_) => dead_letter::Source::Timer,
+        };
+        let letter = DeadLetter {
             id: letter_id(cause),
             message,
             code,
@@ -370,11 +387,15 @@ impl Fold {
             route: Some(decider.route.to_string()),
             plugin: Some(decider.plugin.clone()),
             failed_at: self.now,
-        });
+            source,
+            replays: 0,
+        };
+        self.dead_letter(letter, cause.waited.as_ref());
         Outcome::DeadLetter
     }
 
-    fn dead_letter(&mut self, letter: DeadLetter) {
+    fn dead_letter(&mut self, letter: DeadLetter, waited: Option<&Waited>) {
+        let letter = letter.of_replay(waited.and_then(|waited| waited.replay.as_ref()));
         let Settings {
             dead_letter_topic,
             group,
@@ -384,7 +405,10 @@ impl Fold {
         let fits = |record: &_| self.settings.fits(record);
         let record = letter.record_that_fits(dead_letter_topic, group, *spring_headers, fits);
         self.out.records.extend(record);
-        self.out.dead_letters.push(letter);
+        match waited.is_some_and(|waited| waited.replay.is_some()) {
+            true => self.replay_fails(letter),
+            false => self.out.dead_letters.push(letter),
+        }
     }
 }
 
@@ -399,9 +423,11 @@ fn timer_as_message(timer: &Timer, task_id: &TaskId) -> Message {
         timestamp: timer.due,
         key: Some(task_id.as_str().as_bytes().to_vec()),
         value: Some(timer.data.clone().into_bytes()),
-        headers: vec![(
-            "timerName".to_owned(),
-            Some(timer.name.clone().into_bytes()),
-        )],
+        headers: [
+            (dead_letter::TIMER_NAME, timer.name.clone()),
+            ("traceparent", timer.trace.traceparent()),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(value.into_bytes())))
+        .into(),
     }
 }

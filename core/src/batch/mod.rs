@@ -7,6 +7,7 @@
 mod fold;
 mod halves;
 mod publish;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::dead_letter::DeadLetter;
 use crate::descriptor::Descriptor;
 use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
+use crate::replay::Replayed;
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 
 pub use fold::{Decided, Fold};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub deferral: Deferral,
     /// How often a deadline is tried again.
     pub retries: Retries,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
     /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
     /// that isn't here takes anything.
     pub record_bytes_max: Arc<BTreeMap<String, usize>>,
@@ -120,6 +124,8 @@ pub struct WriteSet {
     pub timers: BTreeMap<(TaskId, String), Option<Wakeup>>,
     /// Dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters that were decided again.
+    pub replayed: Vec<Replayed>,
     /// Records to publish, in order.
     pub records: Vec<Record>,
     /// How the batch's records ended.
@@ -168,6 +174,8 @@ pub enum WakeupKind {
     Deferred,
     /// A timer of a task.
     Timer,
+    /// A dead letter that is decided again. Its cause is in the dead letter's row.
+    Replay,
 }
 
 impl WakeupKind {
@@ -176,12 +184,13 @@ impl WakeupKind {
         match self {
             Self::Deferred => "deferred",
             Self::Timer => "timer",
+            Self::Replay => "replay",
         }
     }
 
     /// From its stored name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Deferred, Self::Timer]
+        [Self::Deferred, Self::Timer, Self::Replay]
             .into_iter()
             .find(|kind| kind.name() == name)
     }

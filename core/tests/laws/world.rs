@@ -150,6 +150,7 @@ pub(crate) fn settings() -> Arc<Settings> {
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
         },
+        replays_max: 3,
         record_bytes_max: Arc::default(),
     })
 }
@@ -308,6 +309,7 @@ impl World {
                     attempt: row.attempt,
                     tries: row.tries,
                     since_worked: row.since_worked,
+                    replay: None,
                 });
                 self.decide(&mut fold, &cause);
             }

@@ -46,6 +46,7 @@ async fn served() -> Served {
         desk: super::Desk::default(),
         status: status.clone(),
         metrics: Arc::clone(&metrics),
+        letters: None,
     };
     tokio::spawn(serve(listener, router(state), std::future::pending()));
     Served {

@@ -9,6 +9,7 @@ mod broker;
 mod config;
 mod database;
 mod dev;
+mod dlq;
 mod failure;
 mod found;
 mod host_url;
@@ -85,6 +86,9 @@ enum Command {
     /// Look at plugins and choose which version runs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Plugin(plugin::Command),
+    /// Look at dead letters, edit, replay and discard them.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Dlq(dlq::Command),
     /// Look at partitions, and resolve halted ones.
     #[command(subcommand, after_help = EXIT_CODES)]
     Partition(partition::Command),
@@ -107,6 +111,7 @@ impl Cli {
             Command::TestTaskUpdates(arguments) => test_task_updates::run(&arguments, &self.global),
             Command::Task(command) => task::run(&command, &self.global),
             Command::Plugin(command) => plugin::run(&command, &self.global),
+            Command::Dlq(command) => dlq::run(&command, &self.global),
             Command::Partition(command) => partition::run(&command, &self.global),
             Command::Breaker(command) => breaker::run(&command, &self.global),
         };

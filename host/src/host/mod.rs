@@ -8,6 +8,7 @@
 //! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
 //! hand and publish it, the publisher drains, the consumer leaves the group.
 
+mod dead_letters;
 mod history;
 mod life;
 mod observe;
@@ -143,6 +144,7 @@ pub async fn run(
         status: status.clone(),
         metrics: metrics.clone(),
         desk: desk.clone(),
+        letters: letters(&config),
     });
     let http = tokio::spawn(admin::serve(
         listener,
@@ -271,6 +273,15 @@ async fn start(
         status.clone(),
         stop.clone(),
     ));
+    let letters = dead_letters::Parts {
+        store: store.clone(),
+        group: config.kafka.group_id.clone(),
+        waker: waker.clone(),
+        status: status.clone(),
+        metrics: metrics.clone(),
+        settings: config.dead_letters.clone(),
+    };
+    tokio::spawn(dead_letters::watch(letters, stop.clone()));
     tokio::spawn(history::watch(store.clone(), status.clone(), stop.clone()));
     tokio::spawn(rights::watch(
         admin.clone(),
@@ -321,8 +332,23 @@ async fn start(
     Ok(Running::new(Arc::new(shared), assignments, life))
 }
 
+/// Connections that the API has for dead letters: its requests never take one from a worker.
+const API_CONNECTIONS_MAX: u32 = 2;
+
+/// Dead letters for the API; without a database there are none, and the start says so.
+fn letters(config: &Config) -> Option<admin::Letters> {
+    let mut settings = store_settings(config).ok()?;
+    settings.connections_max = API_CONNECTIONS_MAX;
+    settings.application_name = format!("{} api", settings.application_name);
+    Some(admin::Letters {
+        store: Store::connect(&settings).ok()?,
+        group: config.kafka.group_id.as_str().into(),
+        routes: routes(config).into(),
+    })
+}
+
 /// The routes in core's words.
-fn routes(config: &Config) -> Vec<Route> {
+pub(crate) fn routes(config: &Config) -> Vec<Route> {
     let route = |route: &crate::config::Route| Route {
         name: route.name.clone(),
         logical_topic: route.topic.clone(),
@@ -366,6 +392,7 @@ fn rules(config: &Config) -> Rules {
         retries_max: config.kafka.max_retry_attempts,
         backoff: config.kafka.retry_backoff,
         spring_headers: config.dead_letters.spring_headers,
+        replays_max: config.dead_letters.replays_max,
         deferral: Deferral {
             attempts_max: config.deferral.attempts_max,
             age_max: config.deferral.age_max,

@@ -43,6 +43,7 @@ mod producer;
 mod publisher;
 mod publishing;
 mod rights;
+mod scan;
 mod tail;
 mod transaction;
 mod turns;
@@ -64,6 +65,7 @@ pub use publisher::{Answer, Publisher, Unpublished};
 pub use rights::{
     GRANT_IT, MissingRight, Needs, Operation, Resource, may_transact, missing_rights,
 };
+pub use scan::Scan;
 pub use tail::Tail;
 pub use transaction::PublishObserver;
 

@@ -12,6 +12,7 @@ use taskhost_core::task::{Task, TaskId};
 use uuid::Uuid;
 
 use super::Key;
+use super::dlq;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
@@ -76,7 +77,7 @@ WITH advanced AS (
         next_offset = $6, batch = batch + 1, batch_token = $7,
         published = GREATEST(published, CASE WHEN $8 <= batch THEN $8 END),
         consumed = consumed + $9, applied = applied + $10, ignored = ignored + $11,
-        deferred = deferred + $12, dead_letters = dead_letters + $13, timers = timers + $14,
+        deferred = deferred + $12, dead_letters = dead_letters + $13 - $18, timers = timers + $14,
         worked_ms = GREATEST(worked_ms, $17)
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND batch = $5 AND next_offset = $15
     RETURNING batch
@@ -207,6 +208,7 @@ impl Batch {
         write::events(self, &set.events).await?;
         write::wakeups(self, set, now).await?;
         write::dead_letters(self, &set.dead_letters).await?;
+        dlq::replayed(self, &set.replayed).await?;
         self.counts = set.counts;
         Ok(())
     }
@@ -255,7 +257,8 @@ impl Batch {
             .bind(count(counts.timers))
             .bind(from)
             .bind(frame.encode())
-            .bind(self.worked);
+            .bind(self.worked)
+            .bind(count(counts.left_dead_letters));
         if self.session.execute(statement).await? == 0 {
             return self.session.fail(Error::Lost);
         }

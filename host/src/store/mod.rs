@@ -21,6 +21,7 @@ mod batch;
 mod breaker_orders;
 mod dead_letters;
 mod diagnose;
+mod dlq;
 mod error;
 mod halts;
 mod listen;
@@ -45,8 +46,12 @@ use taskhost_core::record::TopicPartition;
 pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
 pub use breaker_orders::{BreakerOrder, OrderedState};
-pub use dead_letters::StoredDeadLetter;
+pub use dead_letters::{State, StoredDeadLetter};
 pub use diagnose::{Cause, Diagnosis};
+pub use dlq::{
+    Counted, DueReplay, Edit, Edited, Filter, Imported, Kept, OpenLetters, Place, Requested,
+    Trimmed,
+};
 pub use error::{Disposition, Error};
 pub use halts::Halted;
 pub use listen::{Heard, Listener};

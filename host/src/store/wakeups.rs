@@ -29,7 +29,7 @@ ORDER BY id FOR UPDATE";
 const DUE: &str = "
 WITH heads AS (
     SELECT id, kind, task_id, due FROM wakeups
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4 AND kind <> 'replay'
     ORDER BY due, id LIMIT $5
 ), turns AS (
     SELECT DISTINCT ON (task_id) id, kind, task_id, due FROM heads
@@ -45,9 +45,9 @@ CROSS JOIN LATERAL (
     (SELECT * FROM wakeups chain
      WHERE turns.kind = 'deferred' AND chain.kind = 'deferred'
        AND chain.group_id = $1 AND chain.topic = $2 AND chain.partition = $3 AND chain.task_id = turns.task_id
-     ORDER BY chain.sequence LIMIT $5)
+     ORDER BY chain.sequence, chain.place LIMIT $5)
 ) AS w
-ORDER BY turns.due, turns.id, w.sequence LIMIT $5";
+ORDER BY turns.due, turns.id, w.sequence, w.place LIMIT $5";
 
 /// Only what the plugin deferred: the task's change says nothing of a slow machine or of a plugin on probation. A row that
 /// a batch holds is left out: that batch looks itself when it is done.
@@ -74,7 +74,7 @@ RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
 
 /// A row that a batch holds is left out: it is being replaced or cancelled.
 const STRAND: &str = "
-UPDATE wakeups SET due = CASE WHEN wakeups.due IS NOT NULL THEN $7 END, why = 'stranded', reason = early.reason
+UPDATE wakeups SET due = CASE WHEN wakeups.due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded', reason = early.reason
 FROM (
     SELECT w.group_id, w.id, new.reason
     FROM wakeups w JOIN unnest($5::uuid[], $6::text[]) AS new (id, reason) ON w.id = new.id
@@ -284,8 +284,6 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
     let kind: &str = row.try_get("kind")?;
     let due: Option<Millis> = row.try_get("due")?;
     let since: Millis = row.try_get("since")?;
-    let why: &str = row.try_get("why")?;
-    let unknown = || Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()));
     Ok(Wakeup {
         id: row.try_get("id")?,
         kind: WakeupKind::from_name(kind).ok_or_else(unknown)?,
@@ -294,7 +292,7 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
         route: row.try_get("route")?,
         due: due.map(|due| due.0),
         sequence: row.try_get("sequence")?,
-        why: Why::from_name(why).ok_or_else(unknown)?,
+        why: why(row.try_get("why")?)?,
         attempt: row.try_get("attempt")?,
         tries: row.try_get("tries")?,
         since: since.0,
@@ -302,6 +300,15 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
         reason: row.try_get("reason")?,
         cause: row.try_get("cause")?,
     })
+}
+
+/// Why a wakeup waits, from its name.
+pub(super) fn why(name: &str) -> Result<Why, Error> {
+    Why::from_name(name).ok_or_else(unknown)
+}
+
+fn unknown() -> Error {
+    Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()))
 }
 
 fn owner(row: &PgRow) -> Result<Key, Error> {

@@ -5,6 +5,7 @@
 //! things stand beside them.
 
 mod build;
+mod dead_letters;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ pub struct Metrics {
     outbox_frames: IntGaugeVec,
     breaker_open: IntGaugeVec,
     routes: RouteMetrics,
+    dead_letters: dead_letters::DeadLetters,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -238,6 +240,7 @@ impl Metrics {
                 &["breaker"],
             ),
             routes: RouteMetrics::new(r),
+            dead_letters: dead_letters::DeadLetters::new(r),
             registry,
         }
     }

@@ -57,6 +57,12 @@ pub const ROUTE_BREAKER_STATE: &str = "taskhost_route_breaker_state";
 pub const ROUTE_BREAKER_TRIPS: &str = "taskhost_route_breaker_trips_total";
 /// Counter `{route}`: versions that this host rolled back.
 pub const PLUGIN_ROLLBACKS: &str = "taskhost_plugin_rollbacks_total";
+/// Gauge `{topic, state}`: dead letters that nobody is done with: open, replaying, waiting or parked.
+pub const DEAD_LETTERS_OPEN: &str = "taskhost_dead_letters";
+/// Counter `{topic, outcome}`: dead letters that were decided again, by what became of them.
+pub const REPLAYS: &str = "taskhost_dead_letter_replays_total";
+/// Counter `{what}`: rows that the retention removed: `dead_letters`, `frames`, `wakeups`.
+pub const RETENTION: &str = "taskhost_retention_removed_total";
 
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";

@@ -11,6 +11,7 @@ use taskhost_core::task::{TaskId, derived_id};
 use uuid::Uuid;
 
 use super::plugins::Plugins;
+use super::replay::Letters;
 use super::tracing_context as trace;
 
 /// One thing a batch is about.
@@ -18,6 +19,13 @@ use super::tracing_context as trace;
 pub(super) enum Item {
     /// A cause to be decided.
     Cause(Box<Cause>),
+    /// A dead letter that is sent to its topic again, undecided.
+    Republish {
+        /// The message.
+        message: Arc<Message>,
+        /// Its replay.
+        waited: Waited,
+    },
     /// A record that can't be: a dead letter.
     Undecodable {
         /// The record.
@@ -44,7 +52,7 @@ impl Items {
             .enumerate()
             .filter_map(|(number, item)| match item {
                 Item::Cause(cause) => Some((number, &**cause)),
-                Item::Undecodable { .. } => None,
+                Item::Undecodable { .. } | Item::Republish { .. } => None,
             })
     }
 
@@ -57,6 +65,12 @@ impl Items {
     pub(super) fn tasks(&self) -> Vec<TaskId> {
         let ids: BTreeSet<&TaskId> = self.causes().map(|(_, cause)| &cause.task_id).collect();
         ids.into_iter().cloned().collect()
+    }
+
+    /// Whether they are dead letters whose replays are decided: new causes, which wait behind what waits.
+    pub(super) fn are_replays(&self) -> bool {
+        let first = self.list.first().and_then(Item::waited);
+        first.is_some_and(Waited::is_new_replay)
     }
 
     /// Ids of the wakeup rows that they come from.
@@ -75,6 +89,7 @@ impl Item {
         match self {
             Self::Cause(cause) => cause.waited.as_ref(),
             Self::Undecodable { waited, .. } => waited.as_ref(),
+            Self::Republish { waited, .. } => Some(waited),
         }
     }
 }
@@ -135,23 +150,38 @@ pub(super) fn of_wakeups(
     routes: &[Route],
     topic_id: Uuid,
     plugins: &Plugins,
+    letters: &Letters,
 ) -> (Items, Vec<Stranded>) {
     let (mut items, mut stranded) = (Items::default(), Vec::new());
     let mut stuck: HashSet<&TaskId> = HashSet::new();
+    let mut taken = HashMap::new();
     for wakeup in wakeups {
         if stuck.contains(&wakeup.task_id) {
             continue;
         }
-        match of_wakeup(wakeup, routes, topic_id, plugins) {
-            Ok(item) => items.list.push(item),
+        let item = match letters.of(wakeup) {
+            Some(letter) => letter.item(wakeup, routes, topic_id, plugins),
+            None => of_wakeup(wakeup, routes, topic_id, plugins),
+        };
+        let item = match item {
+            Ok(item) => item,
             Err(reason) => {
                 stuck.insert(&wakeup.task_id);
                 stranded.push(Stranded {
                     wakeup: wakeup.id,
                     reason,
                 });
+                continue;
             }
+        };
+        // Replays are cut like records; what waited was, when it was taken.
+        if let Item::Cause(cause) = &item
+            && cause.is_new_replay()
+            && *taken.entry(cause.task_id.clone()).or_insert(cause.route) != cause.route
+        {
+            break;
         }
+        items.list.push(item);
     }
     (items, stranded)
 }
@@ -167,6 +197,7 @@ fn of_wakeup(
         attempt: wakeup.attempt,
         tries: wakeup.tries,
         since_worked: wakeup.since_worked,
+        replay: None,
     });
     match Stored::decode(&wakeup.cause) {
         Some(Stored::Message(message)) => {

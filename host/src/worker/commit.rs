@@ -15,6 +15,7 @@ use super::causes::{self, Items};
 use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
 use super::purity::Evidence;
+use super::replay::Letters;
 use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
@@ -101,7 +102,11 @@ impl Worker {
 
     /// Decides and commits wakeups that are due, or puts them off that can't be decided here; false if none of them counts
     /// any more.
-    pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
+    pub(super) async fn decide_wakeups(
+        &mut self,
+        due: &[Wakeup],
+        letters: &Letters,
+    ) -> Result<bool, Failure> {
         let began = Instant::now();
         let mut alone = self.probing.is_some();
         // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
@@ -112,7 +117,7 @@ impl Worker {
             let topic_id = self.topic_id();
             let due = &due[..count];
             let (items, stranded) =
-                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins);
+                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins, letters);
             let items = Arc::new(items);
             let put_off = self.strand(&stranded).await?;
             if items.list.is_empty() {
@@ -198,7 +203,7 @@ impl Worker {
             batch.rollback().await;
             return Ok(Tried::Nothing);
         }
-        let blocked = match wakeups.is_empty() && self.waiting > 0 {
+        let blocked = match (wakeups.is_empty() || items.are_replays()) && self.waiting > 0 {
             true => batch.blocked(&ids).await?,
             false => HashSet::new(),
         };

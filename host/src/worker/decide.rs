@@ -181,6 +181,10 @@ pub(super) fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause
             fold.undecodable(message, why, waited.as_ref());
             None
         }
+        Item::Republish { message, waited } => {
+            fold.republish(message, waited);
+            None
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod lag;
 mod plugins;
 mod purity;
 mod recover;
+mod replay;
 mod routes;
 mod starts;
 mod stranded;
@@ -127,6 +128,8 @@ pub struct Rules {
     pub spring_headers: bool,
     /// How long causes may wait.
     pub deferral: Deferral,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
 }
 
 /// The longest backoff: an outage that ends is noticed within it.

@@ -158,6 +158,7 @@ impl Worker {
                 backoff: rules.backoff,
                 backoff_max: BACKOFF_MAX,
             },
+            replays_max: rules.replays_max,
             record_bytes_max: Arc::new(self.shared.limits.all()),
         })
     }

@@ -100,7 +100,7 @@ impl Worker {
         let items = causes::of_messages(first, routes, self.topic_id(), &plugins);
         Ok(items.list.first().and_then(|item| match item {
             Item::Cause(cause) => Some(cause.route),
-            Item::Undecodable { .. } => None,
+            Item::Undecodable { .. } | Item::Republish { .. } => None,
         }))
     }
 

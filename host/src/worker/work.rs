@@ -91,6 +91,10 @@ impl Worker {
     /// One batch, if there is something to decide. Wakeups that are due and records take turns, so that neither waits
     /// for many slow ones of the other.
     async fn decide_something(&mut self) -> Result<bool, Failure> {
+        // A bell that rang while there was work, too.
+        if self.poked.notified().now_or_never().is_some() {
+            self.next_due = Some(now());
+        }
         if !self.may_decide() {
             return self.probe().await;
         }
@@ -159,11 +163,15 @@ impl Worker {
     /// What is due now; false if nothing is.
     pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
         let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
+        if due.is_empty() && self.replays().await? {
+            return Ok(true);
+        }
         if due.is_empty() {
             self.next_due = self.shared.store.next_due(&self.key).await?;
             return Ok(false);
         }
-        let decided = self.decide_wakeups(&due).await?;
+        let letters = self.letters_of(&due).await?;
+        let decided = self.decide_wakeups(&due, &letters).await?;
         if due.iter().any(|wakeup| wakeup.why == Why::Stranded) {
             self.count_stranded().await?;
         }

@@ -9,6 +9,7 @@ mod activations;
 mod batches;
 mod claims;
 mod counters;
+mod dlq;
 mod lost_commits;
 mod migrations;
 mod proxy;

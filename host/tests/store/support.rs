@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use taskhost::store::{Batch, Commit, Epoch, Key, Settings, Store};
 use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, Why, WriteSet};
 use taskhost_core::cause::Stored;
-use taskhost_core::dead_letter::{DeadLetter, Stage};
+use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
@@ -318,6 +318,8 @@ pub(crate) fn letter(offset: i64) -> DeadLetter {
         route: None,
         plugin: None,
         failed_at: NOW,
+        source: Source::Record,
+        replays: 0,
     }
 }
 

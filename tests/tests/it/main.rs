@@ -7,6 +7,7 @@ mod console_tools;
 mod crash;
 mod deferral;
 mod delivery;
+mod dlq;
 mod documented;
 mod examples;
 mod fleet;

@@ -258,7 +258,7 @@ fn over_http_it_is_ordered_too_and_held_closed_every_fault_is_a_dead_letter() {
     let host = touchy(&world).start();
     world.send_all(&things(10));
     wait_state(&host, "open");
-    let order = |body: &Value| host.post("/api/breakers", body);
+    let order = |body: &Value| host.post("/api/breakers", "application/json", &body.to_string());
     let by =
         json!({"route": "swap", "state": "held-closed", "by": "me", "reason": "they are junk"});
     let answer = order(&by);

@@ -5,6 +5,7 @@ mod million_wakeups;
 mod missing_topic;
 mod mutants;
 mod outages;
+mod replays;
 mod secured;
 mod services;
 mod unknown_commits;

@@ -27,7 +27,7 @@ struct Wait {
 impl Fold {
     /// Takes a cause that waits behind an earlier one of its task.
     pub fn behind(&mut self, cause: &Cause, decider: &Decider) -> Outcome {
-        if cause.waited.is_some() {
+        if cause.waited.is_some() && !cause.is_new_replay() {
             return Outcome::Deferred;
         }
         let wait = Wait {
@@ -126,51 +126,53 @@ impl Fold {
 
     /// Makes a cause wait. Later ones of its task wait behind it.
     fn wait(&mut self, cause: &Cause, decider: &Decider, reason: &str, wait: Wait) -> Outcome {
-        let reason = decision::clean(reason);
         if wait.due.is_some() {
             self.blocked.insert(cause.task_id.clone());
         }
-        let Wait {
-            why,
-            due,
-            attempt,
-            tries,
-            since_worked,
-        } = wait;
-        match (&cause.waited, due) {
+        match (&cause.waited, wait.due) {
+            (Some(_), _) if cause.is_new_replay() && cause.is_message() => {
+                let wakeup = self.waiting(cause, decider, reason, wait);
+                self.replay_waits(cause, decider, wakeup)
+            }
             (Some(waited), Some(due)) => {
                 self.out.postponed.push(Postponed {
                     id: waited.wakeup,
                     task_id: cause.task_id.clone(),
-                    why,
+                    why: wait.why,
                     due,
-                    attempt,
-                    tries,
-                    since_worked,
-                    reason,
+                    attempt: wait.attempt,
+                    tries: wait.tries,
+                    since_worked: wait.since_worked,
+                    reason: decision::clean(reason),
                 });
                 Outcome::Deferred
             }
             (Some(_), None) => Outcome::Deferred,
-            (None, due) => {
-                self.out.waiting.push(Wakeup {
-                    id: derived_id(cause.seed, "deferred"),
-                    kind: WakeupKind::Deferred,
-                    task_id: cause.task_id.clone(),
-                    name: None,
-                    route: decider.route.to_string(),
-                    due,
-                    sequence: cause.position().offset,
-                    why,
-                    attempt,
-                    tries,
-                    since: self.now,
-                    since_worked,
-                    reason,
-                    cause: cause.encode(),
-                });
-                self.count(&decider.route, Outcome::Deferred, false)
+            (None, _) => {
+                let wakeup = self.waiting(cause, decider, reason, wait);
+                self.out.waiting.push(wakeup);
+                self.count(&decider.route, Outcome::Deferred, None)
             }
+        }
+    }
+
+    /// The row of a cause that waits.
+    fn waiting(&self, cause: &Cause, decider: &Decider, reason: &str, wait: Wait) -> Wakeup {
+        Wakeup {
+            id: derived_id(cause.seed, "deferred"),
+            kind: WakeupKind::Deferred,
+            task_id: cause.task_id.clone(),
+            name: None,
+            route: decider.route.to_string(),
+            due: wait.due,
+            sequence: cause.position().offset,
+            why: wait.why,
+            attempt: wait.attempt,
+            tries: wait.tries,
+            since: self.now,
+            since_worked: wait.since_worked,
+            reason: decision::clean(reason),
+            cause: cause.encode(),
         }
     }
 

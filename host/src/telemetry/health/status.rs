@@ -175,6 +175,8 @@ pub struct Snapshot {
     /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
     /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
     pub troubles: BTreeMap<&'static str, String>,
+    /// Dead letters of the group that nobody is done with; none while they weren't counted.
+    pub dead_letters: Option<u64>,
     /// Whether the host is on its way out.
     pub stopping: bool,
 }
@@ -304,6 +306,11 @@ impl Status {
             Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
             None => now.troubles.remove(what).is_some(),
         })
+    }
+
+    /// Says how many dead letters of the group nobody is done with.
+    pub fn set_dead_letters(&self, open: u64) {
+        self.change(|now| now.dead_letters = Some(open));
     }
 
     /// Says that the host is on its way out: it is not ready any more.

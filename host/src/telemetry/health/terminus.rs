@@ -50,6 +50,12 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
         plugins_indicator(now),
         breakers_indicator(now),
         partitions_indicator(now),
+        // Dead letters hold up nothing, so they never take a host down.
+        indicator(
+            "deadLetters",
+            None,
+            object(json!({ "open": now.dead_letters })),
+        ),
     ])
 }
 
