@@ -39,7 +39,7 @@ impl Worker {
     }
 
     /// Counts them for the metric.
-    pub(super) async fn count_stranded(&self) -> Result<i64, Failure> {
+    pub(super) async fn count_stranded(&mut self) -> Result<i64, Failure> {
         let stranded = self.shared.store.count_stranded(&self.key).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let wakeups = u64::try_from(stranded).unwrap_or(0);
