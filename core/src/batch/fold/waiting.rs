@@ -14,6 +14,7 @@ use crate::retry;
 use crate::task::derived_id;
 
 /// A cause is to wait.
+#[derive(Debug, Clone, Copy)]
 struct Wait {
     why: Why,
     /// None while it waits behind another.
