@@ -116,6 +116,9 @@ impl Stage {
                 self.directory.path().join("cache"),
             )
             .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            // As an operator runs it: with it, every error of the engine takes a backtrace of the host, too.
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("RUST_LIB_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
