@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use taskhost::plugin::{Component, Engine, Limits, Question, Work};
-use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Settings, WriteSet};
+use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Retries, Settings, WriteSet};
 use taskhost_core::cause::{Cause, Route, of_message};
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
@@ -94,6 +94,7 @@ fn decider(descriptor: &Arc<Descriptor>) -> Decider {
             "task-status".to_owned(),
             "task-status".to_owned(),
         )])),
+        hold: None,
     }
 }
 
@@ -111,6 +112,12 @@ fn settings() -> Arc<Settings> {
             delay_min: Duration::from_millis(1),
             delay_max: Duration::from_secs(1),
         },
+        retries: Retries {
+            max: 3,
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(60),
+        },
+        replays_max: 3,
         record_bytes_max: Arc::default(),
     })
 }

@@ -14,6 +14,7 @@ mod machine;
 mod pace;
 mod plan;
 mod plots;
+mod poison;
 mod report;
 mod rounds;
 mod stream;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Who takes part [all that are built but seed-concurrent].
     #[arg(long)]
     contenders: Vec<Contender>,
+    /// Measure these only, such as drain, pace/spring or host/poison [everything].
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// The host's binary; beside this one if not given.
     #[arg(long)]
     host: Option<PathBuf>,

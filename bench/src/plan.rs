@@ -12,6 +12,7 @@ use crate::drain;
 use crate::ledger::{Ledger, Settings};
 use crate::machine;
 use crate::pace::{self, Pace};
+use crate::poison;
 use crate::report::Report;
 use crate::rounds;
 use crate::subject::Stage;
@@ -30,13 +31,23 @@ const USUAL: [Contender; 6] = [
     Contender::Bare,
 ];
 
-/// A measurement of the host, which may take that many seconds.
-type Measure = fn(&Stage, &mut Report, u64) -> anyhow::Result<()>;
+/// A measurement of the host, which may take that many seconds, in that round.
+type Measure = fn(&Stage, &mut Report, u64, usize) -> anyhow::Result<()>;
+
+/// Messages of the rounds of poison for each second that a measurement may take.
+const POISON_A_SECOND: u64 = 5000;
 
 /// What only the host is measured at.
-const HOST: [(&str, Measure); 2] = [
-    ("host/latency", rounds::latency),
-    ("host/swap", |stage, report, _| rounds::swap(stage, report)),
+const HOST: [(&str, Measure); 3] = [
+    ("host/latency", |stage, report, seconds, _| {
+        rounds::latency(stage, report, seconds)
+    }),
+    ("host/swap", |stage, report, _, _| {
+        rounds::swap(stage, report)
+    }),
+    ("host/poison", |stage, report, seconds, round| {
+        poison::rounds(stage, report, seconds * POISON_A_SECOND, round)
+    }),
 ];
 
 /// What is to be done.
@@ -48,6 +59,7 @@ pub(crate) struct Plan {
     seconds: u64,
     partitions: Vec<i32>,
     contenders: Vec<Contender>,
+    only: Vec<String>,
 }
 
 impl Plan {
@@ -85,7 +97,7 @@ impl Plan {
                 }
             }
         }
-        Ok(Self {
+        let plan = Self {
             quick: arguments.quick,
             messages: arguments.messages.unwrap_or_else(|| pick(200_000, 60_000)),
             rounds: arguments
@@ -94,7 +106,34 @@ impl Plan {
             seconds: arguments.seconds.unwrap_or_else(|| pick(20, 5)),
             partitions,
             contenders,
-        })
+            only: arguments.only.clone(),
+        };
+        let subjects = plan.subjects();
+        for part in &plan.only {
+            if !subjects.iter().any(|subject| is_part(part, subject)) {
+                bail!(
+                    "nothing is called {part}; there are {}",
+                    subjects.join(", ")
+                );
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Everything that these contenders can be measured at.
+    fn subjects(&self) -> Vec<String> {
+        let drains = self.contenders.iter().flat_map(|contender| {
+            let counts = self.partitions.iter();
+            counts.map(|count| drain_subject(*contender, *count))
+        });
+        let paces = self.contenders.iter().copied().map(pace_subject);
+        let own = HOST.iter().map(|(subject, _)| (*subject).to_owned());
+        drains.chain(paces).chain(own).collect()
+    }
+
+    /// Whether it is measured now.
+    fn wants(&self, subject: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| is_part(part, subject))
     }
 
     pub(crate) fn partitions(&self) -> &[i32] {
@@ -159,13 +198,17 @@ impl Plan {
     pub(crate) fn run(&self, stage: &Stage, ledger: &mut Ledger) -> anyhow::Result<()> {
         let began = Instant::now();
         let mut step = 0;
-        let drains = self.contenders.len() * self.partitions.len();
-        let steps = self.rounds * (drains + self.contenders.len() + HOST.len());
+        let subjects = self.subjects();
+        let wanted = subjects.iter().filter(|subject| self.wants(subject));
+        let steps = self.rounds * wanted.count();
         let mut round_of =
             |ledger: &mut Ledger,
              subject: &str,
              round: usize,
              what: &mut dyn FnMut(&mut Report) -> anyhow::Result<()>| {
+                if !self.wants(subject) {
+                    return Ok(());
+                }
                 step += 1;
                 if ledger.has(subject, round) {
                     return Ok(());
@@ -201,7 +244,7 @@ impl Plan {
             }
             for (subject, what) in HOST {
                 round_of(ledger, subject, round, &mut |report| {
-                    what(stage, report, self.seconds)
+                    what(stage, report, self.seconds, round)
                 })?;
             }
         }
@@ -220,6 +263,7 @@ impl Plan {
         let rounds = || 1..=self.rounds;
         ledger
             .subjects()
+            .filter(|subject| self.wants(subject))
             .any(|subject| rounds().any(|round| !ledger.has(subject, round)))
     }
 
@@ -259,6 +303,12 @@ impl Plan {
     }
 }
 
+/// Whether a subject is that one, or one of those below it.
+fn is_part(part: &str, subject: &str) -> bool {
+    let rest = subject.strip_prefix(part);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The arguments without where things are on this machine, which `make` adds.
 fn told_arguments(mut all: impl Iterator<Item = String>) -> Vec<String> {
     let mut told = Vec::new();
@@ -280,6 +330,15 @@ fn today() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_what_is_measured_is_named_by_whole_words() {
+        assert!(is_part("drain", "drain/seed/4") && is_part("drain/seed", "drain/seed/4"));
+        assert!(is_part("host/poison", "host/poison"));
+        assert!(
+            !is_part("drain/seed", "drain/seed-batched/4") && !is_part("poison", "host/poison")
+        );
+    }
 
     #[test]
     fn the_command_that_is_told_names_no_place_of_this_machine() {

@@ -11,7 +11,7 @@ use crate::report::{Report, percentile};
 use crate::subject::{Stage, Subject};
 
 /// How long an event may take before the round is void.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests at 100 a second, open loop: from handing the message to the producer to the arrival of its event.
 pub(crate) fn latency(stage: &Stage, report: &mut Report, seconds: u64) -> anyhow::Result<()> {
@@ -142,7 +142,7 @@ pub(crate) fn swap(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     finish(report, subject)
 }
 
-fn finish(report: &mut Report, subject: Subject) -> anyhow::Result<()> {
+pub(crate) fn finish(report: &mut Report, subject: Subject) -> anyhow::Result<()> {
     report.add(
         "time to ready, compiled plugins cached",
         "ms",

@@ -27,6 +27,7 @@ pub(crate) struct Stage {
 /// One host with its own topics and database.
 pub(crate) struct Subject {
     process: Process,
+    url: String,
     /// The host's plugin directory.
     pub(crate) plugins: PathBuf,
     /// From the process's start until `/readyz` said yes.
@@ -182,12 +183,12 @@ impl Stage {
         let directory = self.directory(suffix)?;
         let plugins = directory.join("plugins");
         std::fs::create_dir_all(&plugins)?;
-        for name in ["web_crawl.wasm", "task_status.wasm", "guest_swap_v1.wasm"] {
-            let target = if name.starts_with("guest_swap") {
-                "swap.wasm"
-            } else {
-                name
-            };
+        for (name, target) in [
+            ("web_crawl.wasm", "web_crawl.wasm"),
+            ("task_status.wasm", "task_status.wasm"),
+            ("guest_swap_v1.wasm", "swap.wasm"),
+            ("guest_misbehave.wasm", "misbehave.wasm"),
+        ] {
             std::fs::copy(self.plugins.join(name), plugins.join(target))
                 .with_context(|| format!("{name}: `make plugins` builds it"))?;
         }
@@ -213,6 +214,9 @@ impl Stage {
                 self.directory.path().join("cache"),
             )
             .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            // As an operator runs it: with it, every error of the engine takes a backtrace of the host, too.
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("RUST_LIB_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -235,6 +239,7 @@ impl Stage {
         let ready_after = began.elapsed();
         Ok(Subject {
             process,
+            url,
             plugins,
             ready_after,
         })
@@ -250,6 +255,20 @@ impl Subject {
     /// The most memory that the host's process ever had resident, in MiB.
     pub(crate) fn memory_peak(&self) -> anyhow::Result<f64> {
         usage::memory_peak(self.pid())
+    }
+
+    /// Messages of a topic that became dead letters, as the host counts them.
+    pub(crate) fn failed(&self, topic: &str) -> anyhow::Result<u64> {
+        let text = ureq::get(format!("{}/api/metrics", self.url))
+            .call()?
+            .body_mut()
+            .read_to_string()?;
+        let start = format!("kafka_consumer_messages_failed_total{{topic=\"{topic}\"}} ");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .context("no such sample")?;
+        Ok(value.trim().parse()?)
     }
 
     /// Ends the host as an orchestrator does; it has to exit with 0.

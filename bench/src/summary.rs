@@ -170,10 +170,12 @@ impl Summary {
         for contender in contenders {
             let subject = pace_subject(*contender);
             let cell = |name: &str| cell(self.spread(&subject, name));
-            let rate = self.spread(&subject, "rate").map_or(f64::NAN, |it| it[1]);
+            let rate = self
+                .spread(&subject, "rate")
+                .map_or_else(|| "–".to_owned(), |[_, median, _]| format!("{median:.0}"));
             let _ = writeln!(
                 text,
-                "| {} | {rate:.0} | {} | {} | {} |",
+                "| {} | {rate} | {} | {} | {} |",
                 contender.name(),
                 cell("latency, p50"),
                 cell("latency, p99"),
@@ -306,6 +308,7 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("**Void**: drain/spring/4, round 1"), "{page}");
+        assert!(page.contains("| seed | – | – | – | – |"), "{page}");
     }
 
     #[test]

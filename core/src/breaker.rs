@@ -31,6 +31,8 @@ pub struct Rules {
     /// If it opens again before it was closed for so long, the backoff goes on from where it was: a probe that succeeds
     /// where work fails is not believed each time.
     pub calm: Duration,
+    /// So many probes in a row must succeed to close it. 0 counts as 1.
+    pub probes: u32,
 }
 
 /// Between two changes of state.
@@ -72,6 +74,8 @@ pub struct Breaker {
     era: Era,
     /// Backoffs so far, probes that failed included, since the last calm.
     backoffs: u32,
+    /// Probes in a row that succeeded while it is open.
+    proven: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,7 @@ impl Breaker {
             },
             era: Era(0),
             backoffs: 0,
+            proven: 0,
         }
     }
 
@@ -132,13 +137,65 @@ impl Breaker {
             }
             State::Open { .. } => Change::Nothing,
             State::HalfOpen { since } => {
-                let after = now.saturating_sub(*since);
+                let since = *since;
+                self.proven = self.proven.saturating_add(1);
+                if self.proven < self.rules.probes {
+                    // The next one may come at once.
+                    self.turn(State::Open { since, until: now });
+                    return Change::Nothing;
+                }
                 self.turn(State::Closed {
                     failures: 0,
                     since: Some(now),
                 });
-                Change::Closed { after }
+                Change::Closed {
+                    after: now.saturating_sub(since),
+                }
             }
+        }
+    }
+
+    /// The probe found nothing out: another one may be made at once.
+    pub fn undecided(&mut self, era: Era, now: Duration) {
+        if let State::HalfOpen { since } = self.state
+            && era == self.era
+        {
+            self.turn(State::Open { since, until: now });
+        }
+    }
+
+    /// What failed was replaced: a probe may be made at once, also while another one is in hand, and the backoff
+    /// begins anew. What is being tried has no say any more.
+    pub fn replaced(&mut self, now: Duration) {
+        self.backoffs = 0;
+        self.proven = 0;
+        self.turn(match self.state {
+            State::Closed { .. } => State::Closed {
+                failures: 0,
+                since: None,
+            },
+            State::Open { since, .. } | State::HalfOpen { since } => {
+                State::Open { since, until: now }
+            }
+        });
+    }
+
+    /// Closes it without a probe, and forgets everything.
+    pub fn close(&mut self) {
+        self.backoffs = 0;
+        self.turn(State::Closed {
+            failures: 0,
+            since: None,
+        });
+    }
+
+    /// While it is not closed: since when, until when nothing is tried (none while a probe is in hand), and how many probes in a row
+    /// succeeded.
+    pub fn open_since(&self) -> Option<(Duration, Option<Duration>, u32)> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { since, until } => Some((since, Some(until), self.proven)),
+            State::HalfOpen { since } => Some((since, None, self.proven)),
         }
     }
 
@@ -175,6 +232,7 @@ impl Breaker {
         } = self.rules;
         let pause = retry::full_jitter(backoff, self.backoffs, backoff_max, random);
         self.backoffs = self.backoffs.saturating_add(1);
+        self.proven = 0;
         let until = now.saturating_add(pause);
         self.turn(State::Open { since, until });
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::descriptor::{Descriptor, TaskIdSource};
 use crate::envelope::{self, Envelope, Undecodable, utf8_header};
 use crate::record::{Message, Position};
+use crate::replay::Replay;
 use crate::task::{InvalidTaskId, TaskId};
 use crate::trace::{Trace, TraceHint};
 
@@ -81,10 +82,23 @@ pub struct Timer {
 pub struct Waited {
     /// The row.
     pub wakeup: Uuid,
-    /// How often the cause was decided before.
+    /// How often the cause was deferred.
     pub attempt: i32,
-    /// When it began to wait, in milliseconds since 1970.
-    pub since: i64,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
+    /// How long the partition had worked when it began to wait, in milliseconds; none if that is not known.
+    pub since_worked: Option<i64>,
+    /// Set if it is a dead letter that is decided again.
+    pub replay: Option<Replay>,
+}
+
+impl Waited {
+    /// Whether it is a dead letter's replay that has not waited yet: until then the record counts as a dead letter.
+    pub fn is_new_replay(&self) -> bool {
+        self.replay
+            .as_ref()
+            .is_some_and(|replay| !replay.is_waiting)
+    }
 }
 
 /// A cause as stored: in a wakeup, and beside each task event so that it can be decided again.
@@ -131,9 +145,24 @@ impl Cause {
         }
     }
 
-    /// How often it was decided before.
+    /// How often it was deferred.
     pub fn attempt(&self) -> i32 {
         self.waited.as_ref().map_or(0, |waited| waited.attempt)
+    }
+
+    /// How often in a row it exceeded its deadline.
+    pub fn tries(&self) -> i32 {
+        self.waited.as_ref().map_or(0, |waited| waited.tries)
+    }
+
+    /// How often it was decided before, as far as that counts against it.
+    pub fn decided_before(&self) -> i32 {
+        self.attempt().saturating_add(self.tries())
+    }
+
+    /// Whether it is a dead letter's replay that has not waited yet.
+    pub fn is_new_replay(&self) -> bool {
+        self.waited.as_ref().is_some_and(Waited::is_new_replay)
     }
 
     /// Whether it is a record of the log, and so has an outcome to be counted.
@@ -187,9 +216,31 @@ pub fn of_message(
     descriptor: impl Fn(usize) -> Arc<Descriptor>,
     trace: impl Fn(&TraceHint) -> Trace,
 ) -> Result<Cause, Undecodable> {
-    let envelope = envelope::decode(message)?;
-    let route = route_of(routes, &message.position.topic, &envelope)?;
     let seed = message.position.seed(topic_id);
+    of_message_in(
+        &message.position.topic,
+        message,
+        routes,
+        seed,
+        descriptor,
+        trace,
+    )
+}
+
+/// [`of_message`] for a message that may be of another topic than the one whose routes decide it.
+///
+/// # Errors
+/// Why it can't be decided.
+pub fn of_message_in(
+    topic: &str,
+    message: &Arc<Message>,
+    routes: &[Route],
+    seed: Uuid,
+    descriptor: impl Fn(usize) -> Arc<Descriptor>,
+    trace: impl Fn(&TraceHint) -> Trace,
+) -> Result<Cause, Undecodable> {
+    let envelope = envelope::decode(message)?;
+    let route = route_of(routes, topic, &envelope)?;
     let task_id = task_id(message, &envelope, &descriptor(route).task_id, seed)?;
     let meta = &envelope.meta;
     let task_type = meta.task_type.as_deref().or(meta.request_type.as_deref());

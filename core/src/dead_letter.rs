@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, DEAD_LETTER_MESSAGE_BYTES_MAX, cut};
 use crate::record::{Header, Message, Record, set_header};
+use crate::replay::Replay;
 use crate::task::{PluginVersion, TaskId};
 use crate::timestamp;
 
@@ -21,6 +22,14 @@ const OWN: &str = "taskhost-dlq-";
 
 /// Prefix of Spring Kafka's headers.
 const SPRING: &str = "kafka_dlt-";
+
+/// Bytes of a coordinate of an earlier failure: Kafka's bound on a topic's name, which is the longest of them.
+const COORDINATE_BYTES_MAX: usize = 249;
+
+/// Bytes of a header's text where there is room for hardly anything.
+const SHORT_BYTES_MAX: usize = 256;
+/// The header in which a timer that was given up has its name.
+pub const TIMER_NAME: &str = "timerName";
 
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +56,39 @@ pub struct DeadLetter {
     pub plugin: Option<Arc<PluginVersion>>,
     /// When it failed first, in milliseconds since 1970.
     pub failed_at: i64,
+    /// What was given up.
+    pub source: Source,
+    /// How often it was decided again.
+    pub replays: i32,
+}
+
+/// What was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A record of the log: it has an outcome to be counted.
+    Record,
+    /// A timer, in the form of a record.
+    Timer,
+    /// A message that its topic refused.
+    Outgoing,
+}
+
+impl Source {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Timer => "timer",
+            Self::Outgoing => "outgoing",
+        }
+    }
+
+    /// From its stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Record, Self::Timer, Self::Outgoing]
+            .into_iter()
+            .find(|source| source.name() == name)
+    }
 }
 
 /// Where in the path of a message it failed.
@@ -72,6 +114,21 @@ impl Stage {
 }
 
 impl DeadLetter {
+    /// The same, if it is a dead letter that failed again: it stays the one that it was.
+    #[must_use]
+    pub fn of_replay(self, replay: Option<&Replay>) -> Self {
+        match replay {
+            None => self,
+            Some(replay) => Self {
+                id: replay.letter,
+                failed_at: replay.failed_at,
+                source: replay.source,
+                replays: replay.number,
+                ..self
+            },
+        }
+    }
+
     /// The record for the dead letter topic.
     pub fn record(&self, topic: &str, group: &str, spring: bool) -> Record {
         let Message {
@@ -105,9 +162,32 @@ impl DeadLetter {
         }
     }
 
-    /// The record for a topic that doesn't take it whole: without value and original headers, which
-    /// stay in the row, and with a header that says so.
-    pub fn record_without_value(&self, topic: &str, group: &str) -> Record {
+    /// As much of the record as its topic takes: all of it; else without value and original headers, which stay in the
+    /// row, and with a header that says so; else without the key, too, and with less of the reason. None if the topic
+    /// takes not even that: then the row alone tells of it.
+    pub fn record_that_fits(
+        &self,
+        topic: &str,
+        group: &str,
+        spring: bool,
+        fits: impl Fn(&Record) -> bool,
+    ) -> Option<Record> {
+        let whole = self.record(topic, group, spring);
+        if fits(&whole) {
+            return Some(whole);
+        }
+        let mut less = self.record_without_value(topic, group);
+        if fits(&less) {
+            return Some(less);
+        }
+        less.key = None;
+        for (_, value) in &mut less.headers {
+            *value = value.take().map(shortened);
+        }
+        fits(&less).then_some(less)
+    }
+
+    fn record_without_value(&self, topic: &str, group: &str) -> Record {
         let mut record = self.record(topic, group, false);
         record.value = None;
         record
@@ -130,10 +210,12 @@ impl DeadLetter {
     ) -> Vec<(&'static str, String)> {
         let earlier = |name: &str| {
             let name = format!("{CONNECT}{name}");
-            headers
-                .iter()
-                .find(|(key, _)| *key == name)
-                .and_then(|(_, value)| String::from_utf8(value.clone()?).ok())
+            let (_, value) = headers.iter().find(|(key, _)| *key == name)?;
+            // A coordinate is short; what is not came from nobody's dead letter.
+            let value = value
+                .as_ref()
+                .filter(|value| value.len() <= COORDINATE_BYTES_MAX)?;
+            String::from_utf8(value.clone()).ok()
         };
         let plugin = self
             .plugin
@@ -215,8 +297,14 @@ impl DeadLetter {
             ("code", self.code.clone()),
             ("attempts", self.attempts.to_string()),
             ("first-failed-at", timestamp::to_rfc3339(self.failed_at)),
-            ("replays", "0".to_owned()),
+            ("replays", self.replays.to_string()),
         ];
+        // What is no record of the log can't be found out from the record alone.
+        if self.source != Source::Record {
+            all.push(("source", self.source.name().to_owned()));
+            all.extend(self.task_id.iter().map(|id| ("task", id.to_string())));
+            all.extend(self.route.iter().map(|route| ("route", route.clone())));
+        }
         if let Some(plugin) = &self.plugin {
             all.push(("plugin", plugin.name.clone()));
             all.push(("plugin-version", plugin.version.clone()));
@@ -226,10 +314,69 @@ impl DeadLetter {
     }
 }
 
+/// A header's text, cut where there is room for hardly anything.
+fn shortened(value: Vec<u8>) -> Vec<u8> {
+    match std::str::from_utf8(&value) {
+        Ok(text) => cut(text, SHORT_BYTES_MAX).as_bytes().to_vec(),
+        Err(_) => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::TopicPartition;
+
+    #[test]
+    fn as_much_is_told_as_the_topic_takes_and_coordinates_of_an_earlier_failure_stay_short() {
+        let header = |name: &str, bytes| (name.to_owned(), Some(vec![b'7'; bytes]));
+        let letter = DeadLetter {
+            id: Uuid::nil(),
+            message: Arc::new(Message {
+                position: TopicPartition::new("t", 3).at(258),
+                timestamp: 1,
+                key: Some(vec![b'k'; 3_000]),
+                value: Some(vec![b'v'; 100_000]),
+                headers: vec![
+                    header("__connect.errors.topic", 5_000),
+                    header("__connect.errors.offset", 4),
+                ],
+            }),
+            code: "no-way".into(),
+            reason: "because ".repeat(500),
+            backtrace: Some("frame\n".repeat(2_000)),
+            stage: Stage::Decide,
+            attempts: 1,
+            task_id: None,
+            route: None,
+            plugin: None,
+            failed_at: 0,
+            source: Source::Record,
+            replays: 0,
+        };
+        let told =
+            |room: usize| letter.record_that_fits("t.dlq", "g", false, |it| it.size() <= room);
+        let whole = told(200_000).expect("a record");
+        assert_eq!(whole.value, letter.message.value);
+        let of = |name: &str| {
+            let name = format!("{CONNECT}{name}");
+            let (_, value) = whole.headers.iter().find(|(known, _)| *known == name)?;
+            value.clone()
+        };
+        assert_eq!(of("topic"), Some(b"t".to_vec()));
+        assert_eq!(of("offset"), Some(b"7777".to_vec()));
+
+        let keyed = told(9_000).expect("a record");
+        assert_eq!((&keyed.key, &keyed.value), (&letter.message.key, &None));
+        let least = told(1_500).expect("a record");
+        assert!(least.key.is_none() && least.size() <= 1_500);
+        assert!(
+            least
+                .headers
+                .contains(&(format!("{OWN}truncated"), Some(b"true".to_vec())))
+        );
+        assert_eq!(told(100), None);
+    }
 
     #[test]
     fn spring_headers_are_big_endian_numbers_and_keep_an_earlier_origin() {
@@ -251,6 +398,8 @@ mod tests {
             route: None,
             plugin: None,
             failed_at: 0,
+            source: Source::Record,
+            replays: 0,
         };
         let record = letter.record("t.dlq", "g", true);
         let header = |name: &str| {

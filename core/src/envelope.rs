@@ -196,11 +196,11 @@ impl Places<'_> {
             )
         };
         if let Some(bytes) = self.message.header(name) {
-            let text = std::str::from_utf8(bytes).map_err(|_| wrong("the record's headers"))?;
-            return match text.contains('\0') {
-                true => Err(wrong("the record's headers")),
-                false => Ok(Some(text.to_owned())),
-            };
+            match std::str::from_utf8(bytes) {
+                Ok(text) if !text.contains('\0') => return Ok(Some(text.to_owned())),
+                _ if strictness == Strictness::Nowhere => {}
+                _ => return Err(wrong("the record's headers")),
+            }
         }
         match self.headers.get(name) {
             None | Some(Value::Null) => {}

@@ -17,8 +17,9 @@
 //! - [`partition`] is a partition's worker as a state machine: events in, actions out;
 //! - [`recovery`] compares progress and watermark and says what a crash left to do, or why the partition
 //!   [halts](halt); [`reset`] is what a person decides then;
-//! - [`breaker`] says when something that fails is tried again;
-//! - [`pauses`] remembers when nothing could be decided;
+//! - [`breaker`] says when something that fails is tried again; [`route_breaker`] when a route's plugin fails too often;
+//! - [`worked`] counts the time in which something could be decided;
+//! - [`replay`] is a dead letter that is decided again, [`foreign`] one that another system wrote;
 //! - [`retry`] has the schedules, [`limits`] every bound by name.
 
 pub mod batch;
@@ -29,17 +30,21 @@ pub mod decision;
 pub mod descriptor;
 pub mod envelope;
 pub mod fault;
+pub mod foreign;
 pub mod frame;
 pub mod halt;
 pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod partition;
-pub mod pauses;
+pub mod purity;
 pub mod record;
 pub mod recovery;
+pub mod replay;
 pub mod reset;
 pub mod retry;
+pub mod route_breaker;
 pub mod task;
 pub mod timestamp;
 pub mod trace;
+pub mod worked;

@@ -47,6 +47,8 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Of the above, records that had been waiting.
     pub left_waiting: u64,
+    /// Of the above, records that had been dead letters: their replay was decided.
+    pub left_dead_letters: u64,
     /// Timers that fired: causes, but no records.
     pub timers: u64,
 }
@@ -54,7 +56,9 @@ pub struct Counts {
 impl Counts {
     /// Records that this batch consumed from the log: law 1 says that each has exactly one outcome.
     pub fn consumed(&self) -> u64 {
-        self.applied + self.ignored + self.deferred + self.dead_letters - self.left_waiting
+        self.applied + self.ignored + self.deferred + self.dead_letters
+            - self.left_waiting
+            - self.left_dead_letters
     }
 
     /// Counts one outcome.

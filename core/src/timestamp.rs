@@ -26,7 +26,7 @@ pub fn to_rfc3339(millis: i64) -> String {
 /// Reads RFC 3339, cut to milliseconds; none if it is not a time from 1970 on.
 pub fn from_rfc3339(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000)
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000))
         .ok()
         .filter(|millis| is_valid(*millis))
 }
@@ -53,6 +53,7 @@ mod tests {
             "2024-13-01T00:00:00Z",
             "99999-01-01T00:00:00Z",
             "2024-01-01",
+            "1969-12-31T23:59:59.9999Z",
         ] {
             assert_eq!(from_rfc3339(text), None, "{text}");
         }

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use taskhost_core::breaker::{Breaker, Change, Era, Rules, Turn};
-use taskhost_core::pauses::Pauses;
 use tokio::sync::{Notify, watch};
 
 /// How often a dependency is asked how it is while all is well: health shows a change within a second.
@@ -139,15 +138,7 @@ pub struct Breakers {
     postgres: One,
     kafka: One,
     open: watch::Sender<Open>,
-    away: Mutex<Away>,
     observer: Box<dyn Observer>,
-}
-
-/// When partitions paused, by the clock.
-#[derive(Default)]
-struct Away {
-    since: Option<i64>,
-    before: Arc<Pauses>,
 }
 
 struct One {
@@ -179,13 +170,13 @@ impl Breakers {
             backoff,
             backoff_max: BACKOFF_MAX,
             calm: CALM,
+            probes: 1,
         };
         Self {
             began: Instant::now(),
             postgres: One::new(rules),
             kafka: One::new(rules),
             open: watch::Sender::new(Open::default()),
-            away: Mutex::default(),
             observer: Box::new(observer),
         }
     }
@@ -278,30 +269,7 @@ impl Breakers {
         }
         self.open.send_modify(|open| {
             open.set(name, outcome.err().map(Into::into));
-            self.note(open.any());
         });
-    }
-
-    /// Remembers when partitions began to pause and when they went on.
-    fn note(&self, open: bool) {
-        let clock = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let clock = i64::try_from(clock).unwrap_or_default();
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        match (open, away.since) {
-            (true, None) => away.since = Some(clock),
-            (false, Some(since)) => {
-                away.since = None;
-                Arc::make_mut(&mut away.before).add(since, clock);
-            }
-            _ => {}
-        }
-    }
-
-    /// The times at which partitions paused, those of this process: nothing that waits grows older by them.
-    #[must_use]
-    pub fn pauses(&self) -> Arc<Pauses> {
-        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&away.before)
     }
 
     fn is_open(&self, name: Name) -> bool {

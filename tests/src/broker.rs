@@ -57,6 +57,13 @@ impl Message {
         self
     }
 
+    /// Without a key.
+    #[must_use]
+    pub fn no_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
     /// With those bytes as its value.
     #[must_use]
     pub fn value(mut self, value: impl Into<Vec<u8>>) -> Self {
@@ -196,6 +203,8 @@ impl Client {
             ("enable.idempotence", "true"),
             ("partitioner", "murmur2_random"),
             ("linger.ms", "1"),
+            // What a topic takes is the topic's business.
+            ("message.max.bytes", "67108864"),
         ];
         let producer = config(brokers, &producing).create().expect("a producer");
         let admin = config(brokers, &[]).create().expect("an admin client");

@@ -60,6 +60,7 @@ pub struct DeadLetterRow {
     pub headers: Value,
     pub code: String,
     pub reason: String,
+    pub backtrace: Option<String>,
     pub stage: String,
     pub attempts: i32,
     pub task_id: Option<String>,
@@ -97,7 +98,9 @@ pub struct WaitingRow {
     pub name: Option<String>,
     pub due: Option<OffsetDateTime>,
     pub sequence: i64,
+    pub why: String,
     pub attempt: i32,
+    pub tries: i32,
     pub reason: String,
 }
 

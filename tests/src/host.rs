@@ -167,6 +167,15 @@ impl Answer {
     }
 }
 
+/// What asks the HTTP API; whatever it answers is an answer.
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build();
+    ureq::Agent::new_with_config(config)
+}
+
 impl Host {
     /// The address of its HTTP API, as its log tells it.
     #[must_use]
@@ -192,11 +201,7 @@ impl Host {
     }
 
     fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(5)))
-            .build();
-        let mut response = ureq::Agent::new_with_config(config)
+        let mut response = agent()
             .get(format!("http://{}{path}", self.address()))
             .call()?;
         let content_type = response
@@ -208,6 +213,24 @@ impl Host {
             content_type: content_type.unwrap_or_default().to_owned(),
             body: response.body_mut().read_to_string()?,
         })
+    }
+
+    /// Posts a body of that content type to its HTTP API, which must answer.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[must_use]
+    pub fn post(&self, path: &str, kind: &str, body: &str) -> Answer {
+        let mut response = agent()
+            .post(format!("http://{}{path}", self.address()))
+            .content_type(kind)
+            .send(body)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        Answer {
+            status: response.status().as_u16(),
+            content_type: String::new(),
+            body: response.body_mut().read_to_string().expect("a body"),
+        }
     }
 
     /// Waits until `/readyz` says that nothing is missing.

@@ -1,22 +1,21 @@
 //! Carries tasks from cause to cause and collects what has to be written.
 
+mod waiting;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::publish;
-use super::{Decider, Postponed, Settings, Wakeup, WakeupKind, WriteSet};
+use super::{Decider, Settings, Wakeup, WakeupKind, Why, WriteSet};
 use crate::cause::{Cause, Source, Timer, Waited};
-use crate::dead_letter::{DeadLetter, Stage};
+use crate::dead_letter::{self, DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
 use crate::fault::{Fault, Kind};
 use crate::outcome::Outcome;
-use crate::pauses::Pauses;
 use crate::record::Message;
-use crate::retry;
 use crate::task::{Task, TaskEvent, TaskId, derived_id};
 
 /// What was decided about a cause.
@@ -31,15 +30,15 @@ pub enum Decided {
 /// A batch on its way from decisions to a write set.
 #[derive(Debug)]
 pub struct Fold {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// Milliseconds since 1970, for dead letters and deferrals only: no decision sees it.
     now: i64,
     tasks: HashMap<TaskId, Slot>,
     /// Tasks behind one of whose causes later ones of this partition wait.
     blocked: HashSet<TaskId>,
-    /// What doesn't count as waiting.
-    pauses: Arc<Pauses>,
-    out: WriteSet,
+    /// The partition's working time in milliseconds: what waits grows older by it.
+    worked: i64,
+    pub(super) out: WriteSet,
 }
 
 /// A task within the batch.
@@ -74,15 +73,15 @@ impl Fold {
             now,
             tasks: tasks.into_iter().map(slot).collect(),
             blocked,
-            pauses: Arc::default(),
+            worked: 0,
             out: WriteSet::default(),
         }
     }
 
-    /// Doesn't count these times as waiting: no message grows too old because a dependency was away.
+    /// Says how long the partition has worked so far, in milliseconds: no message grows older by anything else.
     #[must_use]
-    pub fn forgiving(mut self, pauses: Arc<Pauses>) -> Self {
-        self.pauses = pauses;
+    pub fn having_worked(mut self, worked: i64) -> Self {
+        self.worked = worked;
         self
     }
 
@@ -116,21 +115,12 @@ impl Fold {
             route: None,
             plugin: None,
             failed_at: self.now,
+            source: dead_letter::Source::Record,
+            replays: 0,
         };
-        self.dead_letter(letter);
+        self.dead_letter(letter, waited);
         self.out.done.extend(waited.map(|waited| waited.wakeup));
-        self.count("", Outcome::DeadLetter, waited.is_some())
-    }
-
-    /// Takes a cause that waits behind an earlier one of its task.
-    pub fn behind(&mut self, cause: &Cause, decider: &Decider) -> Outcome {
-        if cause.waited.is_none() {
-            let reason = "an earlier message of this task waits";
-            let wakeup = self.waiting(cause, decider, reason, None, 0);
-            self.out.waiting.push(wakeup);
-            return self.count(&decider.route, Outcome::Deferred, false);
-        }
-        Outcome::Deferred
+        self.count("", Outcome::DeadLetter, waited)
     }
 
     /// Takes a cause and what was decided about it.
@@ -145,6 +135,7 @@ impl Fold {
         decider: &Decider,
     ) -> Result<Outcome, Fault> {
         if let Source::Timer(timer) = &cause.source
+            && !cause.is_new_replay()
             && self
                 .out
                 .timers
@@ -153,7 +144,10 @@ impl Fold {
             return Ok(Outcome::Ignored);
         }
         let outcome = match decided {
-            Decided::Fault(fault) => self.fault(cause, decider, fault),
+            Decided::Fault(fault) => match self.chance(cause, decider, &fault) {
+                Some(outcome) => return Ok(outcome),
+                None => self.fault(cause, decider, fault),
+            },
             Decided::Answer(answer) => {
                 match decision::check(answer, self.task(&cause.task_id), &decider.descriptor)? {
                     Decision::Apply(transition) => self.apply(cause, decider, transition)?,
@@ -190,9 +184,11 @@ impl Fold {
     fn finish_cause(&mut self, cause: &Cause, decider: &Decider, outcome: Outcome) -> Outcome {
         if let Some(waited) = &cause.waited {
             self.out.done.push(waited.wakeup);
+            self.replay_ends(waited, outcome);
         }
         match cause.is_message() {
-            true => self.count(&decider.route, outcome, cause.waited.is_some()),
+            true => self.count(&decider.route, outcome, cause.waited.as_ref()),
+            false if cause.is_new_replay() => outcome,
             false => {
                 self.out.counts.timers += 1;
                 outcome
@@ -200,7 +196,14 @@ impl Fold {
         }
     }
 
-    fn count(&mut self, route: &str, outcome: Outcome, waited: bool) -> Outcome {
+    pub(super) fn count(
+        &mut self,
+        route: &str,
+        outcome: Outcome,
+        waited: Option<&Waited>,
+    ) -> Outcome {
+        let replayed = waited.is_some_and(Waited::is_new_replay);
+
         let by_route = match self.out.counts_by_route.get_mut(route) {
             Some(counts) => counts,
             None => self
@@ -211,7 +214,8 @@ impl Fold {
         };
         for counts in [by_route, &mut self.out.counts] {
             counts.add(outcome);
-            counts.left_waiting += u64::from(waited);
+            counts.left_waiting += u64::from(waited.is_some() && !replayed);
+            counts.left_dead_letters += u64::from(replayed);
         }
         outcome
     }
@@ -331,8 +335,11 @@ impl Fold {
                     route: decider.route.to_string(),
                     due: Some(due),
                     sequence: cause.position().offset,
+                    why: Why::Turn,
                     attempt: 0,
+                    tries: 0,
                     since: due,
+                    since_worked: None,
                     reason: String::new(),
                     cause: crate::cause::Stored::Timer(timer).encode(),
                 };
@@ -340,81 +347,6 @@ impl Fold {
             }
         };
         self.out.timers.insert((after.id.clone(), name), wakeup);
-    }
-
-    fn defer(
-        &mut self,
-        cause: &Cause,
-        decider: &Decider,
-        reason: &str,
-        delay: Duration,
-    ) -> Outcome {
-        let limits = self.settings.deferral;
-        let tries = cause.attempt() + 1;
-        let age = cause.waited.as_ref().map_or(0, |waited| {
-            let paused = self.pauses.within(waited.since, self.now);
-            self.now.saturating_sub(waited.since).saturating_sub(paused)
-        });
-        let too_often = i64::from(tries) > i64::from(limits.attempts_max);
-        if too_often || age > millis(limits.age_max) {
-            let reason = format!("it waited for {age} ms and {tries} decisions: {reason}");
-            let outcome = self.give_up(
-                cause,
-                decider,
-                "deferred-too-long".to_owned(),
-                &reason,
-                None,
-            );
-            return self.finish_cause(cause, decider, outcome);
-        }
-        let delay = retry::doubled(
-            delay,
-            tries.unsigned_abs() - 1,
-            limits.delay_min,
-            limits.delay_max,
-        );
-        let due = self.now.saturating_add(millis(delay));
-        self.blocked.insert(cause.task_id.clone());
-        match &cause.waited {
-            Some(waited) => {
-                let reason = decision::clean(reason);
-                self.out.postponed.push(Postponed {
-                    id: waited.wakeup,
-                    due,
-                    attempt: tries,
-                    reason,
-                });
-                Outcome::Deferred
-            }
-            None => {
-                let wakeup = self.waiting(cause, decider, reason, Some(due), tries);
-                self.out.waiting.push(wakeup);
-                self.count(&decider.route, Outcome::Deferred, false)
-            }
-        }
-    }
-
-    fn waiting(
-        &self,
-        cause: &Cause,
-        decider: &Decider,
-        reason: &str,
-        due: Option<i64>,
-        attempt: i32,
-    ) -> Wakeup {
-        Wakeup {
-            id: derived_id(cause.seed, "deferred"),
-            kind: WakeupKind::Deferred,
-            task_id: cause.task_id.clone(),
-            name: None,
-            route: decider.route.to_string(),
-            due,
-            sequence: cause.position().offset,
-            attempt,
-            since: self.now,
-            reason: decision::clean(reason),
-            cause: cause.encode(),
-        }
     }
 
     fn fault(&mut self, cause: &Cause, decider: &Decider, fault: Fault) -> Outcome {
@@ -439,35 +371,44 @@ impl Fold {
             Source::Message { message, .. } => message.clone(),
             Source::Timer(timer) => Arc::new(timer_as_message(timer, &cause.task_id)),
         };
-        self.dead_letter(DeadLetter {
+        let source = match &cause.source {
+            Source::Message { .. } => dead_letter::Source::Record,
+            Source::Timer(_) => dead_letter::Source::Timer,
+        };
+        let letter = DeadLetter {
             id: letter_id(cause),
             message,
             code,
             reason: decision::clean(reason),
             backtrace: backtrace.map(|text| text.replace('\0', "\u{fffd}")),
             stage: Stage::Decide,
-            attempts: cause.attempt() + 1,
+            attempts: cause.decided_before() + 1,
             task_id: Some(cause.task_id.clone()),
             route: Some(decider.route.to_string()),
             plugin: Some(decider.plugin.clone()),
             failed_at: self.now,
-        });
+            source,
+            replays: 0,
+        };
+        self.dead_letter(letter, cause.waited.as_ref());
         Outcome::DeadLetter
     }
 
-    fn dead_letter(&mut self, letter: DeadLetter) {
+    fn dead_letter(&mut self, letter: DeadLetter, waited: Option<&Waited>) {
+        let letter = letter.of_replay(waited.and_then(|waited| waited.replay.as_ref()));
         let Settings {
             dead_letter_topic,
             group,
             spring_headers,
             ..
         } = &*self.settings;
-        let mut record = letter.record(dead_letter_topic, group, *spring_headers);
-        if !self.settings.fits(&record) {
-            record = letter.record_without_value(dead_letter_topic, group);
+        let fits = |record: &_| self.settings.fits(record);
+        let record = letter.record_that_fits(dead_letter_topic, group, *spring_headers, fits);
+        self.out.records.extend(record);
+        match waited.is_some_and(|waited| waited.replay.is_some()) {
+            true => self.replay_fails(letter),
+            false => self.out.dead_letters.push(letter),
         }
-        self.out.records.push(record);
-        self.out.dead_letters.push(letter);
     }
 }
 
@@ -482,13 +423,11 @@ fn timer_as_message(timer: &Timer, task_id: &TaskId) -> Message {
         timestamp: timer.due,
         key: Some(task_id.as_str().as_bytes().to_vec()),
         value: Some(timer.data.clone().into_bytes()),
-        headers: vec![(
-            "timerName".to_owned(),
-            Some(timer.name.clone().into_bytes()),
-        )],
+        headers: [
+            (dead_letter::TIMER_NAME, timer.name.clone()),
+            ("traceparent", timer.trace.traceparent()),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(value.into_bytes())))
+        .into(),
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

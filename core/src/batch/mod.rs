@@ -5,7 +5,9 @@
 //! by one end in the same [`WriteSet`] (law 3), and each record in exactly one outcome (law 1).
 
 mod fold;
+mod halves;
 mod publish;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use crate::dead_letter::DeadLetter;
 use crate::descriptor::Descriptor;
 use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
+use crate::replay::Replayed;
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 
 pub use fold::{Decided, Fold};
+pub use halves::{Halves, Step};
 
 /// What a batch's decisions are carried out with.
 #[derive(Debug, Clone)]
@@ -38,6 +42,10 @@ pub struct Settings {
     pub spring_headers: bool,
     /// How long a cause may wait.
     pub deferral: Deferral,
+    /// How often a deadline is tried again.
+    pub retries: Retries,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
     /// Bytes of a record that a topic takes, by real name: `max.message.bytes` of the broker. A topic
     /// that isn't here takes anything.
     pub record_bytes_max: Arc<BTreeMap<String, usize>>,
@@ -61,12 +69,23 @@ impl Settings {
 pub struct Deferral {
     /// Decisions before it becomes a dead letter.
     pub attempts_max: u32,
-    /// Time since it began to wait before it becomes a dead letter.
+    /// How long the partition works since it began to wait, before it becomes a dead letter.
     pub age_max: Duration,
     /// The shortest wait.
     pub delay_min: Duration,
     /// The longest wait.
     pub delay_max: Duration,
+}
+
+/// How often a cause that exceeds its deadline is tried again before that counts: with exponential backoff and full jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Tries after the first.
+    pub max: u32,
+    /// Base of the backoff.
+    pub backoff: Duration,
+    /// The longest backoff.
+    pub backoff_max: Duration,
 }
 
 /// A route's plugin, as the batch is decided with it.
@@ -80,6 +99,9 @@ pub struct Decider {
     pub descriptor: Arc<Descriptor>,
     /// Real names of the logical topics it produces to.
     pub topics: Arc<BTreeMap<String, String>>,
+    /// Set while its activation is on probation: a cause at which it faults spends no attempt and waits, for so long
+    /// unless somebody makes it due before.
+    pub hold: Option<Duration>,
 }
 
 /// Everything that one batch writes, beside the progress row.
@@ -102,6 +124,8 @@ pub struct WriteSet {
     pub timers: BTreeMap<(TaskId, String), Option<Wakeup>>,
     /// Dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters that were decided again.
+    pub replayed: Vec<Replayed>,
     /// Records to publish, in order.
     pub records: Vec<Record>,
     /// How the batch's records ended.
@@ -127,10 +151,16 @@ pub struct Wakeup {
     pub due: Option<i64>,
     /// Order among a task's waiting causes: the record's offset.
     pub sequence: i64,
-    /// How often the cause was decided.
+    /// What it waits for.
+    pub why: Why,
+    /// How often the cause was deferred.
     pub attempt: i32,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
     /// When it began to wait, in milliseconds since 1970.
     pub since: i64,
+    /// How long the partition had worked then, in milliseconds; none if its age counts from its next decision on.
+    pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
     /// The cause ([`crate::cause::Stored`]).
@@ -144,6 +174,8 @@ pub enum WakeupKind {
     Deferred,
     /// A timer of a task.
     Timer,
+    /// A dead letter that is decided again. Its cause is in the dead letter's row.
+    Replay,
 }
 
 impl WakeupKind {
@@ -152,14 +184,57 @@ impl WakeupKind {
         match self {
             Self::Deferred => "deferred",
             Self::Timer => "timer",
+            Self::Replay => "replay",
         }
     }
 
     /// From its stored name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Deferred, Self::Timer]
+        [Self::Deferred, Self::Timer, Self::Replay]
             .into_iter()
             .find(|kind| kind.name() == name)
+    }
+}
+
+/// What a wakeup waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Its time or its turn: it was not decided yet.
+    Turn,
+    /// The plugin deferred it; a change of its task makes it due.
+    Deferral,
+    /// It exceeded its deadline and is tried again.
+    Deadline,
+    /// The plugin faulted on probation; whatever ends the probation makes it due.
+    Held,
+    /// A host that can decide it: its route is not configured, or its stored cause is of a later version.
+    Stranded,
+}
+
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Turn,
+        Self::Deferral,
+        Self::Deadline,
+        Self::Held,
+        Self::Stranded,
+    ];
+
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Deferral => "deferral",
+            Self::Deadline => "deadline",
+            Self::Held => "held",
+            Self::Stranded => "stranded",
+        }
+    }
+
+    /// From its stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.name() == name)
     }
 }
 
@@ -168,10 +243,18 @@ impl WakeupKind {
 pub struct Postponed {
     /// The row.
     pub id: Uuid,
+    /// The task it is for.
+    pub task_id: TaskId,
+    /// What it waits for.
+    pub why: Why,
     /// When to try again, in milliseconds since 1970.
     pub due: i64,
-    /// How often the cause was decided.
+    /// How often the cause was deferred.
     pub attempt: i32,
+    /// How often in a row it exceeded its deadline.
+    pub tries: i32,
+    /// As in [`Wakeup::since_worked`].
+    pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
 }

@@ -9,6 +9,7 @@ const RULES: Rules = Rules {
     backoff: Duration::from_millis(100),
     backoff_max: Duration::from_millis(1000),
     calm: Duration::from_secs(5),
+    probes: 1,
 };
 
 fn ms(millis: u64) -> Duration {

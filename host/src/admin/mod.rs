@@ -1,23 +1,30 @@
 //! The HTTP API: health, metrics, and what runs.
 //!
-//! Every answer is made from what the host's parts wrote into [`Status`] and [`Metrics`]; a request never
-//! reaches Kafka, Postgres or a plugin. Whatever is not found is a JSON 404.
+//! Every answer but those about dead letters is made from what the host's parts wrote into [`Status`] and [`Metrics`]; no
+//! request reaches Kafka or a plugin. Those about dead letters reach Postgres over two connections of their own, and an order
+//! to a breaker is one row there. Whatever is not found is a JSON 404.
 
+mod breakers;
+mod dlq;
 mod health;
 mod metrics;
 mod plugins;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::store::Store;
 use crate::telemetry::{Metrics, Status};
+
+pub use dlq::Letters;
 
 /// What the API reads from.
 #[derive(Clone, Debug)]
@@ -26,6 +33,26 @@ pub struct State {
     pub status: Status,
     /// What it counted.
     pub metrics: Arc<Metrics>,
+    /// Where orders go to.
+    pub desk: Desk,
+    /// Dead letters; none where no database is configured.
+    pub letters: Option<Letters>,
+}
+
+/// Where orders are written down, once the host has it.
+#[derive(Clone, Debug, Default)]
+pub struct Desk(Arc<OnceLock<Store>>);
+
+impl Desk {
+    /// Postgres is there: orders can be taken.
+    pub fn open(&self, store: Store) {
+        // It is opened once.
+        let _ = self.0.set(store);
+    }
+
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.0.get()
+    }
 }
 
 /// All routes of the API.
@@ -37,6 +64,20 @@ pub fn router(state: State) -> Router {
         .route("/api/metrics/json", get(metrics::json))
         .route("/api/plugins", get(plugins::list))
         .route("/api/plugins/history", get(plugins::history))
+        .route("/api/breakers", get(breakers::list).post(breakers::order))
+        .route("/api/dlq", get(dlq::list))
+        .route("/api/dlq/export", get(dlq::export))
+        .route(
+            "/api/dlq/import",
+            post(dlq::import).layer(DefaultBodyLimit::max(dlq::IMPORT_BYTES_MAX)),
+        )
+        .route("/api/dlq/replay", post(dlq::replay))
+        .route("/api/dlq/discard", post(dlq::discard))
+        .route("/api/dlq/{id}", get(dlq::show))
+        .route(
+            "/api/dlq/{id}/edit",
+            post(dlq::edit).layer(DefaultBodyLimit::max(dlq::EDIT_BYTES_MAX)),
+        )
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(not_found)

@@ -18,6 +18,7 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Response {
                 "taskType": route.task_type,
                 "plugin": route.plugin,
                 "active": now.plugins.get(&route.name),
+                "rolledBack": now.rolled_back.get(&route.name).map(|all| &all[..]).unwrap_or_default(),
             })
         })
         .collect();

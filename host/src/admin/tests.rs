@@ -43,8 +43,10 @@ async fn served() -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let state = State {
+        desk: super::Desk::default(),
         status: status.clone(),
         metrics: Arc::clone(&metrics),
+        letters: None,
     };
     tokio::spawn(serve(listener, router(state), std::future::pending()));
     Served {

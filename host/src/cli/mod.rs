@@ -4,10 +4,12 @@
 //! line with `--json`; everything else goes to standard error. Exit codes: 0 it went well, 1 it failed, 2 the
 //! command line or the configuration is wrong.
 
+mod breaker;
 mod broker;
 mod config;
 mod database;
 mod dev;
+mod dlq;
 mod failure;
 mod found;
 mod host_url;
@@ -84,9 +86,15 @@ enum Command {
     /// Look at plugins and choose which version runs.
     #[command(subcommand, after_help = EXIT_CODES)]
     Plugin(plugin::Command),
+    /// Look at dead letters, edit, replay and discard them.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Dlq(dlq::Command),
     /// Look at partitions, and resolve halted ones.
     #[command(subcommand, after_help = EXIT_CODES)]
     Partition(partition::Command),
+    /// Look at the breakers of routes, open and close them.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Breaker(breaker::Command),
 }
 
 impl Cli {
@@ -103,7 +111,9 @@ impl Cli {
             Command::TestTaskUpdates(arguments) => test_task_updates::run(&arguments, &self.global),
             Command::Task(command) => task::run(&command, &self.global),
             Command::Plugin(command) => plugin::run(&command, &self.global),
+            Command::Dlq(command) => dlq::run(&command, &self.global),
             Command::Partition(command) => partition::run(&command, &self.global),
+            Command::Breaker(command) => breaker::run(&command, &self.global),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

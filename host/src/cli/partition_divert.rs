@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::json;
-use taskhost_core::dead_letter::{DeadLetter, Stage};
+use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use uuid::Uuid;
@@ -200,6 +200,8 @@ fn letter(record: &Record, reason: &str) -> DeadLetter {
         route: None,
         plugin: None,
         failed_at: now,
+        source: Source::Outgoing,
+        replays: 0,
     }
 }
 

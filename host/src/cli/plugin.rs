@@ -107,15 +107,26 @@ fn tables(answer: &Value) -> String {
             ]);
         }
     }
+    let mut rolled_back = table(["rolled back", "route", "at", "because"]);
+    for route in answer["routes"].as_array().into_iter().flatten() {
+        for each in route["rolledBack"].as_array().into_iter().flatten() {
+            rolled_back.add_row([
+                text(&each["digest"]).chars().take(12).collect(),
+                text(&route["route"]),
+                text(&each["since"]),
+                text(&each["reason"]),
+            ]);
+        }
+    }
     let mut refused = table(["refused", "route", "at", "because"]);
     for each in answer["refused"].as_array().into_iter().flatten() {
         refused.add_row(["file", "route", "at", "reason"].map(|field| text(&each[field])));
     }
-    if refused.is_empty() {
-        output::text(&routes)
-    } else {
-        format!("{}\n{}", output::text(&routes), output::text(&refused))
-    }
+    let more = [rolled_back, refused];
+    let more = more.iter().filter(|table| !table.is_empty());
+    more.fold(output::text(&routes), |all, table| {
+        format!("{all}\n{}", output::text(table))
+    })
 }
 
 fn text(value: &Value) -> String {
@@ -133,7 +144,9 @@ mod tests {
     fn answer() -> Value {
         json!({
             "routes": [
-                { "route": "a", "plugin": "x", "active": null },
+                { "route": "a", "plugin": "x", "active": null, "rolledBack": [
+                    { "digest": "fedcba9876543210", "since": "2026-01-01T00:00:00Z", "reason": "20 of 20 decisions were faults" },
+                ] },
                 { "route": "b", "plugin": "y", "active": {
                     "name": "why", "version": "1.2.0", "digest": "0123456789abcdef", "since": "2026-01-01T00:00:00Z",
                 } },
@@ -151,6 +164,8 @@ mod tests {
             "1.2.0",
             "0123456789ab ",
             "it is no component",
+            "fedcba987654 ",
+            "20 of 20",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

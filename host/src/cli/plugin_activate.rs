@@ -14,7 +14,7 @@ use super::database::Database;
 use super::{EXIT_CODES, Failure, Global, Output, output};
 use crate::config::{Config, Loaded, Origin};
 use crate::host;
-use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered};
+use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
 
 /// Let another version of a plugin decide a route's messages, on all hosts at once.
 ///
@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// The version that ran before the present one.
     #[arg(long)]
     pub(super) previous: bool,
+    /// Also a version that was rolled back because it failed on probation. It gets no probation again.
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -71,6 +74,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
             by,
             reason: "a command named this file".to_owned(),
             force: true,
+            despite_rollback: arguments.force,
             seen,
         };
         database.runtime.block_on(catalog.offer(offer))
@@ -90,9 +94,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
                 )
             }
         };
-        database
-            .runtime
-            .block_on(catalog.activate_known(route, &digest, config, &by, reason, seen))
+        let wish = Wish {
+            by: &by,
+            reason,
+            despite_rollback: arguments.force,
+            seen,
+        };
+        let activated = catalog.activate_known(route, &digest, config, wish);
+        database.runtime.block_on(activated)
     };
     let text = ended(arguments, name, &history, &catalog, offered)?;
     output::print(&text)
@@ -177,7 +186,7 @@ fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, 
 }
 
 /// Who did it, for the history.
-fn by() -> String {
+pub(super) fn by() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
         .ok()
         .flatten()
@@ -265,6 +274,8 @@ mod tests {
             since: 0,
             by: String::new(),
             reason: String::new(),
+            probation: false,
+            rollback_of: None,
         }
     }
 

@@ -111,6 +111,8 @@ mod tests {
             since: "2026-01-01T00:00:00Z".into(),
             by: "host a".into(),
             reason: "the file why.wasm changed".into(),
+            probation: true,
+            rollback_of: None,
             starts: starts.iter().map(start).collect(),
         }
     }

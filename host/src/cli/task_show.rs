@@ -135,7 +135,7 @@ fn line(task: &Task, events: &[RecordedEvent]) -> Result<String, Failure> {
     Ok(text + "\n")
 }
 
-fn page(task: &Task, events: &[RecordedEvent]) -> String {
+pub(super) fn page(task: &Task, events: &[RecordedEvent]) -> String {
     let mut head = table(["id", task.id.as_str()]);
     head.add_row(["type", &task.kind]);
     head.add_row(["status".into(), output::status(&task.status)]);

@@ -44,6 +44,9 @@ fn the_command_line_is_well_formed() {
             "taskhost partition resume",
             "taskhost partition reset",
             "taskhost partition divert",
+            "taskhost breaker list",
+            "taskhost breaker open",
+            "taskhost breaker close",
         ]
     );
 }

@@ -11,6 +11,7 @@ mod nearest;
 mod problem;
 
 pub mod batch;
+pub mod breaker;
 pub mod database;
 pub mod deferral;
 pub mod docs;
@@ -29,6 +30,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use batch::Batch;
+pub use breaker::Breaker;
 pub use database::Database;
 pub use deferral::Deferral;
 pub use http::Http;
@@ -72,6 +74,8 @@ pub struct Config {
     pub batch: Batch,
     /// How long deferred messages wait.
     pub deferral: Deferral,
+    /// When a route's breaker opens, and how long versions are on probation.
+    pub breaker: Breaker,
     /// The log.
     pub log: Log,
     /// Which plugin decides what; never empty, names are unique.
@@ -171,6 +175,7 @@ impl Config {
             plugins: Plugins::read(&mut input),
             batch: Batch::read(&mut input),
             deferral: Deferral::read(&mut input),
+            breaker: Breaker::read(&mut input),
             log: Log::read(&mut input),
             routes: routes::read(&mut input, &extras, &topics),
             topics,
@@ -215,6 +220,7 @@ impl Config {
         self.plugins.check(input);
         self.batch.check(input, self.kafka.send_queue_bytes_max);
         self.deferral.check(input);
+        self.breaker.check(input);
         self.log.check(input);
     }
 }
@@ -230,6 +236,7 @@ pub fn settings() -> impl Iterator<Item = &'static Setting> {
         Plugins::SETTINGS,
         Batch::SETTINGS,
         Deferral::SETTINGS,
+        Breaker::SETTINGS,
         Log::SETTINGS,
     ]
     .into_iter()

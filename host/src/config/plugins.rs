@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::input::Input;
 use super::setting::section;
+use super::value::Share;
 
 section! {
     /// The plugins' files and limits.
@@ -27,6 +28,9 @@ section! {
         /// The most that a plugin may answer for one batch.
         answer_bytes_max: u64 = "16777216" [1024..=1073741824 bytes], "TASKHOST_PLUGINS_ANSWER_BYTES_MAX"
             => "checked before the answer is copied out of the plugin";
+        /// The share of batches that are decided again, message by message, to find a plugin that is impure. A route with
+        /// traffic has one batch a minute at least; 0 turns it off.
+        purity_sample: Share = "0.01", "TASKHOST_PLUGINS_PURITY_SAMPLE" => "the sample that law 6 is watched by";
         /// The most lines that a plugin may log in one batch; the rest is counted.
         log_lines_max: u32 = "100" [0..=1000000], "TASKHOST_PLUGINS_LOG_LINES_MAX" => "a plugin's stdout and stderr";
     }

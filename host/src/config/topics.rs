@@ -4,6 +4,7 @@
 //! real name unless `[topics]` says otherwise.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::file::Extras;
 use super::input::Input;
@@ -33,6 +34,14 @@ section! {
         topic: String = "{topic}.dlq", "TASKHOST_DLQ_TOPIC" => "the topic of dead letters";
         /// Whether dead letters also carry Spring Kafka's headers, so that consoles written for those can send them again.
         spring_headers: bool = "false", "TASKHOST_DLQ_SPRING_HEADERS" => "`kafka_dlt-*` headers of dead letters";
+        /// How often a dead letter is decided again; one that fails as often is parked, and only forced further.
+        replays_max: u32 = "5" [1..=1000000], "TASKHOST_DLQ_REPLAYS_MAX" => "`taskhost dlq replay`, `POST /api/dlq/replay`";
+        /// How long a dead letter is kept that is done with: applied, ignored, discarded or republished.
+        retention: Duration = "2592000000" [1000..=315360000000], "TASKHOST_DLQ_RETENTION" => "what is removed from `dead_letters`";
+        /// How many dead letters are kept that are done with; beyond it the oldest go.
+        keep_max: u32 = "100000" [0..=4294967295], "TASKHOST_DLQ_KEEP_MAX" => "what is removed from `dead_letters`";
+        /// How often one host of the fleet removes what is done with: such dead letters, and frames that Kafka has.
+        retention_interval: Duration = "60000" [100..=86400000], "TASKHOST_DLQ_RETENTION_INTERVAL" => "the retention's passes";
     }
 }
 

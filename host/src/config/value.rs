@@ -119,6 +119,25 @@ impl Value for u64 {
     }
 }
 
+/// A share: a number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl Value for Share {
+    const KIND: &'static str = "number from 0 to 1";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self(share)),
+            _ => Err("expected a number from 0 to 1, such as 0.01".into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Value for Duration {
     const KIND: &'static str = "ms";
 
@@ -345,6 +364,15 @@ mod tests {
             Ok(vec!["a:1".to_owned(), "b:2".to_owned()])
         );
         assert!(Vec::<String>::parse(" , ").is_err());
+    }
+
+    #[test]
+    fn a_share_is_a_number_from_0_to_1() {
+        assert_eq!(Share::parse(" 0.01 "), Ok(Share(0.01)));
+        assert_eq!(Share(0.25).show(), "0.25");
+        for text in ["-0.1", "1.1", "NaN", "1%", ""] {
+            assert!(Share::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store};
 use crate::telemetry::Status;
-use crate::telemetry::health::{ActivationStart, PastActivation};
+use crate::telemetry::health::{ActivationStart, PastActivation, RolledBackVersion};
 
 /// How often it is read. Offsets come in from all hosts, whenever a partition has its first record under an activation.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,6 +21,10 @@ pub(super) async fn watch(store: Store, status: Status, stop: CancellationToken)
     let forever = async {
         loop {
             for route in &now.routes {
+                if let Ok(all) = store.all_rolled_back(&route.name).await {
+                    let all = all.into_iter().map(shown_rolled_back).collect();
+                    status.set_rolled_back(&route.name, all);
+                }
                 let group = &now.group.id;
                 match store.past_activations(group, &route.name, LIMIT).await {
                     Ok(past) => {
@@ -35,6 +39,17 @@ pub(super) async fn watch(store: Store, status: Status, stop: CancellationToken)
         }
     };
     stop.run_until_cancelled(forever).await;
+}
+
+/// A version that was rolled back, as people are shown it.
+fn shown_rolled_back(one: store::RolledBack) -> RolledBackVersion {
+    RolledBackVersion {
+        digest: one.digest,
+        activation: one.activation,
+        since: to_rfc3339(one.since),
+        by: one.by,
+        reason: one.reason,
+    }
 }
 
 /// An activation as people are shown it.
@@ -60,6 +75,8 @@ pub fn shown(past: store::PastActivation) -> PastActivation {
         since: to_rfc3339(activation.since),
         by: activation.by,
         reason: activation.reason,
+        probation: activation.probation,
+        rollback_of: activation.rollback_of,
         starts: starts.into_iter().map(start).collect(),
     }
 }

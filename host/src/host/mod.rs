@@ -8,12 +8,14 @@
 //! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
 //! hand and publish it, the publisher drains, the consumer leaves the group.
 
+mod dead_letters;
 mod history;
 mod life;
 mod observe;
 mod plugins;
 mod probe;
 mod rights;
+mod route_breakers;
 mod running;
 mod topics;
 mod versions;
@@ -33,10 +35,11 @@ use crate::admin;
 use crate::breaker::Breakers;
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
-use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher, TransactionalIds};
+use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
+use crate::route_breaker::RouteBreakers;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Places, Rules, Shared, Waker};
+use crate::worker::{self, Places, Purity, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
@@ -136,9 +139,12 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
     tracing::info!(%address, "the HTTP API answers");
     let stop = CancellationToken::new();
+    let desk = admin::Desk::default();
     let router = admin::router(admin::State {
         status: status.clone(),
         metrics: metrics.clone(),
+        desk: desk.clone(),
+        letters: letters(&config),
     });
     let http = tokio::spawn(admin::serve(
         listener,
@@ -150,7 +156,7 @@ pub async fn run(
     let started = tokio::select! {
         biased;
         () = &mut shutdown => None,
-        started = start(&config, &status, &metrics, &stop) => Some(started?),
+        started = start(&config, &status, &metrics, &desk, &stop) => Some(started?),
     };
     let result = match started {
         None => Ok(()),
@@ -171,18 +177,34 @@ async fn start(
     config: &Config,
     status: &Status,
     metrics: &Arc<Metrics>,
+    desk: &admin::Desk,
     stop: &CancellationToken,
 ) -> Result<Running, Error> {
     let store = probe::postgres(config, status).await?;
+    desk.open(store.clone());
     let settings = kafka_settings(config);
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
     topics::ensure(config, &settings, &admin, &limits, status).await?;
     let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
+    let (teller, tripped) =
+        route_breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
+    let names = config.routes.iter().map(|route| route.name.as_str());
+    let routes_breakers = Arc::new(RouteBreakers::new(
+        route_breakers::rules(config),
+        names,
+        teller,
+    ));
+    // What a person holds open is open before anything is decided.
+    let read = route_breakers::read_orders(&store, &routes_breakers);
+    read.await.map_err(Error::Store)?;
+    let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
     let observer = observe::Plugins {
         status: status.clone(),
         metrics: metrics.clone(),
         life: life.clone(),
+        breakers: routes_breakers.clone(),
+        swaps,
     };
     let breakers = Arc::new(Breakers::new(
         config.kafka.retry_backoff,
@@ -199,10 +221,8 @@ async fn start(
         Arc::new(Ownership::new()),
         assigned,
     )?);
-    let transactional_id = TransactionalIds::new(&settings.transactional_prefix).next();
     let publisher = Publisher::start(
         settings.clone(),
-        transactional_id.clone(),
         consumer.clone(),
         limits.clone(),
         Arc::new(observe::Publishing {
@@ -214,10 +234,34 @@ async fn start(
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
     tokio::spawn(waking);
+    tokio::spawn(route_breakers::roll_back(
+        catalog.clone(),
+        tripped,
+        config.kafka.retry_backoff,
+        metrics.clone(),
+        life.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(route_breakers::release_held(
+        store.clone(),
+        waker.clone(),
+        config.kafka.group_id.clone(),
+        swapped,
+        stop.clone(),
+    ));
+    let ordered = Arc::new(tokio::sync::Notify::new());
+    tokio::spawn(route_breakers::follow_orders(
+        store.clone(),
+        routes_breakers.clone(),
+        ordered.clone(),
+        config.plugins.poll_interval,
+        stop.clone(),
+    ));
     tokio::spawn(probe::listen(
         store.clone(),
         waker.clone(),
         catalog.clone(),
+        ordered,
         config.kafka.group_id.clone(),
         stop.clone(),
     ));
@@ -229,6 +273,15 @@ async fn start(
         status.clone(),
         stop.clone(),
     ));
+    let letters = dead_letters::Parts {
+        store: store.clone(),
+        group: config.kafka.group_id.clone(),
+        waker: waker.clone(),
+        status: status.clone(),
+        metrics: metrics.clone(),
+        settings: config.dead_letters.clone(),
+    };
+    tokio::spawn(dead_letters::watch(letters, stop.clone()));
     tokio::spawn(history::watch(store.clone(), status.clone(), stop.clone()));
     tokio::spawn(rights::watch(
         admin.clone(),
@@ -242,6 +295,11 @@ async fn start(
         metrics.clone(),
         stop.clone(),
     ));
+    // Without transactions nobody ever has to end one.
+    let transactional_ids = match config.kafka.delivery {
+        Delivery::ExactlyOnce => publisher.transactional_ids().to_vec(),
+        Delivery::AtLeastOnce => Vec::new(),
+    };
     let shared = Shared {
         store,
         consumer,
@@ -252,25 +310,45 @@ async fn start(
         topics: Arc::new(real_topics(config)),
         limits,
         kafka: settings,
-        // Without transactions nobody ever has to end one.
-        transactional_ids: match config.kafka.delivery {
-            Delivery::ExactlyOnce => vec![transactional_id],
-            Delivery::AtLeastOnce => Vec::new(),
-        },
+        transactional_ids,
         waker,
         breakers,
+        routes_breakers,
         health: status.clone(),
         metrics: metrics.clone(),
         places,
         observer: Arc::new(observe::Halts(life.clone())),
+        purity: Arc::new(Purity::new(
+            config.plugins.purity_sample.0,
+            metrics.clone(),
+            observe::Impurities {
+                status: status.clone(),
+                life: life.clone(),
+            },
+        )),
         rules: rules(config),
     };
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
     Ok(Running::new(Arc::new(shared), assignments, life))
 }
 
+/// Connections that the API has for dead letters: its requests never take one from a worker.
+const API_CONNECTIONS_MAX: u32 = 2;
+
+/// Dead letters for the API; without a database there are none, and the start says so.
+fn letters(config: &Config) -> Option<admin::Letters> {
+    let mut settings = store_settings(config).ok()?;
+    settings.connections_max = API_CONNECTIONS_MAX;
+    settings.application_name = format!("{} api", settings.application_name);
+    Some(admin::Letters {
+        store: Store::connect(&settings).ok()?,
+        group: config.kafka.group_id.as_str().into(),
+        routes: routes(config).into(),
+    })
+}
+
 /// The routes in core's words.
-fn routes(config: &Config) -> Vec<Route> {
+pub(crate) fn routes(config: &Config) -> Vec<Route> {
     let route = |route: &crate::config::Route| Route {
         name: route.name.clone(),
         logical_topic: route.topic.clone(),
@@ -314,6 +392,7 @@ fn rules(config: &Config) -> Rules {
         retries_max: config.kafka.max_retry_attempts,
         backoff: config.kafka.retry_backoff,
         spring_headers: config.dead_letters.spring_headers,
+        replays_max: config.dead_letters.replays_max,
         deferral: Deferral {
             attempts_max: config.deferral.attempts_max,
             age_max: config.deferral.age_max,

@@ -7,15 +7,19 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
+use crate::route_breaker::{Deciding, RouteBreakers};
 use crate::store::Store;
-use crate::telemetry::health::{Dependency, DependencyState, RefusedPlugin, RunningPlugin};
+use crate::telemetry::health::{
+    Dependency, DependencyState, ImpurePlugin, RefusedPlugin, RunningPlugin,
+};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::HaltObserver;
+use crate::worker::{HaltObserver, Impurity, PurityObserver};
 
 /// Tells of breakers that open and close.
 pub(super) struct Dependencies {
@@ -138,6 +142,8 @@ pub(super) struct Plugins {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) life: LifeCycle,
+    pub(super) breakers: Arc<RouteBreakers>,
+    pub(super) swaps: mpsc::Sender<String>,
 }
 
 impl PluginObserver for Plugins {
@@ -161,6 +167,13 @@ impl PluginObserver for Plugins {
     }
 
     fn swapped(&self, route: &str, version: &PluginVersion, number: i64) {
+        let deciding = Deciding {
+            activation: number,
+            digest: version.digest.clone(),
+        };
+        self.breakers.activated(route, deciding);
+        // One that is dropped costs time: what is held is due when the probation ends.
+        let _ = self.swaps.try_send(route.to_owned());
         self.metrics
             .set_plugin(route, &version.name, &version.version, &version.digest);
         let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());
@@ -188,6 +201,41 @@ impl PluginObserver for Plugins {
             lines,
             "a plugin wrote more lines than a batch may have; the rest is dropped"
         );
+    }
+}
+
+/// Tells of plugins that decide otherwise when they are asked again.
+pub(super) struct Impurities {
+    pub(super) status: Status,
+    pub(super) life: LifeCycle,
+}
+
+impl PurityObserver for Impurities {
+    fn impure(&self, found: &Impurity, is_first: bool) {
+        let (route, plugin) = (&*found.decider.route, &*found.decider.plugin);
+        let (message, task) = (found.position.to_string(), found.task_id.as_str());
+        if is_first {
+            let fields = [
+                ("route", route),
+                ("plugin", &plugin.name),
+                ("version", &plugin.version),
+                ("digest", &plugin.digest),
+                ("message", &message),
+                ("task", task),
+                ("difference", &found.difference),
+            ];
+            self.life.tell("plugin.impure", &fields);
+        }
+        self.status.set_impure(ImpurePlugin {
+            route: route.to_owned(),
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            digest: plugin.digest.clone(),
+            message,
+            task: task.to_owned(),
+            difference: found.difference.clone(),
+            at: OffsetDateTime::now_utc(),
+        });
     }
 }
 

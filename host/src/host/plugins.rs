@@ -48,7 +48,8 @@ pub fn catalog(
             config: configured.config.to_string().into(),
         });
     let topics: HashSet<String> = real_topics(config).into_keys().collect();
-    Ok(Catalog::new(library, versions, settings.collect(), topics))
+    let catalog = Catalog::new(library, versions, settings.collect(), topics);
+    Ok(catalog.with_probation(config.breaker.probation))
 }
 
 pub(super) async fn start(
@@ -112,7 +113,7 @@ fn why_none(config: &Config, catalog: &Catalog, number: usize) -> String {
 }
 
 /// Who activates what this host finds in its directory.
-fn by() -> String {
+pub(super) fn by() -> String {
     format!("host {}", host_name())
 }
 

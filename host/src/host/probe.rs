@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::retry;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::topics::Missing;
@@ -212,12 +213,13 @@ pub(super) async fn listen(
     store: Store,
     waker: Waker,
     catalog: Arc<Catalog>,
+    ordered: Arc<Notify>,
     group: String,
     stop: CancellationToken,
 ) {
     let forever = async {
         loop {
-            match listen_once(&store, &waker, &catalog, &group).await {
+            match listen_once(&store, &waker, &catalog, &ordered, &group).await {
                 Ok(()) => {}
                 Err(error) => {
                     tracing::debug!(%error, "not listening for hints; looking now and then")
@@ -233,6 +235,7 @@ async fn listen_once(
     store: &Store,
     waker: &Waker,
     catalog: &Catalog,
+    ordered: &Notify,
     group: &str,
 ) -> Result<(), store::Error> {
     let mut listener = store.listen().await?;
@@ -240,6 +243,7 @@ async fn listen_once(
         match listener.next().await? {
             Heard::Due(key) if &*key.group == group => waker.poke(&key.partition),
             Heard::Due(_) => {}
+            Heard::Ordered => ordered.notify_one(),
             Heard::Activated { route } => {
                 if catalog.number_of(&route).is_some() {
                     catalog.hint();

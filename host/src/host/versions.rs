@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use crate::plugin::{
-    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+    Activated, Activation, Answer, NewActivation, RolledBack, SavedVersion, Versions, VersionsError,
 };
 use crate::store::{self, Store};
 
@@ -27,6 +27,29 @@ impl Versions for Store {
     ) -> Answer<'a, bool> {
         async move {
             Self::is_superseded(self, route, digest, config)
+                .await
+                .map_err(|error| failed(&error))
+        }
+        .boxed()
+    }
+
+    fn rolled_back<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, Option<RolledBack>> {
+        async move {
+            Self::rolled_back(self, route, digest, config)
+                .await
+                .map_err(|error| failed(&error))
+        }
+        .boxed()
+    }
+
+    fn before<'a>(&'a self, route: &'a str, number: i64) -> Answer<'a, Option<Activation>> {
+        async move {
+            Self::before(self, route, number)
                 .await
                 .map_err(|error| failed(&error))
         }

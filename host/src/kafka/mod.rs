@@ -43,8 +43,10 @@ mod producer;
 mod publisher;
 mod publishing;
 mod rights;
+mod scan;
 mod tail;
 mod transaction;
+mod turns;
 mod verify;
 
 pub use admin::{Admin, Broker, Topic};
@@ -56,7 +58,6 @@ pub use diagnose::{Cause, Diagnosis, diagnose};
 pub use error::{Disposition, Error, Result};
 pub use feed::{Fed, Feed};
 pub use fence::fence;
-pub use ids::TransactionalIds;
 pub use limits::Limits;
 pub use ownership::{Ownership, Tag};
 pub use positions::Positions;
@@ -64,6 +65,7 @@ pub use publisher::{Answer, Publisher, Unpublished};
 pub use rights::{
     GRANT_IT, MissingRight, Needs, Operation, Resource, may_transact, missing_rights,
 };
+pub use scan::Scan;
 pub use tail::Tail;
 pub use transaction::PublishObserver;
 
@@ -78,7 +80,7 @@ pub struct Settings {
     pub producer: Vec<(String, String)>,
     /// Name of the consumer group.
     pub group: String,
-    /// What transactional ids begin with; see [`TransactionalIds`].
+    /// What transactional ids begin with: `<prefix>-<uuid of the process>-<n>`.
     pub transactional_prefix: String,
     /// Whether messages are published without transactions: each at least once.
     pub at_least_once: bool,

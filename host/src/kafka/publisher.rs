@@ -1,4 +1,4 @@
-//! The publisher: one transactional producer on a thread of its own, for all partitions.
+//! The publisher: transactional producers that take turns, on a thread of its own, for all partitions.
 //!
 //! A worker tells where its partition stands ([`Publisher::begin`]), then hands in frames. Whatever waits
 //! goes into one transaction. Every frame gets exactly one answer; after one that isn't `Ok` the
@@ -16,10 +16,12 @@ use tokio::sync::{oneshot, watch};
 use super::Settings;
 use super::consumer::Consumer;
 use super::error::{Disposition, Error, Result};
+use super::ids::transactional_ids;
 use super::limits::Limits;
 use super::ownership::Tag;
 use super::publishing::{Order, Thread, Work};
 use super::transaction::PublishObserver;
+use super::turns::{PRODUCERS, Turns};
 
 /// What comes of a frame.
 pub type Answer = std::result::Result<(), Unpublished>;
@@ -63,7 +65,7 @@ pub enum Unpublished {
 #[derive(Debug)]
 pub struct Publisher {
     orders: Sender<Order>,
-    transactional_id: String,
+    transactional_ids: Vec<String>,
     ready: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
 }
@@ -75,7 +77,6 @@ impl Publisher {
     /// If there is no thread to be had.
     pub fn start(
         settings: Settings,
-        transactional_id: String,
         consumer: Arc<Consumer>,
         limits: Arc<Limits>,
         observer: Arc<dyn PublishObserver>,
@@ -83,9 +84,15 @@ impl Publisher {
         let (orders, received) = channel();
         let ready = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(false);
+        // Without transactions there is nothing to wait for.
+        let producers = match settings.at_least_once {
+            true => 1,
+            false => PRODUCERS,
+        };
+        let transactional_ids = transactional_ids(&settings.transactional_prefix, producers);
         let thread = Thread::new(
             settings,
-            transactional_id.clone(),
+            Turns::new(transactional_ids.iter().cloned()),
             consumer,
             limits,
             observer,
@@ -107,18 +114,18 @@ impl Publisher {
             })?;
         Ok(Self {
             orders,
-            transactional_id,
+            transactional_ids,
             ready,
             ended,
         })
     }
 
-    /// The id to be found among a partition's owners before anything is published for it.
-    pub fn transactional_id(&self) -> &str {
-        &self.transactional_id
+    /// The ids to be found among a partition's owners before anything is published for it.
+    pub fn transactional_ids(&self) -> &[String] {
+        &self.transactional_ids
     }
 
-    /// Whether the producer is connected and has its id.
+    /// Whether all producers are connected and have their ids.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }

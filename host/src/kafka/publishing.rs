@@ -24,6 +24,7 @@ use super::producer::TransactionalProducer;
 use super::publisher::{Answer, Unpublished};
 use super::rights::{GRANT_IT, MissingRight};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
+use super::turns::Turns;
 
 /// Longest sleep: librdkafka's log lines are served at least so often.
 const IDLE: Duration = Duration::from_millis(500);
@@ -73,14 +74,13 @@ pub(crate) enum Order {
 
 pub(crate) struct Thread {
     settings: Settings,
-    id: String,
     consumer: Arc<Consumer>,
     limits: Arc<Limits>,
     observer: Arc<dyn PublishObserver>,
     orders: Receiver<Order>,
     ready: Arc<AtomicBool>,
     lanes: Lanes,
-    producer: Option<TransactionalProducer>,
+    producers: Turns,
     /// Failures to connect in a row, and when to try again.
     disconnected: (u32, Option<Instant>),
     /// Transactions in a row that were aborted without anybody's message to blame.
@@ -95,7 +95,7 @@ pub(crate) struct Thread {
 impl Thread {
     pub(crate) fn new(
         settings: Settings,
-        id: String,
+        producers: Turns,
         consumer: Arc<Consumer>,
         limits: Arc<Limits>,
         observer: Arc<dyn PublishObserver>,
@@ -104,14 +104,13 @@ impl Thread {
     ) -> Self {
         Self {
             settings,
-            id,
             consumer,
             limits,
             observer,
             orders,
             ready,
             lanes: Lanes::default(),
-            producer: None,
+            producers,
             disconnected: (0, None),
             aborted: 0,
             outdated: None,
@@ -125,15 +124,16 @@ impl Thread {
         while !self.is_over() {
             self.take_orders();
             self.connect();
-            if let Some(producer) = self.producer.take() {
+            if self.producers.is_complete() {
                 // No transaction is open here: the last one ended, or init_transactions aborted it.
                 for reply in self.withdrawn.drain(..) {
                     let _ = reply.send(());
                 }
-                producer.serve();
-                self.producer = self.publish(producer);
+                self.producers.serve();
+                self.publish();
             }
-            self.ready.store(self.producer.is_some(), Ordering::Relaxed);
+            self.ready
+                .store(self.producers.is_complete(), Ordering::Relaxed);
         }
         self.ready.store(false, Ordering::Relaxed);
         self.lanes.refuse_all(&Unpublished::Stopped);
@@ -147,10 +147,10 @@ impl Thread {
     /// Waits for orders until there is something to do.
     fn take_orders(&mut self) {
         let now = Instant::now();
-        let due = match (self.lanes.due(now), &self.producer) {
-            (Some(due), Some(_)) => due.min(now + IDLE),
-            (_, None) => self.disconnected.1.unwrap_or(now).min(now + IDLE),
-            (None, Some(_)) => now + IDLE,
+        let due = match (self.lanes.due(now), self.producers.is_complete()) {
+            (Some(due), true) => due.min(now + IDLE),
+            (_, false) => self.disconnected.1.unwrap_or(now).min(now + IDLE),
+            (None, true) => now + IDLE,
         };
         let mut order = self.orders.recv_timeout(due.saturating_duration_since(now));
         loop {
@@ -201,22 +201,18 @@ impl Thread {
 
     fn connect(&mut self) {
         let (failures, not_before) = self.disconnected;
-        if self.producer.is_some() || not_before.is_some_and(|time| time > Instant::now()) {
+        if self.producers.is_complete() || not_before.is_some_and(|time| time > Instant::now()) {
             return;
         }
         let smallest = self.limits.smallest();
         let (settings, consumer) = (&self.settings, &self.consumer);
-        match TransactionalProducer::connect(
-            settings,
-            &self.id,
-            consumer,
-            smallest,
-            CONNECT_PATIENCE,
-        ) {
-            Ok(producer) => {
-                tracing::info!(id = self.id, "the publisher is connected");
+        let connected = self.producers.connect(|id| {
+            TransactionalProducer::connect(settings, id, consumer, smallest, CONNECT_PATIENCE)
+        });
+        match connected {
+            Ok(()) => {
+                tracing::info!("the publisher is connected");
                 self.observer.refused(None);
-                self.producer = Some(producer);
                 self.disconnected = (0, None);
             }
             Err(error) => {
@@ -238,32 +234,32 @@ impl Thread {
         }
     }
 
-    /// Runs the next transaction, if there is one. Gives the producer back if it is still of use.
-    fn publish(&mut self, producer: TransactionalProducer) -> Option<TransactionalProducer> {
+    /// Runs the next transaction, if there is one.
+    fn publish(&mut self) {
         let shares = self
             .lanes
             .take(Instant::now(), self.settings.transaction_bytes_max);
         if shares.is_empty() {
-            return Some(producer);
+            return;
         }
         // First the membership, then the tags: whoever loses a partition after this has another generation.
         let membership = self.membership();
         let shares = self.owned(shares);
         if shares.is_empty() {
-            return Some(producer);
+            return;
         }
-        let Some(membership) = membership else {
+        let (Some(membership), Some(producer)) = (membership, self.producers.current()) else {
             tracing::debug!("no member of the group just now; publishing waits");
             self.lanes
                 .put_back(shares, false, |_| Instant::now() + MEMBER_PAUSE);
-            return Some(producer);
+            return;
         };
-        let outcome = self.transact(&producer, &shares, &membership);
+        let outcome = self.transact(producer, &shares, &membership);
         if matches!(&outcome, Outcome::Aborted(cause) if cause.outdated) {
             let until = Instant::now() + OUTDATED_PATIENCE;
             self.outdated = Some((membership.member(), membership.generation(), until));
         }
-        self.settle(shares, outcome).then_some(producer)
+        self.settle(shares, outcome);
     }
 
     /// The present membership, unless it is known to be outdated.
@@ -322,26 +318,25 @@ impl Thread {
         transaction::run(producer, &parts, membership, &*self.observer)
     }
 
-    /// True if the producer is still of use.
-    fn settle(&mut self, shares: Vec<Share>, outcome: Outcome) -> bool {
+    fn settle(&mut self, shares: Vec<Share>, outcome: Outcome) {
         match outcome {
             Outcome::Committed => {
                 self.aborted = 0;
+                self.producers.pass();
                 self.lanes.published(shares);
-                true
             }
             Outcome::Aborted(cause) => {
+                self.producers.pass();
                 self.settle_aborted(shares, cause);
-                true
             }
             Outcome::Unknown(reason) => {
                 tracing::warn!(
                     reason,
-                    "nobody knows how a transaction ended; the producer is made anew"
+                    "nobody knows how a transaction ended; the producers are made anew"
                 );
+                self.producers.discard();
                 self.lanes
                     .refuse(shares, &Unpublished::Uncertain { reason });
-                false
             }
         }
     }

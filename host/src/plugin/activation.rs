@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use taskhost_core::timestamp;
+
 use super::catalog::{Catalog, CatalogError, blocking};
 use super::component::digest;
 use super::refused::Refused;
-use super::versions::{Activated, Activation, NewActivation, SavedVersion};
+use super::versions::{Activated, Activation, ActivationKind, NewActivation, SavedVersion};
 
 /// A component that wants to decide for a route.
 #[derive(Debug, Clone)]
@@ -27,8 +29,23 @@ pub struct Offer {
     pub reason: String,
     /// Whether it may be one that was replaced before: a command's wish, never a file's.
     pub force: bool,
+    /// Whether it may be one that was rolled back: a command's wish that says so.
+    pub despite_rollback: bool,
     /// The number of the activation that it shall replace, 0 for none, if it was chosen by that; else it replaces whatever
     /// is current when it comes.
+    pub seen: Option<i64>,
+}
+
+/// Who wants a stored version to decide, and in which circumstances.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Who.
+    pub by: &'a str,
+    /// What for.
+    pub reason: &'a str,
+    /// As in an [`Offer`].
+    pub despite_rollback: bool,
+    /// As in an [`Offer`].
     pub seen: Option<i64>,
 }
 
@@ -57,8 +74,7 @@ impl Catalog {
         offered
     }
 
-    /// Activates a version that is stored already: a rollback, or a command that names a digest. `seen` is that of an
-    /// [`Offer`].
+    /// Activates a version that is stored already: a rollback, or a command that names a digest.
     ///
     /// # Errors
     /// If no such version is stored, what is stored is damaged, it is refused, or the versions can't be reached.
@@ -67,12 +83,10 @@ impl Catalog {
         route: usize,
         digest: &str,
         config: Arc<str>,
-        by: &str,
-        reason: &str,
-        seen: Option<i64>,
+        wish: Wish<'_>,
     ) -> Result<Offered, CatalogError> {
         let bytes = self.stored(digest).await?;
-        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let (by, reason) = (wish.by.to_owned(), wish.reason.to_owned());
         let file = format!("version {digest}");
         self.offer(Offer {
             route,
@@ -82,9 +96,56 @@ impl Catalog {
             by,
             reason,
             force: true,
-            seen,
+            despite_rollback: wish.despite_rollback,
+            seen: wish.seen,
         })
         .await
+    }
+
+    /// Lets the version before decide again, because this activation tripped the route's breaker on probation: by
+    /// compare-and-set on its number, so that it happens once, however many hosts saw it. None if there is nothing to go
+    /// back to.
+    ///
+    /// # Errors
+    /// If the version before can't run here, or the versions can't be reached.
+    pub async fn roll_back(
+        &self,
+        route: usize,
+        tripped: i64,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<Offered>, CatalogError> {
+        let Some(slot) = self.slots.get(route) else {
+            return Ok(None);
+        };
+        let name = &slot.settings.route.name;
+        let Some(before) = self.versions.before(name, tripped).await? else {
+            return Ok(None);
+        };
+        let component = self.load(&before.digest).await?;
+        let (code, config) = (component.clone(), before.config.clone());
+        let descriptor = self.describe(route, code, config).await?;
+        let new = NewActivation {
+            route: name.clone(),
+            seen: tripped,
+            digest: before.digest,
+            config: before.config,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            kind: ActivationKind::Rollback,
+        };
+        let turn = slot.turn.lock().await;
+        match self.versions.activate(new).await? {
+            Activated::Done(activation) => {
+                self.swap(slot, &activation, component, descriptor);
+                Ok(Some(Offered::Activated(activation)))
+            }
+            Activated::Lost(current) => {
+                drop(turn);
+                self.refresh(route).await?;
+                Ok(Some(Offered::Lost(current)))
+            }
+        }
     }
 
     /// Offers a component without remembering a refusal.
@@ -96,6 +157,7 @@ impl Catalog {
             by,
             reason,
             force,
+            despite_rollback,
             seen: chosen_by,
             ..
         } = offer;
@@ -141,6 +203,17 @@ impl Catalog {
             self.refresh(route).await?;
             return Ok(Offered::Lost(seen));
         }
+        let rolled_back = self.versions.rolled_back(name, &digest, &config).await?;
+        if let (Some(rolled_back), false) = (&rolled_back, despite_rollback) {
+            return Err(Refused::RolledBack {
+                route: name.clone(),
+                digest,
+                activation: rolled_back.activation,
+                since: timestamp::to_rfc3339(rolled_back.since),
+                reason: rolled_back.reason.clone(),
+            }
+            .into());
+        }
         if !force && self.versions.is_superseded(name, &digest, &config).await? {
             return Err(Refused::Superseded {
                 route: name.clone(),
@@ -171,6 +244,10 @@ impl Catalog {
             config,
             by,
             reason,
+            kind: match rolled_back {
+                Some(_) => ActivationKind::Forced,
+                None => ActivationKind::Ordinary,
+            },
         };
         match self.versions.activate(new).await? {
             Activated::Done(activation) => {

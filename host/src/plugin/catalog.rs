@@ -7,6 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
@@ -55,10 +56,28 @@ pub struct Active {
     pub config: Arc<str>,
     /// When it was activated, in milliseconds since 1970.
     pub since: i64,
+    /// Until when it is on probation, in milliseconds since 1970; 0 if it isn't.
+    pub probation_until: i64,
     logical_topic: Arc<str>,
 }
 
 impl Active {
+    /// Whether the version before takes over if it fails too often, at this time in milliseconds since 1970.
+    #[must_use]
+    pub fn is_on_probation(&self, now: i64) -> bool {
+        now < self.probation_until
+    }
+
+    /// How long what it faults at is held for whatever comes after the probation; none if it isn't on probation.
+    #[must_use]
+    pub fn hold(&self, now: i64) -> Option<Duration> {
+        let rest = self.probation_until.saturating_sub(now);
+        u64::try_from(rest)
+            .ok()
+            .filter(|rest| *rest > 0)
+            .map(Duration::from_millis)
+    }
+
     /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.
     ///
     /// # Errors
@@ -68,13 +87,28 @@ impl Active {
         works: &[Work<'_>],
         at: &TopicPartition,
     ) -> Result<Vec<Vec<Decision>>, Failure> {
-        let (config, logical_topic) = (&*self.config, &*self.logical_topic);
-        self.component.decide(&Question {
-            config,
-            logical_topic,
+        self.component.decide(&self.question(works, at))
+    }
+
+    /// [`Active::decide`] about what was decided before: nothing is logged a second time. Blocks.
+    ///
+    /// # Errors
+    /// The plugin's fault, or the machine's trouble.
+    pub fn decide_again(
+        &self,
+        works: &[Work<'_>],
+        at: &TopicPartition,
+    ) -> Result<Vec<Vec<Decision>>, Failure> {
+        self.component.decide_again(&self.question(works, at))
+    }
+
+    fn question<'a>(&'a self, works: &'a [Work<'a>], at: &'a TopicPartition) -> Question<'a> {
+        Question {
+            config: &self.config,
+            logical_topic: &self.logical_topic,
             at,
             works,
-        })
+        }
     }
 }
 
@@ -164,6 +198,8 @@ pub struct Catalog {
     /// Somebody said that an activation has changed.
     pub(super) hinted: tokio::sync::Notify,
     topics: HashSet<String>,
+    /// How long a version that replaced another one is on probation.
+    probation: Duration,
 }
 
 /// One route.
@@ -199,7 +235,15 @@ impl Catalog {
             slots: routes.into_iter().map(slot).collect(),
             hinted: tokio::sync::Notify::new(),
             topics,
+            probation: Duration::ZERO,
         }
+    }
+
+    /// With a probation for versions that replace others, from their activation on.
+    #[must_use]
+    pub fn with_probation(mut self, probation: Duration) -> Self {
+        self.probation = probation;
+        self
     }
 
     /// The number of a route by its name.
@@ -278,8 +322,7 @@ impl Catalog {
             reason = activation.reason,
             "a plugin version decides from now on"
         );
-        self.observer()
-            .swapped(&route.name, &version, activation.number);
+        let probation = i64::try_from(self.probation.as_millis()).unwrap_or(i64::MAX);
         let active = Arc::new(Active {
             number: activation.number,
             version: Arc::new(version),
@@ -287,9 +330,16 @@ impl Catalog {
             component,
             config: activation.config.clone(),
             since: activation.since,
+            probation_until: match activation.probation {
+                true => activation.since.saturating_add(probation),
+                false => 0,
+            },
             logical_topic: route.logical_topic.as_str().into(),
         });
+        // Before it is told: who hears of it may ask for it at once.
         slot.active.store(Some(active.clone()));
+        self.observer()
+            .swapped(&route.name, &active.version, active.number);
         active
     }
 

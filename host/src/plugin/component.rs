@@ -24,6 +24,7 @@ use super::convert;
 use super::diagnosis::{Failure, Stage, diagnose, waiting};
 use super::engine::Engine;
 use super::journal;
+use super::lines::Lines;
 use super::refused::Refused;
 use super::sandbox::{self, State};
 use super::world;
@@ -146,9 +147,31 @@ impl Component {
     /// # Errors
     /// The plugin's fault, which any of the causes can have brought about, or the machine's trouble.
     pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
+        let (answer, lines) = self.ask(question)?;
+        let causes = question.works.iter().map(|work| work.causes.len());
+        // A call that fails is followed by others about the same causes, down to single ones: the lines come then.
+        if answer.is_ok() || causes.sum::<usize>() == 1 {
+            journal::write(&lines.take(), &self.engine, &self.digest, Some(question));
+        }
+        answer
+    }
+
+    /// [`Component::decide`] about what was decided before: nothing is logged a second time.
+    ///
+    /// # Errors
+    /// The plugin's fault, or the machine's trouble.
+    pub fn decide_again(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
+        self.ask(question)?.0
+    }
+
+    /// The answer, and what was logged on the way to it.
+    fn ask(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<(Result<Vec<Vec<Decision>>, Failure>, Lines), Failure> {
         #[cfg(feature = "bench")]
         if let Some(decisions) = super::compiled_in::decide(question) {
-            return Ok(decisions);
+            return Ok((Ok(decisions), Lines::new(0)));
         }
         let no_room = || Failure::Machine {
             reason: NO_ROOM.to_owned(),
@@ -179,21 +202,18 @@ impl Component {
                 .map(Ok)
                 .map_err(|error| (Stage::Call, error))
         });
-        let lines = store.data().lines();
+        let lines = store.data().lines().clone();
         let answer = match answer {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err((stage, error))) => Err(diagnose(&error, stage, lines)),
-            None => Err(waiting()),
-        };
-        journal::write(&lines.take(), &self.engine, &self.digest, Some(question));
-        match answer? {
-            Ok(answer) => counted(answer, &works).map(convert::decisions),
-            Err(reason) => {
+            Some(Ok(Ok(answer))) => counted(answer, &works).map(convert::decisions),
+            Some(Ok(Err(reason))) => {
                 let reason =
                     format!("it refuses the configuration that it was activated with: {reason}");
                 Err(malformed(taskhost_core::decision::clean(&reason)))
             }
-        }
+            Some(Err((stage, error))) => Err(diagnose(&error, stage, &lines)),
+            None => Err(waiting()),
+        };
+        Ok((answer, lines))
     }
 }
 

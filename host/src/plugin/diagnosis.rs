@@ -2,6 +2,7 @@
 
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, cut};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -72,6 +73,10 @@ fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
     if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
         return Some((Kind::Memory, exhausted.to_string()));
     }
+    if is_too_many_handles(error) {
+        let reason = "it holds more handles than it may".to_owned();
+        return Some((Kind::Memory, reason));
+    }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Some((
             Kind::Trap,
@@ -102,6 +107,18 @@ fn is_too_much_data(error: &wasmtime::Error) -> bool {
         .root_cause()
         .to_string()
         .contains("fuel allocated for hostcalls has been exhausted")
+}
+
+/// Handles are rows of the host's tables, so taking them without end is a way to take its memory. The engine counts them
+/// twice, and its own error has only a text to know it by; a test holds it fast.
+fn is_too_many_handles(error: &wasmtime::Error) -> bool {
+    matches!(
+        error.downcast_ref::<ResourceTableError>(),
+        Some(ResourceTableError::Full)
+    ) || error
+        .root_cause()
+        .to_string()
+        .contains("store handle limit exceeded")
 }
 
 fn backtrace(error: &wasmtime::Error) -> Option<String> {

@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::future::ready;
 
 use super::versions::{
-    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+    Activated, Activation, ActivationKind, Answer, NewActivation, RolledBack, SavedVersion,
+    Versions, VersionsError,
 };
 
 /// Forgets everything with the process.
@@ -21,6 +22,8 @@ pub struct InMemory {
 struct Kept {
     activations: HashMap<String, Vec<Activation>>,
     versions: HashMap<String, SavedVersion>,
+    /// By route, digest and configuration, which is empty for any.
+    rolled_back: HashMap<(String, String, String), RolledBack>,
     unavailable: bool,
 }
 
@@ -87,6 +90,28 @@ impl Versions for InMemory {
         })
     }
 
+    fn rolled_back<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, Option<RolledBack>> {
+        self.answer(|kept| kept.rolled_back(route, digest, config).cloned())
+    }
+
+    fn before<'a>(&'a self, route: &'a str, number: i64) -> Answer<'a, Option<Activation>> {
+        self.answer(|kept| {
+            let all = kept.activations.get(route)?;
+            let tripped = all.iter().find(|one| one.number == number)?;
+            let differs = |one: &&Activation| {
+                (&one.digest, &one.config) != (&tripped.digest, &tripped.config)
+                    && kept.rolled_back(route, &one.digest, &one.config).is_none()
+            };
+            let earlier = all.iter().rev().filter(|one| one.number < number);
+            earlier.into_iter().find(differs).cloned()
+        })
+    }
+
     fn save(&self, version: SavedVersion) -> Answer<'_, ()> {
         self.answer(|kept| {
             kept.versions
@@ -116,7 +141,31 @@ impl Versions for InMemory {
                 config,
                 by,
                 reason,
+                kind,
             } = new;
+            let tripped = all.last().cloned();
+            let rolled = |one: Activation| {
+                let config = match one.digest == digest {
+                    true => one.config.to_string(),
+                    false => String::new(),
+                };
+                let key = (route.clone(), one.digest.clone(), config);
+                let told = RolledBack {
+                    digest: one.digest,
+                    activation: seen,
+                    since: now(),
+                    by: by.clone(),
+                    reason: reason.clone(),
+                };
+                (key, told)
+            };
+            match kind {
+                ActivationKind::Ordinary => {}
+                ActivationKind::Rollback => kept.rolled_back.extend(tripped.map(rolled)),
+                ActivationKind::Forced => kept.rolled_back.retain(|(on, what, with), _| {
+                    (&*on, &*what) != (&route, &digest) || !(with.is_empty() || **with == *config)
+                }),
+            }
             all.push(Activation {
                 route,
                 number: seen + 1,
@@ -125,10 +174,21 @@ impl Versions for InMemory {
                 since: now(),
                 by,
                 reason,
+                probation: kind == ActivationKind::Ordinary && seen > 0,
+                rollback_of: (kind == ActivationKind::Rollback).then_some(seen),
             });
             all.last()
                 .cloned()
                 .map_or(Activated::Lost(None), Activated::Done)
+        })
+    }
+}
+
+impl Kept {
+    fn rolled_back(&self, route: &str, digest: &str, config: &str) -> Option<&RolledBack> {
+        ["", config].into_iter().find_map(|config| {
+            let key = (route.to_owned(), digest.to_owned(), config.to_owned());
+            self.rolled_back.get(&key)
         })
     }
 }

@@ -44,7 +44,7 @@ mod wasi;
 mod watcher;
 mod world;
 
-pub use activation::{Offer, Offered};
+pub use activation::{Offer, Offered, Wish};
 pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
 #[cfg(feature = "bench")]
 pub use compiled_in::{Rules, decide_by};
@@ -57,6 +57,7 @@ pub use limits::Limits;
 pub use observer::PluginObserver;
 pub use refused::Refused;
 pub use versions::{
-    Activated, Activation, Answer, NewActivation, SavedVersion, Versions, VersionsError,
+    Activated, Activation, ActivationKind, Answer, NewActivation, RolledBack, SavedVersion,
+    Versions, VersionsError,
 };
 pub use watcher::{Timing, Watcher};

@@ -72,6 +72,23 @@ pub enum Refused {
         /// The version's digest.
         digest: String,
     },
+    /// It decided for this route before, tripped its breaker on probation and was rolled back.
+    #[error(
+        "this version was rolled back on this route at {since} (activation {activation}): {reason}; \
+         `taskhost plugin activate {route} --digest {digest} --force` lets it decide all the same"
+    )]
+    RolledBack {
+        /// The route's name.
+        route: String,
+        /// The version's digest.
+        digest: String,
+        /// The activation that tripped the breaker.
+        activation: i64,
+        /// When (RFC 3339).
+        since: String,
+        /// Why.
+        reason: String,
+    },
     /// The machine, not the component: worth trying again.
     #[error("the host could not try it: {reason}")]
     Machine {

@@ -23,6 +23,36 @@ pub struct Activation {
     pub by: String,
     /// What for.
     pub reason: String,
+    /// Whether it is replaced by the version before if it soon trips the route's breaker.
+    pub probation: bool,
+    /// The activation that tripped the breaker and that this one replaced by itself.
+    pub rollback_of: Option<i64>,
+}
+
+/// What an activation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationKind {
+    /// A new version, or a person's way back: on probation if there is something to go back to.
+    Ordinary,
+    /// A version that was rolled back, and that a person insists on: without probation, and the rollback is forgotten.
+    Forced,
+    /// The way back from the activation that was seen, which tripped the breaker: that one is not activated again.
+    Rollback,
+}
+
+/// That a version tripped its route's breaker on probation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolledBack {
+    /// SHA-256 of its bytes.
+    pub digest: String,
+    /// The activation that tripped.
+    pub activation: i64,
+    /// When it was rolled back, in milliseconds since 1970.
+    pub since: i64,
+    /// The host that did.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What to activate.
@@ -40,6 +70,8 @@ pub struct NewActivation {
     pub by: String,
     /// What for.
     pub reason: String,
+    /// What it is.
+    pub kind: ActivationKind,
 }
 
 /// How a compare-and-set on the activations ended.
@@ -87,6 +119,17 @@ pub trait Versions: Send + Sync {
         digest: &'a str,
         config: &'a str,
     ) -> Answer<'a, bool>;
+
+    /// Whether this version was rolled back on the route, with this configuration or whatever it is.
+    fn rolled_back<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, Option<RolledBack>>;
+
+    /// What decided before an activation and was not rolled back itself: the latest one that differs from it.
+    fn before<'a>(&'a self, route: &'a str, number: i64) -> Answer<'a, Option<Activation>>;
 
     /// Keeps a version. One that is there already stays as it is, unless its bytes are damaged.
     fn save(&self, version: SavedVersion) -> Answer<'_, ()>;

@@ -239,6 +239,7 @@ impl Offering<'_> {
             by,
             reason,
             force: false,
+            despite_rollback: false,
             seen: None,
         };
         match self.catalog.try_offer(offer).await {

@@ -67,7 +67,7 @@ FROM unnest($5::text[], $6::bigint[], $7::bigint[]) AS starts (route, number, fi
 ON CONFLICT DO NOTHING";
 
 const PAST: &str = "
-SELECT a.route, a.number, a.digest, a.config, a.since, a.by, a.reason, v.name, v.version
+SELECT a.route, a.number, a.digest, a.config, a.since, a.by, a.reason, a.probation, a.rollback_of, v.name, v.version
 FROM activations a JOIN plugin_versions v ON v.digest = a.digest
 WHERE a.route = $1 ORDER BY a.number DESC LIMIT $2";
 

@@ -12,6 +12,7 @@ use taskhost_core::task::{Task, TaskId};
 use uuid::Uuid;
 
 use super::Key;
+use super::dlq;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
@@ -37,6 +38,8 @@ pub struct Batch {
     /// Versions of the tasks that are locked.
     pub(super) versions: HashMap<TaskId, i64>,
     pub(super) counts: Counts,
+    /// How long the partition has worked, in milliseconds.
+    worked: i64,
 }
 
 /// How a batch ended.
@@ -63,8 +66,9 @@ SELECT id, type, status, data::text AS data, version, created_at, updated_at
 FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
 
 const BLOCKED: &str = "
-SELECT DISTINCT task_id FROM wakeups
-WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND task_id = ANY ($4)";
+SELECT asked.task_id FROM unnest($4::text[]) AS asked (task_id)
+WHERE EXISTS (SELECT FROM wakeups w
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND w.task_id = asked.task_id)";
 
 /// The hint may be null; `GREATEST` then keeps what is there.
 const ADVANCE: &str = "
@@ -73,7 +77,8 @@ WITH advanced AS (
         next_offset = $6, batch = batch + 1, batch_token = $7,
         published = GREATEST(published, CASE WHEN $8 <= batch THEN $8 END),
         consumed = consumed + $9, applied = applied + $10, ignored = ignored + $11,
-        deferred = deferred + $12, dead_letters = dead_letters + $13, timers = timers + $14
+        deferred = deferred + $12, dead_letters = dead_letters + $13 - $18, timers = timers + $14,
+        worked_ms = GREATEST(worked_ms, $17)
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND batch = $5 AND next_offset = $15
     RETURNING batch
 )
@@ -110,6 +115,7 @@ impl Store {
             next_offset,
             versions: HashMap::new(),
             counts: Counts::default(),
+            worked: 0,
         })
     }
 }
@@ -202,8 +208,16 @@ impl Batch {
         write::events(self, &set.events).await?;
         write::wakeups(self, set, now).await?;
         write::dead_letters(self, &set.dead_letters).await?;
+        dlq::replayed(self, &set.replayed).await?;
         self.counts = set.counts;
         Ok(())
+    }
+
+    /// Says how long the partition has worked so far, in milliseconds. Only ever raises what is stored.
+    #[must_use]
+    pub fn having_worked(mut self, worked: i64) -> Self {
+        self.worked = worked;
+        self
     }
 
     /// Advances progress from `from` to the frame's offset, stores the frame and commits. `token` is random, new for each
@@ -242,7 +256,9 @@ impl Batch {
             .bind(count(counts.dead_letters))
             .bind(count(counts.timers))
             .bind(from)
-            .bind(frame.encode());
+            .bind(frame.encode())
+            .bind(self.worked)
+            .bind(count(counts.left_dead_letters));
         if self.session.execute(statement).await? == 0 {
             return self.session.fail(Error::Lost);
         }

@@ -1,10 +1,10 @@
-//! Dead letters, as people look at them.
+//! Dead letters' rows, and the last of them.
 
 use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use taskhost_core::dead_letter::{DeadLetter, Stage};
+use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::record::{Header, Message, TopicPartition};
 use taskhost_core::task::PluginVersion;
 
@@ -24,13 +24,108 @@ pub struct StoredDeadLetter {
     pub letter: DeadLetter,
     /// When it was stored, in milliseconds since 1970, by the database's clock.
     pub created_at: i64,
+    /// What became of it.
+    pub state: State,
+    /// Since when, in milliseconds since 1970, by the database's clock.
+    pub state_at: i64,
+    /// Whether it is to be sent to its topic again, instead of being decided.
+    pub republish: bool,
+    /// How often its payload was edited.
+    pub edits: i32,
+    /// The payload as it was edited last; none also if that took it away.
+    pub edited_value: Option<Vec<u8>>,
+    /// Who replayed, sent again or discarded it last.
+    pub decided_by: Option<String>,
+    /// Why it was discarded.
+    pub note: Option<String>,
+    /// Where it was imported from, if it was.
+    pub imported: Option<String>,
 }
 
-const LIST: &str = "
-SELECT group_id, id, topic, partition, record_topic, record_partition, record_offset, record_timestamp,
-       key, value, headers::text AS headers, code, reason, backtrace, stage, attempts, task_id, route,
-       plugin_name, plugin_version, plugin_digest, failed_at, created_at
-FROM dead_letters WHERE group_id = $1 ORDER BY created_at DESC, record_offset DESC, id LIMIT $2";
+impl StoredDeadLetter {
+    /// The message as it is decided: with the payload as it was edited last.
+    pub fn message(&self) -> Arc<Message> {
+        match self.edits {
+            0 => self.letter.message.clone(),
+            _ => Arc::new(Message {
+                value: self.edited_value.clone(),
+                ..Message::clone(&self.letter.message)
+            }),
+        }
+    }
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Nobody has seen to it.
+    Open,
+    /// A wakeup stands for it.
+    Replaying,
+    /// Its replay waits for its task.
+    Waiting,
+    /// It was replayed too often.
+    Parked,
+    /// Its replay was applied.
+    Applied,
+    /// Its replay was ignored.
+    Ignored,
+    /// A person gave it up.
+    Discarded,
+    /// A person sent it to its topic again.
+    Republished,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Open,
+        Self::Replaying,
+        Self::Waiting,
+        Self::Parked,
+        Self::Applied,
+        Self::Ignored,
+        Self::Discarded,
+        Self::Republished,
+    ];
+
+    /// As stored, and as people name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Replaying => "replaying",
+            Self::Waiting => "waiting",
+            Self::Parked => "parked",
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Discarded => "discarded",
+            Self::Republished => "republished",
+        }
+    }
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What [`stored`] reads.
+macro_rules! columns {
+    () => {
+        "d.group_id, d.id, d.topic, d.partition, d.record_topic, d.record_partition, d.record_offset, \
+         d.record_timestamp, d.key, d.value, d.headers::text AS headers, d.code, d.reason, d.backtrace, d.stage, \
+         d.attempts, d.task_id, d.route, d.plugin_name, d.plugin_version, d.plugin_digest, d.failed_at, d.created_at, \
+         d.source, d.state, d.state_at, d.replays, d.republish, d.edits, d.edited_value, d.decided_by, d.note, \
+         d.imported"
+    };
+}
+pub(super) use columns;
+
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM dead_letters d WHERE group_id = $1 ORDER BY created_at DESC, record_offset DESC, id LIMIT $2"
+);
 
 impl Store {
     /// The group's dead letters, the last first.
@@ -50,7 +145,7 @@ impl Store {
     }
 }
 
-fn stored(row: &PgRow) -> Result<StoredDeadLetter, Error> {
+pub(super) fn stored(row: &PgRow) -> Result<StoredDeadLetter, Error> {
     let (group, topic): (&str, &str) = (row.try_get("group_id")?, row.try_get("topic")?);
     let record_topic: &str = row.try_get("record_topic")?;
     let stage = match row.try_get("stage")? {
@@ -81,11 +176,25 @@ fn stored(row: &PgRow) -> Result<StoredDeadLetter, Error> {
         route: row.try_get("route")?,
         plugin: plugin(row)?.map(Arc::new),
         failed_at: failed_at.0,
+        source: Source::from_name(row.try_get("source")?).unwrap_or(Source::Record),
+        replays: row.try_get("replays")?,
     };
+    let state: &str = row.try_get("state")?;
+    let state_at: Millis = row.try_get("state_at")?;
     Ok(StoredDeadLetter {
         owner: Key::new(group, TopicPartition::new(topic, row.try_get("partition")?)),
         letter,
         created_at: created_at.0,
+        state: State::from_name(state).ok_or_else(|| {
+            Error::Unreadable(sqlx::Error::Decode("unknown state of a dead letter".into()))
+        })?,
+        state_at: state_at.0,
+        republish: row.try_get("republish")?,
+        edits: row.try_get("edits")?,
+        edited_value: row.try_get("edited_value")?,
+        decided_by: row.try_get("decided_by")?,
+        note: row.try_get("note")?,
+        imported: row.try_get("imported")?,
     })
 }
 
@@ -102,7 +211,7 @@ fn plugin(row: &PgRow) -> Result<Option<PluginVersion>, Error> {
 }
 
 /// Reads back what a batch wrote as a dead letter's headers.
-fn headers(text: &str) -> Result<Vec<Header>, Error> {
+pub(super) fn headers(text: &str) -> Result<Vec<Header>, Error> {
     #[derive(serde::Deserialize)]
     struct Stored {
         name: String,

@@ -13,6 +13,9 @@ pub(super) const CHANNEL: &str = "taskhost_wakeups";
 /// The channel of `NOTIFY` for activations; its payload is the route.
 pub(super) const ACTIVATIONS: &str = "taskhost_activations";
 
+/// The channel of `NOTIFY` for people's orders to breakers; its payload is the route.
+pub(super) const BREAKERS: &str = "taskhost_breakers";
+
 /// What another host said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -23,6 +26,8 @@ pub enum Heard {
         /// Its name.
         route: String,
     },
+    /// A person ordered something about the breaker of a route.
+    Ordered,
 }
 
 /// Hears what other hosts' [`Store::notify`] and [`Store::activate`] say, on a connection of its own. Polling stands behind it: a hint
@@ -39,7 +44,7 @@ impl Store {
     /// Trouble only.
     pub async fn listen(&self) -> Result<Listener, Error> {
         let mut inner = PgListener::connect_with(&self.pool).await?;
-        inner.listen_all([CHANNEL, ACTIVATIONS]).await?;
+        inner.listen_all([CHANNEL, ACTIVATIONS, BREAKERS]).await?;
         Ok(Listener { inner })
     }
 }
@@ -55,6 +60,9 @@ impl Listener {
             if notification.channel() == ACTIVATIONS {
                 let route = notification.payload().to_owned();
                 return Ok(Heard::Activated { route });
+            }
+            if notification.channel() == BREAKERS {
+                return Ok(Heard::Ordered);
             }
             if let Some(key) = key(notification.payload()) {
                 return Ok(Heard::Due(key));

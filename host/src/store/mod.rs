@@ -18,8 +18,10 @@
 
 mod activation_starts;
 mod batch;
+mod breaker_orders;
 mod dead_letters;
 mod diagnose;
+mod dlq;
 mod error;
 mod halts;
 mod listen;
@@ -28,6 +30,7 @@ mod millis;
 mod pool;
 mod probe;
 mod progress;
+mod rollbacks;
 mod session;
 mod task_pages;
 mod tasks;
@@ -42,17 +45,23 @@ use taskhost_core::record::TopicPartition;
 
 pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
-pub use dead_letters::StoredDeadLetter;
+pub use breaker_orders::{BreakerOrder, OrderedState};
+pub use dead_letters::{State, StoredDeadLetter};
 pub use diagnose::{Cause, Diagnosis};
+pub use dlq::{
+    Counted, DueReplay, Edit, Edited, Filter, Imported, Kept, OpenLetters, Place, Requested,
+    Trimmed,
+};
 pub use error::{Disposition, Error};
 pub use halts::Halted;
 pub use listen::{Heard, Listener};
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
+pub use rollbacks::RolledBack;
 pub use task_pages::{TaskPages, TaskRow};
 pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
-pub use versions::{Activated, Activation, NewActivation, StoredVersion};
+pub use versions::{Activated, Activation, ActivationKind, NewActivation, StoredVersion};
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -63,6 +63,8 @@ pub struct Store {
     pub(super) options: PgConnectOptions,
     /// Begins a transaction.
     pub(super) begin_sql: Arc<str>,
+    /// Whether settings hold for a whole session, so also outside of a transaction.
+    pub(super) sessions_are_set: bool,
     /// How long an answer may take before the server counts as gone.
     pub(super) patience: Duration,
     /// When the server was last away.
@@ -112,6 +114,7 @@ impl Store {
             pool,
             options,
             begin_sql: begin.into(),
+            sessions_are_set: settings.prepared,
             patience: settings.statement_timeout + ANSWER_MARGIN,
             renewed: Arc::new(renewed),
         })

@@ -28,6 +28,8 @@ pub struct Claim {
     pub progress: Progress,
     /// Messages that wait.
     pub waiting: i64,
+    /// How long it has worked, in milliseconds.
+    pub worked: i64,
     /// Whether the row says something of a halt, or of a decision about one, that is over once the partition is ready.
     pub unresolved: bool,
     /// The activations that took effect last.
@@ -69,6 +71,8 @@ pub struct PartitionProgress {
     pub waiting: i64,
     /// Timers that are set.
     pub timers: i64,
+    /// How long it has worked, in milliseconds.
+    pub worked: i64,
     /// Frames that are stored.
     pub frames: i64,
     /// Why it stands still, if it does.
@@ -90,7 +94,7 @@ FROM (
     FOR UPDATE
 ) AS old
 WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3
-RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.published, p.decided_watermark,
+RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.published, p.decided_watermark, p.worked_ms,
     p.halted_code IS NOT NULL OR p.decided_watermark IS NOT NULL AS unresolved";
 
 const WAITING: &str = "
@@ -139,6 +143,7 @@ impl Store {
             previous_owners: row.try_get("previous")?,
             progress: progress(&row)?,
             waiting,
+            worked: row.try_get("worked_ms")?,
             unresolved: row.try_get("unresolved")?,
             started,
         })
@@ -200,6 +205,21 @@ impl Store {
         let raised = session.execute(keyed(sql, key).bind(batch)).await?;
         session.commit_or_repeat().await?;
         Ok(raised > 0)
+    }
+
+    /// Stores how long a partition has worked, in milliseconds, while nothing else is stored. Only ever raises it, and
+    /// only for the owner.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn set_worked(&self, key: &Key, epoch: Epoch, worked: i64) -> Result<(), Error> {
+        let sql = "UPDATE progress SET worked_ms = $5
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND worked_ms < $5";
+        let mut session = Session::begin(self).await?;
+        session
+            .execute(keyed(sql, key).bind(epoch).bind(worked))
+            .await?;
+        session.commit_or_repeat().await
     }
 
     /// Takes one's transactional ids off a partition that is given back with its last transaction resolved. False if
@@ -329,6 +349,7 @@ fn partition_progress(row: &PgRow) -> Result<PartitionProgress, Error> {
         },
         waiting: row.try_get("waiting_now")?,
         timers: row.try_get("timers_now")?,
+        worked: row.try_get("worked_ms")?,
         frames: row.try_get("frames_now")?,
         halted: halted(row)?,
     })

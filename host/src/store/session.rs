@@ -29,6 +29,8 @@ pub(super) struct Session {
     /// Taken when the transaction has ended.
     connection: Option<PoolConnection<Postgres>>,
     patience: Patience,
+    /// Whether a transaction was begun.
+    open: bool,
     /// A statement failed, or did not do what it should have: only a rollback is left.
     failed: bool,
 }
@@ -52,12 +54,31 @@ impl Session {
         let mut session = Self {
             connection: Some(within(&patience, store.pool.acquire()).await?),
             patience: patience.clone(),
+            open: true,
             failed: false,
         };
         let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
         let done = within(&patience, begin.execute(session.connection()?)).await;
         session.note(done)?;
         Ok(session)
+    }
+
+    /// Takes a connection for one statement that only reads, and begins nothing if its settings hold without: for what is
+    /// asked all the time, beginning and ending cost more than asking.
+    pub(super) async fn look(store: &Store) -> Result<Self, Error> {
+        if !store.sessions_are_set {
+            return Self::begin(store).await;
+        }
+        let patience = Patience {
+            longest: store.patience,
+            renewed: Arc::clone(&store.renewed),
+        };
+        Ok(Self {
+            connection: Some(within(&patience, store.pool.acquire()).await?),
+            patience,
+            open: false,
+            failed: false,
+        })
     }
 
     /// Runs a statement and says how many rows it wrote.
@@ -113,7 +134,9 @@ impl Session {
 
     /// Rolls back and waits for it.
     pub(super) async fn rollback(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if self.open
+            && let Some(connection) = self.connection.take()
+        {
             roll_back(connection).await;
         }
     }
@@ -147,6 +170,10 @@ impl Drop for Session {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
+        if !self.open {
+            // The pool takes it back, and waits for an answer that is still owed.
+            return;
+        }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(roll_back(connection))),
             Err(_) => connection.close_on_drop(),

@@ -11,9 +11,10 @@ use super::error::Error;
 use super::listen::ACTIVATIONS;
 use super::millis::Millis;
 use super::pool::Store;
+use super::rollbacks;
 use super::session::Session;
 
-pub use crate::plugin::{Activated, Activation, NewActivation};
+pub use crate::plugin::{Activated, Activation, ActivationKind, NewActivation};
 
 /// How long an activator waits for the batches of a route to end. While it waits, no new batch gets past it.
 const ACTIVATE_LOCK_TIMEOUT: &str = "200ms";
@@ -32,18 +33,18 @@ SELECT coalesce(bool_and(number = (
 FROM unnest($1::text[], $2::bigint[]) AS routes (route, number)";
 
 const CURRENT: &str = "
-SELECT route, number, digest, config, since, by, reason FROM activations
+SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM activations
 WHERE route = $1 ORDER BY number DESC LIMIT 1";
 
 const HISTORY: &str = "
-SELECT route, number, digest, config, since, by, reason FROM activations
+SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM activations
 WHERE route = $1 ORDER BY number DESC";
 
 const ACTIVATE: &str = "
-INSERT INTO activations (route, number, digest, config, by, reason)
-SELECT $1, $2 + 1, $3, $4, $5, $6
+INSERT INTO activations (route, number, digest, config, by, reason, probation, rollback_of)
+SELECT $1, $2 + 1, $3, $4, $5, $6, $7, $8
 WHERE $2 = (SELECT coalesce(max(number), 0) FROM activations WHERE route = $1)
-RETURNING route, number, digest, config, since, by, reason";
+RETURNING route, number, digest, config, since, by, reason, probation, rollback_of";
 
 /// Damaged bytes would keep every host that lacks the version from deciding.
 const SAVE: &str = "
@@ -200,9 +201,12 @@ impl Store {
             .bind(&new.digest)
             .bind(&*new.config)
             .bind(&new.by)
-            .bind(&new.reason);
+            .bind(&new.reason)
+            .bind(new.kind == ActivationKind::Ordinary && new.seen > 0)
+            .bind((new.kind == ActivationKind::Rollback).then_some(new.seen));
         match session.row(statement).await? {
             Some(row) => {
+                rollbacks::note(&mut session, new).await?;
                 // Told if it is committed and only then. No batch's transaction: they are held up by the lock anyway.
                 let tell = sqlx::query("SELECT pg_notify($1, $2)")
                     .bind(ACTIVATIONS)
@@ -248,5 +252,7 @@ pub(super) fn activation(row: &PgRow) -> Result<Activation, Error> {
         since: since.0,
         by: row.try_get("by")?,
         reason: row.try_get("reason")?,
+        probation: row.try_get("probation")?,
+        rollback_of: row.try_get("rollback_of")?,
     })
 }

@@ -5,8 +5,9 @@
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use taskhost_core::batch::{Wakeup, WakeupKind};
+use taskhost_core::batch::{Wakeup, WakeupKind, Why};
 use taskhost_core::task::TaskId;
+use uuid::Uuid;
 
 use super::Key;
 use super::batch::task_id;
@@ -15,11 +16,11 @@ use super::listen::CHANNEL;
 use super::millis::Millis;
 use super::pool::Store;
 use super::progress::{Epoch, keyed};
-use super::session::Session;
+use super::session::{Session, Statement};
 
 /// For a batch: what still counts of what was due.
 pub(super) const LOCK: &str = "
-SELECT id, kind, task_id, name, route, due, sequence, attempt, since, reason, cause
+SELECT id, kind, task_id, name, route, due, sequence, why, attempt, tries, since, since_worked, reason, cause
 FROM wakeups
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND (due IS NULL OR due <= $5)
 ORDER BY id FOR UPDATE";
@@ -28,13 +29,14 @@ ORDER BY id FOR UPDATE";
 const DUE: &str = "
 WITH heads AS (
     SELECT id, kind, task_id, due FROM wakeups
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4 AND kind <> 'replay'
     ORDER BY due, id LIMIT $5
 ), turns AS (
     SELECT DISTINCT ON (task_id) id, kind, task_id, due FROM heads
     ORDER BY task_id, kind = 'deferred' DESC, due, id
 )
-SELECT w.id, w.kind, w.task_id, w.name, w.route, w.due, w.sequence, w.attempt, w.since, w.reason, w.cause
+SELECT w.id, w.kind, w.task_id, w.name, w.route, w.due, w.sequence, w.why, w.attempt, w.tries, w.since, w.since_worked,
+    w.reason, w.cause
 FROM turns
 CROSS JOIN LATERAL (
     (SELECT * FROM wakeups timer
@@ -43,20 +45,45 @@ CROSS JOIN LATERAL (
     (SELECT * FROM wakeups chain
      WHERE turns.kind = 'deferred' AND chain.kind = 'deferred'
        AND chain.group_id = $1 AND chain.topic = $2 AND chain.partition = $3 AND chain.task_id = turns.task_id
-     ORDER BY chain.sequence LIMIT $5)
+     ORDER BY chain.sequence, chain.place LIMIT $5)
 ) AS w
-ORDER BY turns.due, turns.id, w.sequence LIMIT $5";
+ORDER BY turns.due, turns.id, w.sequence, w.place LIMIT $5";
 
-/// A row that a batch holds is left out: that batch looks itself when it is done.
+/// Only what the plugin deferred: the task's change says nothing of a slow machine or of a plugin on probation. A row that
+/// a batch holds is left out: that batch looks itself when it is done.
 const WAKE: &str = "
 UPDATE wakeups SET due = $2
 FROM (
     SELECT group_id, id FROM wakeups
-    WHERE task_id = ANY ($1) AND kind = 'deferred' AND due > $2
+    WHERE task_id = ANY ($1) AND kind = 'deferred' AND why = 'deferral' AND due > $2
     FOR UPDATE SKIP LOCKED
 ) AS early
 WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
 RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
+
+/// What is held on a route whose probation is over. A row that a batch holds is left out: its due time stands behind it.
+const RELEASE_HELD: &str = "
+UPDATE wakeups SET due = $3
+FROM (
+    SELECT group_id, id FROM wakeups
+    WHERE group_id = $1 AND route = $2 AND why = 'held' AND due > $3
+    FOR UPDATE SKIP LOCKED
+) AS early
+WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
+RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
+
+/// A row that a batch holds is left out: it is being replaced or cancelled.
+const STRAND: &str = "
+UPDATE wakeups SET due = CASE WHEN wakeups.due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded', reason = early.reason
+FROM (
+    SELECT w.group_id, w.id, new.reason
+    FROM wakeups w JOIN unnest($5::uuid[], $6::text[]) AS new (id, reason) ON w.id = new.id
+    WHERE (w.group_id, w.topic, w.partition) = ($1, $2, $3) AND EXISTS (
+        SELECT FROM progress p
+        WHERE (p.group_id, p.topic, p.partition) = ($1, $2, $3) AND p.epoch = $4)
+    FOR UPDATE OF w SKIP LOCKED
+) AS early
+WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id";
 
 const OUTLOOK: &str = "
 SELECT epoch <> $4 AND owners <@ $5::text[] AS moved,
@@ -106,7 +133,7 @@ impl Store {
         epoch: Epoch,
         own_ids: &[String],
     ) -> Result<Option<i64>, Error> {
-        let mut session = Session::begin(self).await?;
+        let mut session = Session::look(self).await?;
         let statement = keyed(OUTLOOK, key).bind(epoch).bind(own_ids);
         let row = session.row(statement).await?;
         session.rollback().await;
@@ -120,6 +147,38 @@ impl Store {
                 Ok(due.map(|due| due.0))
             }
         }
+    }
+
+    /// Puts wakeups off that the owner can't decide, each with the reason, until `due`.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn strand(
+        &self,
+        key: &Key,
+        epoch: Epoch,
+        rows: &[(Uuid, &str)],
+        due: i64,
+    ) -> Result<u64, Error> {
+        let (ids, reasons): (Vec<Uuid>, Vec<&str>) = rows.iter().copied().unzip();
+        let statement = keyed(STRAND, key).bind(epoch).bind(ids).bind(reasons);
+        let mut session = Session::begin(self).await?;
+        let stranded = session.execute(statement.bind(Millis(due))).await?;
+        session.commit_or_repeat().await?;
+        Ok(stranded)
+    }
+
+    /// How many wakeups of a partition its owner couldn't decide.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn count_stranded(&self, key: &Key) -> Result<i64, Error> {
+        let sql = "SELECT count(*) AS stranded FROM wakeups
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND why = 'stranded'";
+        let mut session = Session::begin(self).await?;
+        let row = session.row(keyed(sql, key)).await?;
+        session.rollback().await;
+        row.map_or(Ok(0), |row| Ok(row.try_get("stranded")?))
     }
 
     /// How many messages of a partition wait.
@@ -146,10 +205,30 @@ impl Store {
             return Ok(Vec::new());
         }
         let ids: Vec<&str> = tasks.iter().map(TaskId::as_str).collect();
+        self.wake(sqlx::query(WAKE).bind(ids).bind(Millis(now)))
+            .await
+    }
+
+    /// After the end of a route's probation, whichever way: makes what was held on it due at `now`, in whichever
+    /// partition of the group, and says in which. Poke the local ones, [`Store::notify`] the others. A hint only: what
+    /// is held has a due time, too.
+    ///
+    /// # Errors
+    /// Trouble only, and then nothing is lost but time.
+    pub async fn release_held(
+        &self,
+        group: &str,
+        route: &str,
+        now: i64,
+    ) -> Result<Vec<Key>, Error> {
+        let statement = sqlx::query(RELEASE_HELD).bind(group).bind(route);
+        self.wake(statement.bind(Millis(now))).await
+    }
+
+    /// Runs a statement that makes wakeups due, and says whose.
+    async fn wake(&self, statement: Statement<'_>) -> Result<Vec<Key>, Error> {
         let mut session = Session::begin(self).await?;
-        let rows = session
-            .rows(sqlx::query(WAKE).bind(ids).bind(Millis(now)))
-            .await?;
+        let rows = session.rows(statement).await?;
         session.commit_or_repeat().await?;
         let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
         owners.sort_unstable();
@@ -205,7 +284,6 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
     let kind: &str = row.try_get("kind")?;
     let due: Option<Millis> = row.try_get("due")?;
     let since: Millis = row.try_get("since")?;
-    let unknown = || Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()));
     Ok(Wakeup {
         id: row.try_get("id")?,
         kind: WakeupKind::from_name(kind).ok_or_else(unknown)?,
@@ -214,11 +292,23 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
         route: row.try_get("route")?,
         due: due.map(|due| due.0),
         sequence: row.try_get("sequence")?,
+        why: why(row.try_get("why")?)?,
         attempt: row.try_get("attempt")?,
+        tries: row.try_get("tries")?,
         since: since.0,
+        since_worked: row.try_get("since_worked")?,
         reason: row.try_get("reason")?,
         cause: row.try_get("cause")?,
     })
+}
+
+/// Why a wakeup waits, from its name.
+pub(super) fn why(name: &str) -> Result<Why, Error> {
+    Why::from_name(name).ok_or_else(unknown)
+}
+
+fn unknown() -> Error {
+    Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()))
 }
 
 fn owner(row: &PgRow) -> Result<Key, Error> {

@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::error::Error;
 use super::millis::Millis;
 use super::progress::keyed;
-use super::session::Session;
+use super::session::{Session, Statement};
 
 /// In id order, which is the order of the array: creations of two batches then wait for each other in one
 /// direction only.
@@ -55,14 +55,16 @@ WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.na
 
 const WAKEUPS: &str = "
 INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
-    reason, cause)
+    reason, cause, why, tries, since_worked)
 SELECT $1, $2, $3, new.*
 FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::int[],
-    $12::timestamptz[], $13::text[], $14::bytea[]) AS new";
+    $12::timestamptz[], $13::text[], $14::bytea[], $15::text[], $16::int[], $17::bigint[]) AS new";
 
 const POSTPONE: &str = "
-UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason
-FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[]) AS new (id, due, attempt, reason)
+UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason, why = new.why, tries = new.tries,
+    since_worked = new.since_worked
+FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[])
+    AS new (id, due, attempt, reason, why, tries, since_worked)
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id";
 
 /// The first message that still waits gets its turn, unless it has a time of its own.
@@ -73,28 +75,42 @@ CROSS JOIN LATERAL (
     SELECT id, due FROM wakeups
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'
       AND wakeups.task_id = changed.task_id
-    ORDER BY sequence LIMIT 1
+    ORDER BY sequence, place LIMIT 1
 ) AS first
 WHERE wakeups.group_id = $1 AND wakeups.id = first.id AND first.due IS NULL";
 
-const DEAD_LETTERS: &str = "
-INSERT INTO dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset,
-    record_timestamp, key, value, headers, code, reason, backtrace, stage, attempts, task_id, route,
-    plugin_name, plugin_version, plugin_digest, failed_at)
-SELECT $1, $2, $3, id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers::json,
-    code, reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, failed_at
-FROM unnest($4::uuid[], $5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::text[],
-    $12::text[], $13::text[], $14::text[], $15::text[], $16::int[], $17::text[], $18::text[], $19::text[], $20::text[],
-    $21::text[], $22::timestamptz[])
-    AS new (id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers, code, reason,
-        backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, failed_at)";
+/// A statement that stores dead letters, and what it does about those that are there.
+macro_rules! insert_letters {
+    ($more:literal) => {
+        concat!(
+            "INSERT INTO dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset, \
+             record_timestamp, key, value, headers, code, reason, backtrace, stage, attempts, task_id, route, \
+             plugin_name, plugin_version, plugin_digest, failed_at, source, replays, imported) \
+             SELECT $1, $2, $3, id, record_topic, record_partition, record_offset, record_timestamp, key, value, \
+             headers::json, code, reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, \
+             plugin_digest, failed_at, source, replays, imported \
+             FROM unnest($4::uuid[], $5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], \
+             $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::int[], $17::text[], $18::text[], \
+             $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::text[], $24::int[], $25::text[]) \
+             AS new (id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers, code, \
+             reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, \
+             failed_at, source, replays, imported)",
+            $more
+        )
+    };
+}
+
+const DEAD_LETTERS: &str = insert_letters!("");
+
+/// What is there already stays as it is.
+const IMPORT: &str = insert_letters!(" ON CONFLICT DO NOTHING");
 
 /// One array of each row's value.
-fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+pub(super) fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-fn rows(count: usize) -> u64 {
+pub(super) fn rows(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
@@ -206,7 +222,10 @@ pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet, now: i64) -> Resu
             .bind(column(postponed, |wakeup| wakeup.id))
             .bind(column(postponed, |wakeup| Millis(wakeup.due)))
             .bind(column(postponed, |wakeup| wakeup.attempt))
-            .bind(column(postponed, |wakeup| wakeup.reason.as_str()));
+            .bind(column(postponed, |wakeup| wakeup.reason.as_str()))
+            .bind(column(postponed, |wakeup| wakeup.why.name()))
+            .bind(column(postponed, |wakeup| wakeup.tries))
+            .bind(column(postponed, |wakeup| wakeup.since_worked));
         let found = batch.session.execute(statement).await?;
         expect(batch, "postponed wakeups", rows(postponed.len()), found)?;
     }
@@ -258,7 +277,10 @@ async fn insert(batch: &mut Batch, new: &[&Wakeup]) -> Result<(), Error> {
         .bind(column(new, |wakeup| wakeup.attempt))
         .bind(column(new, |wakeup| Millis(wakeup.since)))
         .bind(column(new, |wakeup| wakeup.reason.as_str()))
-        .bind(column(new, |wakeup| wakeup.cause.as_slice()));
+        .bind(column(new, |wakeup| wakeup.cause.as_slice()))
+        .bind(column(new, |wakeup| wakeup.why.name()))
+        .bind(column(new, |wakeup| wakeup.tries))
+        .bind(column(new, |wakeup| wakeup.since_worked));
     let found = batch.session.execute(statement).await?;
     expect(batch, "new wakeups", rows(new.len()), found)
 }
@@ -277,25 +299,55 @@ pub(super) async fn insert_dead_letters(
     key: &Key,
     letters: &[DeadLetter],
 ) -> Result<u64, Error> {
+    let letters: Vec<&DeadLetter> = letters.iter().collect();
+    let nowhere = vec![None; letters.len()];
+    session
+        .execute(letters_statement(DEAD_LETTERS, key, &letters, nowhere))
+        .await
+}
+
+/// Stores dead letters that come from elsewhere, each with where from, and says how many are new.
+pub(super) async fn import_dead_letters(
+    session: &mut Session,
+    key: &Key,
+    letters: &[(&DeadLetter, String)],
+) -> Result<u64, Error> {
+    let (letters, from): (Vec<&DeadLetter>, Vec<Option<String>>) = letters
+        .iter()
+        .map(|(letter, from)| (*letter, Some(from.clone())))
+        .unzip();
+    session
+        .execute(letters_statement(IMPORT, key, &letters, from))
+        .await
+}
+
+fn letters_statement<'q>(
+    sql: &'static str,
+    key: &'q Key,
+    letters: &[&'q DeadLetter],
+    imported: Vec<Option<String>>,
+) -> Statement<'q> {
     let plugin = |letter: &DeadLetter| letter.plugin.clone();
-    let statement = keyed(DEAD_LETTERS, key)
+    keyed(sql, key)
         .bind(column(letters, |letter| letter.id))
-        .bind(column(letters, |letter| &*letter.message.position.topic))
+        .bind(column(letters, |letter| {
+            letter.message.position.topic.to_string()
+        }))
         .bind(column(letters, |letter| letter.message.position.partition))
         .bind(column(letters, |letter| letter.message.position.offset))
         .bind(column(letters, |letter| letter.message.timestamp))
-        .bind(column(letters, |letter| letter.message.key.as_deref()))
-        .bind(column(letters, |letter| letter.message.value.as_deref()))
+        .bind(column(letters, |letter| letter.message.key.clone()))
+        .bind(column(letters, |letter| letter.message.value.clone()))
         .bind(column(letters, |letter| headers(&letter.message.headers)))
-        .bind(column(letters, |letter| letter.code.as_str()))
-        .bind(column(letters, |letter| letter.reason.as_str()))
-        .bind(column(letters, |letter| letter.backtrace.as_deref()))
+        .bind(column(letters, |letter| letter.code.clone()))
+        .bind(column(letters, |letter| letter.reason.clone()))
+        .bind(column(letters, |letter| letter.backtrace.clone()))
         .bind(column(letters, |letter| stage(letter.stage)))
         .bind(column(letters, |letter| letter.attempts))
         .bind(column(letters, |letter| {
-            letter.task_id.as_ref().map(|id| id.as_str())
+            letter.task_id.as_ref().map(ToString::to_string)
         }))
-        .bind(column(letters, |letter| letter.route.as_deref()))
+        .bind(column(letters, |letter| letter.route.clone()))
         .bind(column(letters, |letter| {
             plugin(letter).map(|it| it.name.clone())
         }))
@@ -305,8 +357,10 @@ pub(super) async fn insert_dead_letters(
         .bind(column(letters, |letter| {
             plugin(letter).map(|it| it.digest.clone())
         }))
-        .bind(column(letters, |letter| Millis(letter.failed_at)));
-    session.execute(statement).await
+        .bind(column(letters, |letter| Millis(letter.failed_at)))
+        .bind(column(letters, |letter| letter.source.name()))
+        .bind(column(letters, |letter| letter.replays))
+        .bind(imported)
 }
 
 /// The stage's stored name.
@@ -330,7 +384,12 @@ fn headers(headers: &[Header]) -> String {
     serde_json::Value::Array(headers.iter().map(header).collect()).to_string()
 }
 
-fn expect(batch: &mut Batch, what: &'static str, expected: u64, found: u64) -> Result<(), Error> {
+pub(super) fn expect(
+    batch: &mut Batch,
+    what: &'static str,
+    expected: u64,
+    found: u64,
+) -> Result<(), Error> {
     match expected == found {
         true => Ok(()),
         false => batch.session.fail(Error::Inconsistent {

@@ -5,6 +5,8 @@
 //! things stand beside them.
 
 mod build;
+mod dead_letters;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +15,11 @@ use std::time::{Duration, Instant};
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use build::{counters, gauges, histogram, means, registered};
+use routes::RouteMetrics;
 
 use super::window::Window;
 use super::{exposition, names};
+use crate::route_breaker::State;
 
 /// The content type of [`Metrics::text`].
 pub const TEXT_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -50,13 +54,18 @@ pub struct Metrics {
     batch_messages: Histogram,
     outcomes: IntCounterVec,
     plugin_faults: IntCounterVec,
+    plugin_purity_checked: IntCounterVec,
+    plugin_impure: IntCounterVec,
     plugin_refused: IntCounterVec,
     plugin_swaps: IntCounter,
     plugin_info: IntGaugeVec,
     partition_halted: IntGaugeVec,
     deferred_pending: IntGaugeVec,
+    stranded: IntGaugeVec,
     outbox_frames: IntGaugeVec,
     breaker_open: IntGaugeVec,
+    routes: RouteMetrics,
+    dead_letters: dead_letters::DeadLetters,
 }
 
 /// What the gauges of the last minute and the rates are made of.
@@ -172,6 +181,18 @@ impl Metrics {
                 "Failures of a plugin's own.",
                 &["plugin", "kind"],
             ),
+            plugin_purity_checked: counters(
+                r,
+                names::PLUGIN_PURITY_CHECKED,
+                "Decisions that were made again to see whether they come out the same.",
+                &["plugin"],
+            ),
+            plugin_impure: counters(
+                r,
+                names::PLUGIN_IMPURE,
+                "Decisions that came out otherwise when they were made again.",
+                &["plugin"],
+            ),
             plugin_refused: counters(
                 r,
                 names::PLUGIN_REFUSED,
@@ -200,6 +221,12 @@ impl Metrics {
                 "Messages that wait as deferred.",
                 &["topic", "partition"],
             ),
+            stranded: gauges(
+                r,
+                names::STRANDED,
+                "Timers and messages that are due and that this host can't decide.",
+                &["topic", "partition"],
+            ),
             outbox_frames: gauges(
                 r,
                 names::OUTBOX_FRAMES,
@@ -212,6 +239,8 @@ impl Metrics {
                 "1 while the dependency is away and partitions pause.",
                 &["breaker"],
             ),
+            routes: RouteMetrics::new(r),
+            dead_letters: dead_letters::DeadLetters::new(r),
             registry,
         }
     }
@@ -239,6 +268,7 @@ impl Metrics {
             self.outcomes.with_label_values(&[route, outcome.name()]);
         }
         self.plugin_refused.with_label_values(&[route]);
+        self.routes.declare(route);
     }
 
     /// Counts records of a topic whose outcome is committed, dead letters included; `took` is the time from
@@ -306,6 +336,19 @@ impl Metrics {
         self.plugin_faults.with_label_values(&[plugin, kind]).inc();
     }
 
+    /// Counts a decision that was made again; from then on the plugin's impure ones are counted from 0.
+    pub fn purity_checked(&self, plugin: &str) {
+        self.plugin_purity_checked
+            .with_label_values(&[plugin])
+            .inc();
+        self.plugin_impure.with_label_values(&[plugin]);
+    }
+
+    /// Counts a decision that came out otherwise when it was made again.
+    pub fn plugin_impure(&self, plugin: &str) {
+        self.plugin_impure.with_label_values(&[plugin]).inc();
+    }
+
     /// Counts a plugin file that was refused for a route.
     pub fn plugin_refused(&self, route: &str) {
         self.plugin_refused.with_label_values(&[route]).inc();
@@ -343,6 +386,13 @@ impl Metrics {
             .set(int(messages));
     }
 
+    /// Sets how many wakeups of a partition are due that the host can't decide.
+    pub fn set_stranded(&self, topic: &str, partition: i32, wakeups: u64) {
+        self.stranded
+            .with_label_values(&[topic, &partition.to_string()])
+            .set(int(wakeups));
+    }
+
     /// Sets how many committed batches of a partition Kafka doesn't have yet.
     pub fn set_outbox_frames(&self, topic: &str, partition: i32, frames: u64) {
         self.outbox_frames
@@ -364,6 +414,21 @@ impl Metrics {
             .set(i64::from(open));
     }
 
+    /// Sets the state of a route's breaker.
+    pub fn set_route_breaker(&self, route: &str, state: State) {
+        self.routes.set(route, state);
+    }
+
+    /// Counts that faults opened a route's breaker.
+    pub fn route_tripped(&self, route: &str) {
+        self.routes.tripped(route);
+    }
+
+    /// Counts that this host rolled a route's version back.
+    pub fn rolled_back(&self, route: &str) {
+        self.routes.rolled_back(route);
+    }
+
     /// Forgets a partition that this host gave back: another one reports it now.
     pub fn remove_partition(&self, topic: &str, partition: i32) {
         self.windows().lag.remove(&(topic.to_owned(), partition));
@@ -371,6 +436,7 @@ impl Metrics {
         for gauge in [
             &self.consumer_lag,
             &self.deferred_pending,
+            &self.stranded,
             &self.outbox_frames,
             &self.partition_halted,
         ] {

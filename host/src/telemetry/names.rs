@@ -30,6 +30,10 @@ pub const BATCH_MESSAGES: &str = "taskhost_batch_messages";
 pub const OUTCOMES: &str = "taskhost_outcomes_total";
 /// Counter `{plugin, kind}`: a plugin's own failures.
 pub const PLUGIN_FAULTS: &str = "taskhost_plugin_faults_total";
+/// Counter `{plugin}`: decisions that were made again to see whether they come out the same.
+pub const PLUGIN_PURITY_CHECKED: &str = "taskhost_plugin_purity_checked_total";
+/// Counter `{plugin}`: those of them that came out otherwise.
+pub const PLUGIN_IMPURE: &str = "taskhost_plugin_impure_total";
 /// Counter `{route}`: plugin files that were refused.
 pub const PLUGIN_REFUSED: &str = "taskhost_plugin_refused_total";
 /// Counter: changes of the version that decides, over all routes.
@@ -40,10 +44,25 @@ pub const PLUGIN_INFO: &str = "taskhost_plugin_info";
 pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
 /// Gauge `{topic, partition}`: messages that wait as deferred.
 pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
+/// Gauge `{topic, partition}`: wakeups that are due and that the host can't decide.
+pub const STRANDED: &str = "taskhost_wakeups_stranded";
 /// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
 pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
 /// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.
 pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
+
+/// Gauge `{route, state}`: 1 for the state that the route's breaker is in, `closed`, `open` or `half-open`; 0 for the others.
+pub const ROUTE_BREAKER_STATE: &str = "taskhost_route_breaker_state";
+/// Counter `{route}`: how often faults opened the route's breaker.
+pub const ROUTE_BREAKER_TRIPS: &str = "taskhost_route_breaker_trips_total";
+/// Counter `{route}`: versions that this host rolled back.
+pub const PLUGIN_ROLLBACKS: &str = "taskhost_plugin_rollbacks_total";
+/// Gauge `{topic, state}`: dead letters that nobody is done with: open, replaying, waiting or parked.
+pub const DEAD_LETTERS_OPEN: &str = "taskhost_dead_letters";
+/// Counter `{topic, outcome}`: dead letters that were decided again, by what became of them.
+pub const REPLAYS: &str = "taskhost_dead_letter_replays_total";
+/// Counter `{what}`: rows that the retention removed: `dead_letters`, `frames`, `wakeups`.
+pub const RETENTION: &str = "taskhost_retention_removed_total";
 
 /// Log field: the task's id.
 pub const FIELD_TASK: &str = "task";

@@ -33,6 +33,10 @@ pub struct TraceContext {
 /// The longest foreign id that is kept, in characters; ids are capped so everywhere.
 const FOREIGN_MAX: usize = 200;
 
+/// The longest `tracestate` that is passed on: what W3C asks to propagate at least. A longer one could make a record
+/// too large for its topic, which would be nobody's fault here.
+const TRACESTATE_BYTES_MAX: usize = 512;
+
 impl TraceContext {
     /// The trace of a message: of its record headers, else of the texts of its meta fields, else a new one.
     #[must_use]
@@ -110,7 +114,8 @@ impl TraceContext {
             trace_id: span.trace_id().to_string(),
             span_id: span.span_id().to_string(),
             flags: span.trace_flags().to_u8(),
-            tracestate: Some(span.trace_state().header()).filter(|state| !state.is_empty()),
+            tracestate: Some(span.trace_state().header())
+                .filter(|state| !state.is_empty() && state.len() <= TRACESTATE_BYTES_MAX),
             foreign: None,
         }
     }
@@ -192,6 +197,18 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec())))
             .collect()
+    }
+
+    #[test]
+    fn a_tracestate_that_is_longer_than_anybody_must_propagate_is_left_behind() {
+        for (members, kept) in [(10, true), (100_000, false)] {
+            let state: Vec<String> = (0..members).map(|n| format!("k{n}=v")).collect();
+            let state = state.join(",");
+            let found = headers(&[("traceparent", PARENT), ("tracestate", &state)]);
+            let context = TraceContext::extract(&found, None, None);
+            assert_eq!(context.tracestate.is_some(), kept, "{members} members");
+            assert!(PARENT.contains(&context.trace_id), "the trace goes on");
+        }
     }
 
     fn is_new(context: &TraceContext) -> bool {

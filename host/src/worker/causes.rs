@@ -1,6 +1,6 @@
 //! Records and wakeups → what a batch is about, under the plugins that are current now.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use taskhost_core::batch::Wakeup;
@@ -11,6 +11,7 @@ use taskhost_core::task::{TaskId, derived_id};
 use uuid::Uuid;
 
 use super::plugins::Plugins;
+use super::replay::Letters;
 use super::tracing_context as trace;
 
 /// One thing a batch is about.
@@ -18,6 +19,13 @@ use super::tracing_context as trace;
 pub(super) enum Item {
     /// A cause to be decided.
     Cause(Box<Cause>),
+    /// A dead letter that is sent to its topic again, undecided.
+    Republish {
+        /// The message.
+        message: Arc<Message>,
+        /// Its replay.
+        waited: Waited,
+    },
     /// A record that can't be: a dead letter.
     Undecodable {
         /// The record.
@@ -44,7 +52,7 @@ impl Items {
             .enumerate()
             .filter_map(|(number, item)| match item {
                 Item::Cause(cause) => Some((number, &**cause)),
-                Item::Undecodable { .. } => None,
+                Item::Undecodable { .. } | Item::Republish { .. } => None,
             })
     }
 
@@ -57,6 +65,12 @@ impl Items {
     pub(super) fn tasks(&self) -> Vec<TaskId> {
         let ids: BTreeSet<&TaskId> = self.causes().map(|(_, cause)| &cause.task_id).collect();
         ids.into_iter().cloned().collect()
+    }
+
+    /// Whether they are dead letters whose replays are decided: new causes, which wait behind what waits.
+    pub(super) fn are_replays(&self) -> bool {
+        let first = self.list.first().and_then(Item::waited);
+        first.is_some_and(Waited::is_new_replay)
     }
 
     /// Ids of the wakeup rows that they come from.
@@ -75,6 +89,7 @@ impl Item {
         match self {
             Self::Cause(cause) => cause.waited.as_ref(),
             Self::Undecodable { waited, .. } => waited.as_ref(),
+            Self::Republish { waited, .. } => Some(waited),
         }
     }
 }
@@ -119,32 +134,75 @@ fn of_message(
     cause::of_message(message, routes, topic_id, descriptor, trace::of_hint)
 }
 
-/// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no
-/// longer configured, is left waiting: it is not lost, and the log says so.
+/// A wakeup that no plugin can be asked about here.
+#[derive(Debug)]
+pub(super) struct Stranded {
+    /// The row.
+    pub(super) wakeup: Uuid,
+    /// Why, for people.
+    pub(super) reason: String,
+}
+
+/// Makes the items of wakeups that are due. One whose stored cause can't be read, or whose route is no longer
+/// configured, is stranded, and with it what waits behind it.
 pub(super) fn of_wakeups(
     wakeups: &[Wakeup],
     routes: &[Route],
     topic_id: Uuid,
     plugins: &Plugins,
-) -> Items {
-    let list = wakeups
-        .iter()
-        .filter_map(|wakeup| of_wakeup(wakeup, routes, topic_id, plugins));
-    Items {
-        list: list.collect(),
+    letters: &Letters,
+) -> (Items, Vec<Stranded>) {
+    let (mut items, mut stranded) = (Items::default(), Vec::new());
+    let mut stuck: HashSet<&TaskId> = HashSet::new();
+    let mut taken = HashMap::new();
+    for wakeup in wakeups {
+        if stuck.contains(&wakeup.task_id) {
+            continue;
+        }
+        let item = match letters.of(wakeup) {
+            Some(letter) => letter.item(wakeup, routes, topic_id, plugins),
+            None => of_wakeup(wakeup, routes, topic_id, plugins),
+        };
+        let item = match item {
+            Ok(item) => item,
+            Err(reason) => {
+                stuck.insert(&wakeup.task_id);
+                stranded.push(Stranded {
+                    wakeup: wakeup.id,
+                    reason,
+                });
+                continue;
+            }
+        };
+        // Replays are cut like records; what waited was, when it was taken.
+        if let Item::Cause(cause) = &item
+            && cause.is_new_replay()
+            && *taken.entry(cause.task_id.clone()).or_insert(cause.route) != cause.route
+        {
+            break;
+        }
+        items.list.push(item);
     }
+    (items, stranded)
 }
 
-fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugins) -> Option<Item> {
+fn of_wakeup(
+    wakeup: &Wakeup,
+    routes: &[Route],
+    topic_id: Uuid,
+    plugins: &Plugins,
+) -> Result<Item, String> {
     let waited = Some(Waited {
         wakeup: wakeup.id,
         attempt: wakeup.attempt,
-        since: wakeup.since,
+        tries: wakeup.tries,
+        since_worked: wakeup.since_worked,
+        replay: None,
     });
     match Stored::decode(&wakeup.cause) {
         Some(Stored::Message(message)) => {
             let message = Arc::new(message);
-            Some(match of_message(&message, routes, topic_id, plugins) {
+            Ok(match of_message(&message, routes, topic_id, plugins) {
                 Ok(cause) => Item::Cause(Box::new(Cause { waited, ..cause })),
                 Err(why) => Item::Undecodable {
                     message,
@@ -155,13 +213,12 @@ fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugin
         }
         Some(Stored::Timer(timer)) => {
             let route = routes.iter().position(|route| route.name == wakeup.route);
-            if route.is_none() {
-                tracing::warn!(task = %wakeup.task_id, route = wakeup.route, "a timer is due and its route is not configured; it waits");
-            }
-            Some(Item::Cause(Box::new(Cause {
+            let route =
+                route.ok_or_else(|| format!("its route `{}` is not configured", wakeup.route))?;
+            Ok(Item::Cause(Box::new(Cause {
                 task_id: wakeup.task_id.clone(),
                 task_type: "".into(),
-                route: route?,
+                route,
                 at: timer.due,
                 seed: derived_id(wakeup.id, "timer"),
                 trace: trace::next_span(&timer.trace),
@@ -169,9 +226,6 @@ fn of_wakeup(wakeup: &Wakeup, routes: &[Route], topic_id: Uuid, plugins: &Plugin
                 source: Source::Timer(timer),
             })))
         }
-        None => {
-            tracing::error!(task = %wakeup.task_id, wakeup = %wakeup.id, "a stored cause can't be read by this version; it waits for one that can");
-            None
-        }
+        None => Err("its stored cause can't be read by this version".to_owned()),
     }
 }

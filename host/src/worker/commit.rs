@@ -1,20 +1,22 @@
 //! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::batch::{Wakeup, Why, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::retry;
 use uuid::Uuid;
 
 use super::causes::{self, Items};
-use super::decide::{self, Ground, Round};
+use super::decide::{self, Fate, Ground, Round};
 use super::plugins::Plugins;
-use super::{BACKOFF_MAX, Dependency, Failure, Worker, now};
+use super::purity::Evidence;
+use super::replay::Letters;
+use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
@@ -29,8 +31,8 @@ enum Tried {
     Again,
     /// Postgres refused what is in the batch.
     Refused(String),
-    /// The next cause exceeded its deadline: the same again, after a pause, alone.
-    Slow(Duration),
+    /// The breaker of a route is open, now or since before: nothing of it is committed.
+    Shut,
     /// Nothing of it was left to do.
     Nothing,
 }
@@ -41,11 +43,12 @@ impl Worker {
         let began = Instant::now();
         loop {
             let plugins = self.plugins()?;
-            let alone = self.singly > 0;
+            let alone = self.singly > 0 || self.probing.is_some();
             let count = if alone { 1 } else { self.pending.len() };
             let records = self.pending.iter().take(count);
             let items =
                 causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
+            let items = Arc::new(items);
             let whole = !alone && !self.one_by_one;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
@@ -60,10 +63,7 @@ impl Worker {
                     self.covered(covered);
                     return Ok(());
                 }
-                Tried::Slow(pause) => {
-                    self.singly = self.singly.max(1);
-                    self.pause(pause).await;
-                }
+                Tried::Shut => return Ok(()),
             }
             if self.draining.is_cancelled() {
                 return Ok(());
@@ -81,7 +81,7 @@ impl Worker {
     /// committed now: none if somebody was first at a task or a route, and it has to be decided again.
     async fn blame(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         reason: String,
         began: Instant,
@@ -100,37 +100,40 @@ impl Worker {
         }
     }
 
-    /// Decides and commits wakeups that are due; false if none of them counts any more.
-    pub(super) async fn decide_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
+    /// Decides and commits wakeups that are due, or puts them off that can't be decided here; false if none of them counts
+    /// any more.
+    pub(super) async fn decide_wakeups(
+        &mut self,
+        due: &[Wakeup],
+        letters: &Letters,
+    ) -> Result<bool, Failure> {
         let began = Instant::now();
-        let mut alone = false;
+        let mut alone = self.probing.is_some();
+        // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
+        let was_slow = due.iter().any(|wakeup| wakeup.why == Why::Deadline);
         loop {
             let plugins = self.plugins()?;
             let count = if alone { 1 } else { due.len() };
-            let items = causes::of_wakeups(
-                &due[..count],
-                &self.shared.routes,
-                self.topic_id(),
-                &plugins,
-            );
+            let topic_id = self.topic_id();
+            let due = &due[..count];
+            let (items, stranded) =
+                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins, letters);
+            let items = Arc::new(items);
+            let put_off = self.strand(&stranded).await?;
             if items.list.is_empty() {
-                return Ok(false);
+                return Ok(put_off > 0);
             }
-            let whole = !alone && !self.one_by_one;
+            let whole = !alone && !self.one_by_one && !was_slow;
             match self.attempt(&items, &plugins, whole, None).await? {
                 Tried::Committed(round) => {
                     self.committed(&round.set, began);
                     return Ok(true);
                 }
-                Tried::Nothing => return Ok(false),
+                Tried::Nothing | Tried::Shut => return Ok(false),
                 Tried::Again => {}
                 Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
                     return Ok(self.blame(&items, &plugins, reason, began).await? > 0);
-                }
-                Tried::Slow(pause) => {
-                    alone = true;
-                    self.pause(pause).await;
                 }
             }
             if self.draining.is_cancelled() {
@@ -152,7 +155,7 @@ impl Worker {
     }
 
     /// What is current for the partition's routes.
-    fn plugins(&self) -> Result<Plugins, Failure> {
+    pub(super) fn plugins(&self) -> Result<Plugins, Failure> {
         let Self {
             shared, partition, ..
         } = self;
@@ -169,14 +172,14 @@ impl Worker {
         })
     }
 
-    fn topic_id(&self) -> Uuid {
+    pub(super) fn topic_id(&self) -> Uuid {
         self.log.map_or(Uuid::nil(), |log| log.topic_id)
     }
 
     /// One try in one transaction. A `refusal` makes the only item a dead letter, undecided.
     async fn attempt(
         &mut self,
-        items: &Items,
+        items: &Arc<Items>,
         plugins: &Plugins,
         whole: bool,
         refusal: Option<&Fault>,
@@ -200,7 +203,7 @@ impl Worker {
             batch.rollback().await;
             return Ok(Tried::Nothing);
         }
-        let blocked = match wakeups.is_empty() && self.waiting > 0 {
+        let blocked = match (wakeups.is_empty() || items.are_replays()) && self.waiting > 0 {
             true => batch.blocked(&ids).await?,
             false => HashSet::new(),
         };
@@ -209,22 +212,23 @@ impl Worker {
                 "the partition was not inspected".to_owned(),
             ));
         };
+        let sampled = match whole {
+            true => self.shared.purity.choose(items),
+            false => None,
+        };
         let ground = Ground {
             settings,
             now,
             tasks,
             blocked,
-            pauses: self.shared.breakers.pauses(),
+            worked: self.worked.millis(),
+            breakers: self.shared.routes_breakers.clone(),
+            keep: sampled.is_some(),
         };
         let began = Instant::now();
         let decided = match refusal {
             Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
-            None => {
-                let retries = self.shared.rules.retries_max;
-                tokio::task::block_in_place(|| {
-                    decide::decide(items, &ground, plugins, &self.tries, retries, whole)
-                })
-            }
+            None => tokio::task::block_in_place(|| decide::decide(items, &ground, plugins, whole)),
         };
         let round = match decided {
             Ok(round) => round,
@@ -248,12 +252,21 @@ impl Worker {
         );
         if round.covered == 0 {
             batch.rollback().await;
-            return Ok(self.slow(round));
+            return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
-        let tried = self.finish(batch, items, plugins, round, now).await?;
-        if matches!(tried, Tried::Committed(_)) {
+        let mut tried = self.finish(batch, items, plugins, round, now).await?;
+        if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
+            if let Some(turn) = sampled {
+                let evidence = Evidence {
+                    items: items.clone(),
+                    ground,
+                    plugins: plugins.clone(),
+                    decisions: std::mem::take(&mut round.decisions),
+                };
+                self.shared.purity.look_at(turn, evidence);
+            }
         }
         Ok(tried)
     }
@@ -287,10 +300,37 @@ impl Worker {
             }
             return Ok(Tried::Again);
         }
+        let Some(counted) = self.judge(&round, plugins) else {
+            batch.rollback().await;
+            return Ok(Tried::Shut);
+        };
+        let written = self.write(batch, items, plugins, &round, now).await;
+        match &written {
+            Ok(None) => {
+                self.probed(&round);
+                self.after(&round);
+                Ok(Tried::Committed(Box::new(round)))
+            }
+            _ => {
+                self.withdraw(counted);
+                written.map(|tried| tried.unwrap_or(Tried::Again))
+            }
+        }
+    }
+
+    /// Writes and commits what may be; what became of it otherwise.
+    async fn write(
+        &mut self,
+        mut batch: store::Batch,
+        items: &Items,
+        plugins: &Plugins,
+        round: &Round,
+        now: i64,
+    ) -> Result<Option<Tried>, Failure> {
         if let Err(error) = batch.write(&round.set, now).await {
             return match error.disposition() {
-                Disposition::Raced => Ok(Tried::Again),
-                Disposition::Message => Ok(Tried::Refused(error.to_string())),
+                Disposition::Raced => Ok(Some(Tried::Again)),
+                Disposition::Message => Ok(Some(Tried::Refused(error.to_string()))),
                 _ => Err(error.into()),
             };
         }
@@ -299,13 +339,12 @@ impl Worker {
         let next_offset = self.next_after(round.covered, items);
         match self.store_batch(batch, &round.set, next_offset).await {
             Ok(()) => {}
-            Err(Stored::Refused(reason)) => return Ok(Tried::Refused(reason)),
+            Err(Stored::Refused(reason)) => return Ok(Some(Tried::Refused(reason))),
             Err(Stored::Failed(failure)) => return Err(failure),
         }
         let began = starts.into_iter().map(|start| (start.route, start.number));
         self.started.extend(began);
-        self.after(&round);
-        Ok(Tried::Committed(Box::new(round)))
+        Ok(None)
     }
 
     /// The next record to decide once the first `covered` items are committed. Wakeups don't move it.
@@ -341,6 +380,7 @@ impl Worker {
             records: set.records.clone(),
         };
         let known = Some(self.published);
+        let batch = batch.having_worked(self.worked.millis());
         let frame = match batch.commit(self.next_offset, frame, token, known).await {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
@@ -402,44 +442,31 @@ impl Worker {
         }
     }
 
-    fn slow(&mut self, round: Round) -> Tried {
-        let Some((position, fault)) = round.slow else {
-            return Tried::Nothing;
-        };
-        let tried = self.tries.entry(position.clone()).or_default();
-        let pause = retry::full_jitter(
-            self.shared.rules.backoff,
-            *tried,
-            BACKOFF_MAX,
-            rand::random(),
-        );
-        *tried += 1;
-        tracing::warn!(offset = position.offset, attempt = *tried, fault = %fault.reason, "a message exceeded its deadline and is tried again");
-        Tried::Slow(pause)
-    }
-
-    /// Waits, unless the partition is to be given back.
-    async fn pause(&mut self, pause: Duration) {
-        let draining = self.draining.clone();
-        let _ = tokio::time::timeout(pause, draining.cancelled()).await;
-    }
-
-    /// What faults and slow causes leave behind once the batch is committed.
+    /// What faults leave behind once the batch is committed.
     fn after(&mut self, round: &Round) {
         self.one_by_one = false;
-        if round.slow.is_none() {
-            self.tries.clear();
-        }
-        for (decider, fault) in &round.faults {
-            self.shared
-                .metrics
-                .plugin_fault(&decider.plugin.name, fault.kind.code());
+        for faulted in &round.faults {
+            let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
+            let said = match faulted.fate {
+                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
+                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
+                Fate::Held => "a message at which a plugin on probation faults is held",
+            };
+            if faulted.fate != Fate::TriedAgain {
+                self.shared.metrics.plugin_fault(&plugin.name, code);
+            }
             tracing::warn!(
-                plugin = decider.plugin.name,
-                version = decider.plugin.version,
-                code = fault.kind.code(),
-                reason = fault.reason,
-                "a message at which the plugin faults became a dead letter"
+                topic = &*faulted.position.topic,
+                partition = faulted.position.partition,
+                offset = faulted.position.offset,
+                task = faulted.task_id.as_str(),
+                plugin = plugin.name,
+                version = plugin.version,
+                digest = plugin.digest,
+                code,
+                reason = faulted.fault.reason,
+                backtrace = faulted.fault.backtrace,
+                "{said}"
             );
         }
     }

@@ -28,6 +28,9 @@ impl Worker {
                 .dead_lettered(topic, counts.dead_letters);
         }
         self.count_outcomes(set);
+        for replay in &set.replayed {
+            self.shared.metrics.replayed(topic, replay.end.state());
+        }
         for letter in &set.dead_letters {
             tracing::warn!(
                 offset = letter.message.position.offset,

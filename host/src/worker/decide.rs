@@ -1,24 +1,27 @@
-//! Asks plugins about the causes of a batch: all at once, or one by one after a fault.
+//! Asks plugins about the causes of a batch: together, or one by one after a deadline or a refusal.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
+use taskhost_core::batch::{Decided, Decider, Fold, Settings, Why, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::pauses::Pauses;
+use taskhost_core::outcome::Outcome;
 use taskhost_core::record::{Position, TopicPartition};
+use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;
+use super::together;
 use crate::plugin::{Failure as DecideError, Work};
+use crate::route_breaker::RouteBreakers;
 
 /// How long a batch that is decided one by one may keep its transaction open. What is left goes into the next batch.
 /// Far below `idle_in_transaction_session_timeout` (10 s), and long enough for hundreds of causes.
-const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const SINGLY_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What a batch is decided on.
 pub(super) struct Ground {
@@ -30,8 +33,12 @@ pub(super) struct Ground {
     pub(super) tasks: Vec<Task>,
     /// Tasks behind one of whose causes later ones wait.
     pub(super) blocked: HashSet<TaskId>,
-    /// When dependencies were away.
-    pub(super) pauses: Arc<Pauses>,
+    /// How long the partition has worked, in milliseconds.
+    pub(super) worked: i64,
+    /// The breakers of the routes, which say when there is no use in going on.
+    pub(super) breakers: Arc<RouteBreakers>,
+    /// Whether the decisions are kept, to be made again.
+    pub(super) keep: bool,
 }
 
 /// Decisions, ready to be written.
@@ -40,15 +47,63 @@ pub(super) struct Round {
     pub(super) set: WriteSet,
     /// How many of the items it covers, from the first.
     pub(super) covered: usize,
-    /// A cause that exceeded its deadline, which may have been the machine's fault: it is the next one, and to be
-    /// tried again after a pause.
-    pub(super) slow: Option<(Position, Fault)>,
-    /// The plugins' faults that became dead letters.
-    pub(super) faults: Vec<(Arc<Decider>, Fault)>,
+    /// The plugins' faults, each found alone.
+    pub(super) faults: Vec<Faulted>,
+    /// What was decided for good and how often that was a fault.
+    pub(super) tallies: Tallies,
+    /// If they are kept: the answer to each item that was decided together with others.
+    pub(super) decisions: Vec<Option<Decision>>,
+}
+
+/// A plugin's fault at one cause.
+pub(super) struct Faulted {
+    /// Which plugin, on which route.
+    pub(super) decider: Arc<Decider>,
+    /// What happened.
+    pub(super) fault: Fault,
+    /// The record, or the one whose decision set the timer.
+    pub(super) position: Position,
+    /// The task that the cause is for.
+    pub(super) task_id: TaskId,
+    /// What became of the cause.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a cause at which a plugin faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was given up.
+    DeadLetter,
+    /// It exceeded its deadline and waits for another try.
+    TriedAgain,
+    /// It waits for the end of the plugin's probation.
+    Held,
+}
+
+/// What was decided for good and how often that was a fault, by the route's number.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(pub(super) BTreeMap<usize, Tally>);
+
+impl Tallies {
+    /// Counts a decision, or what became of a cause at which the plugin faulted. A deadline that is tried again doesn't count
+    /// yet.
+    pub(super) fn count(&mut self, route: usize, fate: Option<Fate>) {
+        if fate != Some(Fate::TriedAgain) {
+            let tally = self.0.entry(route).or_default();
+            tally.decided += 1;
+            tally.faults += u64::from(fate.is_some());
+        }
+    }
+
+    /// Whether the route's breaker will open by this batch, however the rest of it comes out.
+    pub(super) fn is_hopeless(&self, route: usize, rest: usize, ground: &Ground) -> bool {
+        let tally = self.0.get(&route).copied().unwrap_or_default();
+        ground.breakers.is_certain(route, tally, rest as u64)
+    }
 }
 
 impl Round {
-    /// The tasks behind which causes began to wait, each with its version then: 0 if there was no task.
+    /// The tasks that deferred causes wait for, each with its version then: 0 if there was no task.
     pub(super) fn waiting_for(&self, ground: &Ground) -> Vec<(TaskId, i64)> {
         let version = |id: &TaskId| {
             let changed = self.set.created.iter().chain(&self.set.updated);
@@ -57,17 +112,19 @@ impl Round {
                 .find(|task| task.id == *id)
                 .map_or(0, |task| task.version)
         };
-        let heads = self.set.waiting.iter().filter(|row| row.due.is_some());
-        heads
-            .map(|row| (row.task_id.clone(), version(&row.task_id)))
+        let began = self.set.waiting.iter();
+        let began = began.filter(|row| row.due.is_some() && row.why == Why::Deferral);
+        let goes_on = self.set.postponed.iter();
+        let goes_on = goes_on.filter(|row| row.why == Why::Deferral);
+        began
+            .map(|row| &row.task_id)
+            .chain(goes_on.map(|row| &row.task_id))
+            .map(|id| (id.clone(), version(id)))
             .collect()
     }
 }
 
-/// How often each slow cause was tried.
-pub(super) type Tries = HashMap<Position, u32>;
-
-/// Decides the items, at once if `whole`, and one by one if not or if a plugin faults.
+/// Decides the items: together if `whole`, where a fault halves them until it is found; one by one if not.
 ///
 /// Blocks: runs guests.
 ///
@@ -77,27 +134,12 @@ pub(super) fn decide(
     items: &Items,
     ground: &Ground,
     plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
     whole: bool,
 ) -> Result<Round, DecideError> {
     if whole {
-        match at_once(items, ground, plugins) {
-            Ok(round) => return Ok(round),
-            // Its transaction has been open for long enough: the next one begins one by one.
-            Err(DecideError::Fault(fault)) if fault.kind == Kind::Deadline => {
-                return Err(DecideError::Fault(fault));
-            }
-            Err(DecideError::Fault(fault)) => {
-                tracing::debug!(
-                    kind = fault.kind.code(),
-                    "a batch faulted and is decided one by one"
-                );
-            }
-            Err(other) => return Err(other),
-        }
+        return together::decide(items, ground, plugins);
     }
-    singly(items, ground, plugins, tries, tries_max)
+    singly(items, ground, plugins)
 }
 
 /// Makes a dead letter of the one item, because Postgres refused what was decided about it.
@@ -120,13 +162,15 @@ pub(super) fn refused(items: &Items, ground: &Ground, plugins: &Plugins, fault: 
     Round {
         set: fold.finish(),
         covered: items.list.len().min(1),
-        slow: None,
         faults,
+        // No fault of the plugin's.
+        tallies: Tallies::default(),
+        decisions: Vec::new(),
     }
 }
 
 /// An item's cause, which is to be decided; a record that is none is taken at once, as a dead letter.
-fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
+pub(super) fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
     match item {
         Item::Cause(cause) => Some(cause),
         Item::Undecodable {
@@ -137,99 +181,27 @@ fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
             fold.undecodable(message, why, waited.as_ref());
             None
         }
+        Item::Republish { message, waited } => {
+            fold.republish(message, waited);
+            None
+        }
     }
 }
 
-fn fold(ground: &Ground) -> Fold {
+pub(super) fn fold(ground: &Ground) -> Fold {
     Fold::new(
         ground.settings.clone(),
         ground.now,
         ground.tasks.iter().cloned(),
         ground.blocked.clone(),
     )
-    .forgiving(ground.pauses.clone())
+    .having_worked(ground.worked)
 }
 
-fn at_once(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
-    let mut fold = fold(ground);
-    let mut answers = answers(items, &fold, ground, plugins)?;
-    for (number, item) in items.list.iter().enumerate() {
-        let Some(cause) = undecided(&mut fold, item) else {
-            continue;
-        };
-        let decider = plugins.decider(cause.route);
-        match answers[number].take() {
-            Some(answer) if !fold.is_blocked(cause) => {
-                fold.decided(cause, Decided::Answer(answer), decider)
-                    .map_err(DecideError::Fault)?;
-            }
-            _ => drop(fold.behind(cause, decider)),
-        }
-    }
-    Ok(Round {
-        set: fold.finish(),
-        covered: items.list.len(),
-        slow: None,
-        faults: Vec::new(),
-    })
-}
-
-/// A decision for each item that is a cause and may be decided.
-fn answers(
-    items: &Items,
-    fold: &Fold,
-    ground: &Ground,
-    plugins: &Plugins,
-) -> Result<Vec<Option<Decision>>, DecideError> {
-    let mut answers: Vec<Option<Decision>> = vec![None; items.list.len()];
-    for route in items.routes() {
-        let mut order: Vec<(&TaskId, Vec<(usize, &Cause)>)> = Vec::new();
-        let mut place: HashMap<&TaskId, usize> = HashMap::new();
-        for (number, cause) in items.causes().filter(|(_, cause)| cause.route == route) {
-            if fold.is_blocked(cause) {
-                continue;
-            }
-            let at = *place.entry(&cause.task_id).or_insert_with(|| {
-                order.push((&cause.task_id, Vec::new()));
-                order.len() - 1
-            });
-            order[at].1.push((number, cause));
-        }
-        if order.is_empty() {
-            continue;
-        }
-        let works: Vec<Work<'_>> = order
-            .iter()
-            .map(|(id, causes)| Work {
-                task_id: id,
-                task: fold.task(id),
-                causes: causes.iter().map(|(_, cause)| *cause).collect(),
-                numbers: causes
-                    .iter()
-                    .map(|(number, _)| u32::try_from(*number).unwrap_or(u32::MAX))
-                    .collect(),
-            })
-            .collect();
-        let decided = plugins.decide(route, &works, &ground.settings.partition)?;
-        let numbers = order
-            .iter()
-            .flat_map(|(_, causes)| causes.iter().map(|(number, _)| *number));
-        for (number, decision) in numbers.zip(decided.into_iter().flatten()) {
-            answers[number] = Some(decision);
-        }
-    }
-    Ok(answers)
-}
-
-fn singly(
-    items: &Items,
-    ground: &Ground,
-    plugins: &Plugins,
-    tries: &Tries,
-    tries_max: u32,
-) -> Result<Round, DecideError> {
+fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, DecideError> {
     let (began, mut fold) = (Instant::now(), fold(ground));
-    let (mut covered, mut slow, mut faults) = (0, None, Vec::new());
+    let (mut covered, mut faults) = (0, Vec::new());
+    let (mut tallies, mut hopeless) = (Tallies::default(), false);
     for (number, item) in items.list.iter().enumerate() {
         if covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
@@ -240,42 +212,63 @@ fn singly(
                 fold.behind(cause, decider);
             } else {
                 let decided = single(number, cause, &fold, plugins, &ground.settings.partition)?;
-                let tried = tries.get(cause.position()).copied().unwrap_or(0);
-                if let Decided::Fault(fault) = &decided
-                    && fault.kind.is_retriable()
-                    && tried < tries_max
-                {
-                    slow = Some((cause.position().clone(), fault.clone()));
-                    break;
-                }
+                let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
+                let fate = faults.get(before).map(|faulted| faulted.fate);
+                tallies.count(cause.route, fate);
+                let rest = items.list.len() - number - 1;
+                hopeless = tallies.is_hopeless(cause.route, rest, ground);
             }
         }
         covered = number + 1;
+        if hopeless {
+            break;
+        }
     }
     Ok(Round {
         set: fold.finish(),
         covered,
-        slow,
         faults,
+        tallies,
+        decisions: Vec::new(),
     })
 }
 
 /// Asks about one cause, in a fresh instance.
-fn single(
+pub(super) fn single(
     number: usize,
     cause: &Cause,
     fold: &Fold,
     plugins: &Plugins,
     partition: &TopicPartition,
 ) -> Result<Decided, DecideError> {
-    let work = Work {
+    decided(plugins.decide(cause.route, &[work(number, cause, fold)], partition))
+}
+
+/// Asks once more about a cause that was decided, in a fresh instance.
+pub(super) fn again(
+    number: usize,
+    cause: &Cause,
+    fold: &Fold,
+    plugins: &Plugins,
+    ground: &Ground,
+) -> Result<Decided, DecideError> {
+    let partition = &ground.settings.partition;
+    decided(plugins.decide_again(cause.route, &[work(number, cause, fold)], partition))
+}
+
+fn work<'a>(number: usize, cause: &'a Cause, fold: &'a Fold) -> Work<'a> {
+    Work {
         task_id: &cause.task_id,
         task: fold.task(&cause.task_id),
         causes: vec![cause],
         numbers: vec![u32::try_from(number).unwrap_or(u32::MAX)],
-    };
-    match plugins.decide(cause.route, &[work], partition) {
+    }
+}
+
+/// What a call about a single cause came to.
+fn decided(answer: Result<Vec<Vec<Decision>>, DecideError>) -> Result<Decided, DecideError> {
+    match answer {
         Ok(decisions) => Ok(match decisions.into_iter().flatten().next() {
             Some(decision) => Decided::Answer(decision),
             None => Decided::Fault(Fault::new(
@@ -289,12 +282,12 @@ fn single(
 }
 
 /// Takes a decision; one that breaks the plugin's own rules is this cause's fault.
-fn take(
+pub(super) fn take(
     fold: &mut Fold,
     cause: &Cause,
     decided: Decided,
     decider: &Arc<Decider>,
-    faults: &mut Vec<(Arc<Decider>, Fault)>,
+    faults: &mut Vec<Faulted>,
 ) {
     let fault = match decided {
         Decided::Fault(fault) => fault,
@@ -303,7 +296,18 @@ fn take(
             Err(fault) => fault,
         },
     };
-    faults.push((decider.clone(), fault.clone()));
+    let tries_again = fold.tries_again(cause, &fault);
     // Taking a fault never faults.
-    let _ = fold.decided(cause, Decided::Fault(fault), decider);
+    let taken = fold.decided(cause, Decided::Fault(fault.clone()), decider);
+    faults.push(Faulted {
+        decider: decider.clone(),
+        fault,
+        position: cause.position().clone(),
+        task_id: cause.task_id.clone(),
+        fate: match taken {
+            Ok(Outcome::Deferred) if tries_again => Fate::TriedAgain,
+            Ok(Outcome::Deferred) => Fate::Held,
+            _ => Fate::DeadLetter,
+        },
+    });
 }

@@ -18,24 +18,31 @@ mod dependencies;
 mod halt;
 mod lag;
 mod plugins;
+mod purity;
 mod recover;
+mod replay;
+mod routes;
 mod starts;
+mod stranded;
+mod together;
 mod tracing_context;
 mod waker;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::FuturesOrdered;
 use taskhost_core::batch::{Deferral, Settings};
+use taskhost_core::breaker::Era;
 use taskhost_core::cause::Route;
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::{Message, Offset, TopicPartition};
 use taskhost_core::recovery::{Log, Reset};
+use taskhost_core::worked::Worked;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -43,12 +50,14 @@ use tracing::Instrument as _;
 use crate::breaker::{Breakers, Eras, Extent, Open};
 use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
+use crate::route_breaker::{Probe, RouteBreakers};
 use crate::store::{Key, Started, Store};
 use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
 pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
+pub use purity::{Impurity, Purity, PurityObserver};
 pub use waker::Waker;
 
 /// What all workers of a host share.
@@ -78,6 +87,8 @@ pub struct Shared {
     pub waker: Waker,
     /// Whether Postgres and Kafka are there.
     pub breakers: Arc<Breakers>,
+    /// Whether each route's plugin fails too often.
+    pub routes_breakers: Arc<RouteBreakers>,
     /// What health tells.
     pub health: Status,
     /// What is counted.
@@ -86,6 +97,8 @@ pub struct Shared {
     pub places: Places,
     /// Who is told of halts.
     pub observer: Arc<dyn HaltObserver>,
+    /// Decides a sample of the batches again.
+    pub purity: Arc<Purity>,
     /// What the configuration says.
     pub rules: Rules,
 }
@@ -115,6 +128,8 @@ pub struct Rules {
     pub spring_headers: bool,
     /// How long causes may wait.
     pub deferral: Deferral,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
 }
 
 /// The longest backoff: an outage that ends is noticed within it.
@@ -133,6 +148,16 @@ pub struct Worker {
     draining: CancellationToken,
     /// Which dependencies are away.
     open: watch::Receiver<Open>,
+    /// Numbers of the topic's routes.
+    own_routes: Vec<usize>,
+    /// Tells that something changed about the breakers of routes.
+    routes_changed: watch::Receiver<u64>,
+    /// The eras of the routes' breakers in which the batch in hand began.
+    entered: HashMap<usize, Era>,
+    /// A breaker of a route keeps it from deciding.
+    shut: Option<routes::Shut>,
+    /// The next message is tried alone, to see whether a breaker may close.
+    probing: Option<Probe>,
     /// The breakers' eras in which the step in hand began.
     eras: Eras,
     /// What the last step failed with.
@@ -157,7 +182,14 @@ pub struct Worker {
     singly: usize,
     /// Whether the next batch is decided one by one from the start, because it exceeded its deadline at once.
     one_by_one: bool,
-    tries: decide::Tries,
+    /// How long the partition has worked.
+    worked: Worked,
+    /// What the partition's row last said of that, in milliseconds.
+    worked_told: i64,
+    /// Where this worker's own clock begins.
+    began: Instant,
+    /// Whether the last batch was of wakeups: the next one is of records, if there are any.
+    wakeups_had_turn: bool,
     /// Frames on their way to Kafka, in order.
     publishing: FuturesOrdered<Publishing>,
     /// The last batch that Kafka has.
@@ -168,6 +200,8 @@ pub struct Worker {
     waiting: i64,
     /// The activations that took effect last, as recorded.
     started: Started,
+    /// The most wakeups that can't be decided here of which the log told.
+    stranded_told: i64,
     /// When the next wakeup is due, in milliseconds since 1970.
     next_due: Option<i64>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
@@ -225,6 +259,10 @@ impl Worker {
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
         let open = shared.breakers.subscribe();
+        let routes_changed = shared.routes_breakers.subscribe();
+        let routes = shared.routes.iter().enumerate();
+        let own = routes.filter(|(_, route)| *route.topic == *partition.topic);
+        let own_routes = own.map(|(number, _)| number).collect();
         Self {
             shared,
             partition,
@@ -233,6 +271,11 @@ impl Worker {
             feed,
             draining,
             open,
+            own_routes,
+            routes_changed,
+            entered: HashMap::new(),
+            shut: None,
+            probing: None,
             eras: Eras::default(),
             trouble: None,
             poked,
@@ -246,12 +289,16 @@ impl Worker {
             end: None,
             singly: 0,
             one_by_one: false,
-            tries: decide::Tries::new(),
+            worked: Worked::default(),
+            worked_told: 0,
+            began: Instant::now(),
+            wakeups_had_turn: false,
             publishing: FuturesOrdered::new(),
             published: 0,
             marked: 0,
             waiting: 0,
             started: Started::new(),
+            stranded_told: 0,
             next_due: None,
             unresolved: false,
         }

@@ -11,7 +11,7 @@ use taskhost_core::record::TopicPartition;
 use crate::plugin::{Active, Catalog, Failure, Work};
 
 /// What each route is decided with, by the route's number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Plugins {
     list: Vec<Option<(Arc<Active>, Arc<Decider>)>>,
     nobody: Arc<Decider>,
@@ -36,6 +36,7 @@ impl Plugins {
                         plugin: active.version.clone(),
                         descriptor: active.descriptor.clone(),
                         topics: topics.clone(),
+                        hold: active.hold(super::now()),
                     };
                     Some((active, Arc::new(decider)))
                 }
@@ -63,6 +64,19 @@ impl Plugins {
             .get(route)?
             .as_ref()
             .map(|(active, _)| active.number)
+    }
+
+    /// Asks a route's plugin once more about what it decided. Its log lines were written then. Blocks.
+    pub(super) fn decide_again(
+        &self,
+        route: usize,
+        works: &[Work<'_>],
+        partition: &TopicPartition,
+    ) -> Result<Vec<Vec<Decision>>, Failure> {
+        match self.list.get(route).and_then(Option::as_ref) {
+            Some((active, _)) => active.decide_again(works, partition),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Asks a route's plugin. Blocks.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use taskhost_core::batch::Settings;
+use taskhost_core::batch::{Retries, Settings};
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::Event;
 use taskhost_core::record::Offset;
 use taskhost_core::recovery::Log;
+use taskhost_core::worked::Worked;
 
-use super::{Dependency, Failure, Worker};
+use super::{BACKOFF_MAX, Dependency, Failure, Worker};
 use crate::breaker::Extent;
 use crate::failpoint;
 use crate::kafka::{self, Unpublished};
@@ -49,8 +50,11 @@ impl Worker {
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
         self.waiting = claim.waiting;
+        self.worked = Worked::from_millis(claim.worked);
+        self.worked_told = claim.worked;
         self.unresolved = claim.unresolved;
         self.started = claim.started;
+        self.stranded_told = 0;
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;
@@ -72,7 +76,6 @@ impl Worker {
         self.end = None;
         self.singly = 0;
         self.one_by_one = false;
-        self.tries.clear();
         self.publishing.clear();
     }
 
@@ -150,6 +153,12 @@ impl Worker {
             dead_letter_topic: dead_letter_topic.into(),
             spring_headers: rules.spring_headers,
             deferral: rules.deferral,
+            retries: Retries {
+                max: rules.retries_max,
+                backoff: rules.backoff,
+                backoff_max: BACKOFF_MAX,
+            },
+            replays_max: rules.replays_max,
             record_bytes_max: Arc::new(self.shared.limits.all()),
         })
     }

@@ -24,6 +24,13 @@ const TASKS_MAX: usize = 1000;
 /// Tasks that may wait to be looked after; beyond it hints are dropped, and due times do.
 const QUEUE_MAX: usize = 100_000;
 
+/// How often the rows are tried: a task that changed just before Postgres went away for a moment still wakes what waits for
+/// it. After that the due times do.
+const TRIES: u32 = 60;
+
+/// The pause between two tries.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// The workers' end.
 #[derive(Debug, Clone)]
 pub struct Waker {
@@ -103,11 +110,16 @@ async fn serve(
         {
             taken.push(hint);
         }
-        match wake(&store, &taken).await {
-            Ok(woken) => woken
-                .iter()
-                .for_each(|key| poke(&partitions, &key.partition)),
-            Err(error) => tracing::debug!(%error, "waiting messages are not woken early"),
+        for _ in 0..TRIES {
+            match wake(&store, &taken).await {
+                Ok(woken) => {
+                    let owners = woken.iter();
+                    owners.for_each(|key| poke(&partitions, &key.partition));
+                    break;
+                }
+                Err(error) => tracing::debug!(%error, "waiting messages are not woken yet"),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
         taken.clear();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use taskhost_core::batch::Why;
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
@@ -15,6 +16,10 @@ use crate::kafka::{Answer, Fed, Unpublished};
 /// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
+/// How much working time goes by until it is written down without a batch that does. A host that dies forgets so much of
+/// it, in favour of what waits.
+const WORKED_EVERY_MS: i64 = 10_000;
+
 /// Wakeups that are taken at a time.
 const WAKEUPS_MAX: u32 = 500;
 
@@ -22,6 +27,8 @@ impl Worker {
     /// Works until something happens that core must know.
     pub(super) async fn work(&mut self) -> Result<Event, Failure> {
         let mut looked = tokio::time::Instant::now();
+        self.worked.stop();
+        self.count_stranded().await?;
         self.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
             if self.draining.is_cancelled() {
@@ -30,6 +37,7 @@ impl Worker {
             if !self.may_go_on().await {
                 return Ok(Event::Drain);
             }
+            self.worked.tick(self.began.elapsed());
             while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
                 self.answered(batch, answer)?;
             }
@@ -41,12 +49,17 @@ impl Worker {
             if may_decide && self.decide_something().await? {
                 continue;
             }
-            let tick = (looked + TICK).min(self.due_instant());
+            let tick = (looked + TICK).min(match self.shut {
+                Some(shut) if may_decide => shut.until.map_or(looked + TICK, Into::into),
+                Some(_) => looked + TICK,
+                None => self.due_instant(),
+            });
             let poked = self.poked.clone();
             tokio::select! {
                 biased;
                 () = self.draining.cancelled() => {}
                 _ = self.open.changed() => {}
+                _ = self.routes_changed.changed() => {}
                 Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }
@@ -69,17 +82,30 @@ impl Worker {
             waited = self.dependencies() => waited,
         };
         if waited {
+            self.worked.stop();
             self.show(&Action::Work);
         }
         true
     }
 
-    /// One batch, if there is something to decide. Wakeups that are due go first; they are few.
+    /// One batch, if there is something to decide. Wakeups that are due and records take turns, so that neither waits
+    /// for many slow ones of the other.
     async fn decide_something(&mut self) -> Result<bool, Failure> {
-        if self.next_due.is_some_and(|due| due <= now()) && self.wakeups().await? {
-            return Ok(true);
+        // A bell that rang while there was work, too.
+        if self.poked.notified().now_or_never().is_some() {
+            self.next_due = Some(now());
+        }
+        if !self.may_decide() {
+            return self.probe().await;
         }
         self.gather()?;
+        let their_turn = !self.wakeups_had_turn || self.pending.is_empty();
+        self.wakeups_had_turn = false;
+        let is_due = self.next_due.is_some_and(|due| due <= now());
+        if their_turn && is_due && self.wakeups().await? {
+            self.wakeups_had_turn = true;
+            return Ok(true);
+        }
         if !self.pending.is_empty() {
             self.messages().await?;
             return Ok(true);
@@ -95,7 +121,7 @@ impl Worker {
 
     /// Takes what is here, up to the bounds of a batch. No waiting: few messages make small batches and
     /// many make large ones.
-    fn gather(&mut self) -> Result<(), Failure> {
+    pub(super) fn gather(&mut self) -> Result<(), Failure> {
         let rules = &self.shared.rules;
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
@@ -135,13 +161,20 @@ impl Worker {
     }
 
     /// What is due now; false if nothing is.
-    async fn wakeups(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
         let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
+        if due.is_empty() && self.replays().await? {
+            return Ok(true);
+        }
         if due.is_empty() {
             self.next_due = self.shared.store.next_due(&self.key).await?;
             return Ok(false);
         }
-        let decided = self.decide_wakeups(&due).await?;
+        let letters = self.letters_of(&due).await?;
+        let decided = self.decide_wakeups(&due, &letters).await?;
+        if due.iter().any(|wakeup| wakeup.why == Why::Stranded) {
+            self.count_stranded().await?;
+        }
         self.next_due = match decided {
             true => self.shared.store.next_due(&self.key).await?,
             // What is due and can't be decided now is looked at again at the next tick.
@@ -167,8 +200,12 @@ impl Worker {
             self.shared.store.trim(&self.key, self.published).await?;
             self.marked = self.published;
         }
-        let own = &self.shared.transactional_ids;
-        let store = &self.shared.store;
+        let (own, store) = (&self.shared.transactional_ids, &self.shared.store);
+        let worked = self.worked.millis();
+        if self.waiting > 0 && worked - self.worked_told >= WORKED_EVERY_MS {
+            store.set_worked(&self.key, self.epoch, worked).await?;
+            self.worked_told = worked;
+        }
         self.next_due = store.next_due_of_own(&self.key, self.epoch, own).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let waiting = u64::try_from(self.waiting).unwrap_or(0);

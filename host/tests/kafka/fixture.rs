@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use taskhost::kafka::{
     Admin, Assignment, Committed, Consumer, Fed, Feed, Limits, Ownership, PublishObserver,
-    Publisher, Sender, Settings, Tag, TransactionalIds, read_committed,
+    Publisher, Sender, Settings, Tag, read_committed,
 };
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Message, Offset, Record, TopicPartition};
@@ -138,7 +138,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn start(settings: Settings, topic: &str) -> Self {
+    pub(crate) fn start(mut settings: Settings, topic: &str) -> Self {
+        // Several hosts of a test share a process.
+        settings.transactional_prefix = unique("id");
         let (sender, assignments) = mpsc::unbounded_channel();
         let ownership = Arc::new(Ownership::new());
         let consumer =
@@ -146,7 +148,6 @@ impl Host {
         let counts = Arc::new(Counts::default());
         let publisher = Publisher::start(
             settings.clone(),
-            TransactionalIds::new(&unique("id")).next(),
             Arc::clone(&consumer),
             Arc::new(Limits::new()),
             Arc::<Counts>::clone(&counts),

@@ -297,11 +297,16 @@ async fn a_living_publisher_that_was_fenced_begins_again() {
     host.publish(&partition, frame(0, 0, vec![record(&output, "a")]))
         .await
         .unwrap();
-    let (settings, id) = (
+    let (settings, ids) = (
         host.settings.clone(),
-        host.publisher.transactional_id().to_owned(),
+        host.publisher.transactional_ids().to_vec(),
     );
-    blocking(move || fence(&settings, &id, PATIENCE).unwrap()).await;
+    blocking(move || {
+        for id in ids {
+            fence(&settings, &id, PATIENCE).unwrap();
+        }
+    })
+    .await;
 
     let answer = host
         .publish(&partition, frame(1, 1, vec![record(&output, "b")]))

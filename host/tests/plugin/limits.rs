@@ -28,9 +28,15 @@ fn each_way_to_misbehave_is_the_fault_that_it_is() {
         ("allocate", Kind::Memory, "bytes of memory"),
         ("recurse", Kind::Stack, "stack"),
         ("exit", Kind::Trap, "ended itself with exit code"),
+        ("grow-table", Kind::Memory, "more handles than it may"),
         ("answer-huge", Kind::Memory, "bytes of memory"),
         (
             "wrong-count",
+            Kind::MalformedAnswer,
+            "0 decisions for 1 causes",
+        ),
+        (
+            "answer-elsewhere",
             Kind::MalformedAnswer,
             "0 decisions for 1 causes",
         ),
@@ -49,6 +55,12 @@ fn each_way_to_misbehave_is_the_fault_that_it_is() {
             "{behaviour} took {:?}",
             started.elapsed()
         );
+        if let Some(backtrace) = &fault.backtrace {
+            assert!(
+                backtrace.contains("guest_misbehave"),
+                "{behaviour}: the guest's functions have names: {backtrace}"
+            );
+        }
         let traced = matches!(
             kind,
             Kind::Trap | Kind::Deadline | Kind::Memory | Kind::Stack
@@ -65,6 +77,34 @@ fn each_way_to_misbehave_is_the_fault_that_it_is() {
         ask(&component, &[""]).expect("it answers")[0][0],
         Decision::Apply(_)
     ));
+}
+
+#[test]
+fn a_backtrace_names_the_function_that_faults() {
+    let component = misbehaving(quick());
+    for (behaviour, function) in [
+        ("recurse", "deeper"),
+        ("grow-table", "grow_table"),
+        ("allocate", "allocate"),
+    ] {
+        let backtrace = fault(&component, behaviour).backtrace.expect("a backtrace");
+        assert!(backtrace.contains(function), "{behaviour}: {backtrace}");
+    }
+}
+
+#[test]
+fn a_decision_for_another_task_is_no_answer_alone_or_among_others() {
+    let component = misbehaving(quick());
+    for behaviours in [
+        &["answer-elsewhere"][..],
+        &["answer-elsewhere", ""],
+        &["", "answer-elsewhere", ""],
+    ] {
+        match ask(&component, behaviours) {
+            Err(Failure::Fault(fault)) => assert_eq!(fault.kind, Kind::MalformedAnswer),
+            other => panic!("{behaviours:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]

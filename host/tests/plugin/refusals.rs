@@ -107,6 +107,7 @@ fn offer(bytes: Arc<[u8]>, config: &str) -> Offer {
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
         force: false,
+        despite_rollback: false,
         seen: None,
     }
 }

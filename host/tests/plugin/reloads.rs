@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::json;
 use taskhost::plugin::{
     Activated, Activation, Answer, Catalog, InMemory, Library, NewActivation, Offer, Offered,
-    PluginRoute, SavedVersion, Versions,
+    PluginRoute, RolledBack, SavedVersion, Versions,
 };
 use taskhost_core::record::TopicPartition;
 use tempfile::TempDir;
@@ -63,6 +63,7 @@ async fn five_hundred_reloads_leave_memory_flat() {
             by: "a test".to_owned(),
             reason: "again".to_owned(),
             force: true,
+            despite_rollback: false,
             seen: None,
         };
         assert!(matches!(
@@ -103,6 +104,19 @@ impl Versions for WithoutBytes {
         config: &'a str,
     ) -> Answer<'a, bool> {
         self.0.is_superseded(route, digest, config)
+    }
+
+    fn rolled_back<'a>(
+        &'a self,
+        route: &'a str,
+        digest: &'a str,
+        config: &'a str,
+    ) -> Answer<'a, Option<RolledBack>> {
+        self.0.rolled_back(route, digest, config)
+    }
+
+    fn before<'a>(&'a self, route: &'a str, number: i64) -> Answer<'a, Option<Activation>> {
+        self.0.before(route, number)
     }
 
     fn save(&self, version: SavedVersion) -> Answer<'_, ()> {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use taskhost::plugin::{
-    Activated, Catalog, CatalogError, InMemory, Library, NewActivation, Offer, Offered,
-    PluginRoute, Refused, Versions, digest,
+    Activated, ActivationKind, Catalog, CatalogError, InMemory, Library, NewActivation, Offer,
+    Offered, PluginRoute, Refused, Versions, Wish, digest,
 };
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
@@ -22,6 +22,7 @@ fn offer(bytes: Arc<[u8]>, force: bool) -> Offer {
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
         force,
+        despite_rollback: false,
         seen: None,
     }
 }
@@ -66,9 +67,12 @@ async fn the_second_version_replaces_the_first_and_a_file_does_not_bring_it_back
             0,
             &digest(&first),
             "{}".into(),
-            "somebody",
-            "rollback",
-            None,
+            Wish {
+                by: "somebody",
+                reason: "rollback",
+                despite_rollback: false,
+                seen: None,
+            },
         )
         .await;
     assert!(matches!(back, Ok(Offered::Activated(it)) if it.number == 3 && it.by == "somebody"));
@@ -111,6 +115,7 @@ async fn an_offer_that_comes_second_loses_and_the_first_one_decides() {
         config: "{}".into(),
         by: "late".to_owned(),
         reason: "late".to_owned(),
+        kind: ActivationKind::Ordinary,
     };
     assert!(
         matches!(versions.activate(stale).await, Ok(Activated::Lost(Some(it))) if it.number == 2)

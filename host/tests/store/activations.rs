@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 use taskhost::store::{
-    Activated, Activation, Heard, NewActivation, NewStart, PastActivation, Store,
+    Activated, Activation, ActivationKind, Heard, NewActivation, NewStart, PastActivation, Store,
 };
 use taskhost_core::batch::WriteSet;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ async fn activate(store: &Store, seen: i64, of: &str) -> Activated {
         config: "{}".into(),
         by: "a test".to_owned(),
         reason: "to see".to_owned(),
+        kind: ActivationKind::Ordinary,
     };
     store.activate(&new).await.unwrap()
 }

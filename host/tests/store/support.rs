@@ -6,9 +6,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use taskhost::store::{Batch, Commit, Epoch, Key, Settings, Store};
-use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
+use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, Why, WriteSet};
 use taskhost_core::cause::Stored;
-use taskhost_core::dead_letter::{DeadLetter, Stage};
+use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
@@ -266,8 +266,14 @@ pub(crate) fn waiting(of: &str, offset: i64, due: Option<i64>) -> Wakeup {
         route: "task-status".to_owned(),
         due,
         sequence: offset,
+        why: match due {
+            Some(_) => Why::Deferral,
+            None => Why::Turn,
+        },
         attempt: i32::from(due.is_some()),
+        tries: 0,
         since: NOW,
+        since_worked: due.map(|_| 5),
         reason: "the task does not exist yet".to_owned(),
         cause: Stored::Message(message(offset)).encode(),
     }
@@ -278,7 +284,9 @@ pub(crate) fn timer(of: &str, name: &str, due: i64, number: u128) -> Wakeup {
         id: Uuid::from_u128(0x2000_0000 + number),
         kind: WakeupKind::Timer,
         name: Some(name.to_owned()),
+        why: Why::Turn,
         attempt: 0,
+        since_worked: None,
         reason: String::new(),
         ..waiting(of, 0, Some(due))
     }
@@ -287,8 +295,12 @@ pub(crate) fn timer(of: &str, name: &str, due: i64, number: u128) -> Wakeup {
 pub(crate) fn postponed(of: &Wakeup, due: i64) -> Postponed {
     Postponed {
         id: of.id,
+        task_id: of.task_id.clone(),
+        why: Why::Deferral,
         due,
         attempt: of.attempt + 1,
+        tries: 0,
+        since_worked: of.since_worked,
         reason: "still not".to_owned(),
     }
 }
@@ -306,6 +318,8 @@ pub(crate) fn letter(offset: i64) -> DeadLetter {
         route: None,
         plugin: None,
         failed_at: NOW,
+        source: Source::Record,
+        replays: 0,
     }
 }
 

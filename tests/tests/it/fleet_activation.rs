@@ -21,20 +21,20 @@ fn deaf(host: HostBuilder) -> HostBuilder {
         .env("TASKHOST_PLUGINS_POLL_INTERVAL", NEVER_MS)
 }
 
-fn file(artefact: &str) -> String {
+pub(crate) fn file(artefact: &str) -> String {
     let dir = checkout().join("plugins/target/wasm32-wasip2/release");
     dir.join(format!("{artefact}.wasm")).display().to_string()
 }
 
 /// `plugin activate` on the route, as a person types it.
-fn activate(world: &World, arguments: &[&str]) -> Value {
+pub(crate) fn activate(world: &World, arguments: &[&str]) -> Value {
     let all = [&["plugin", "activate", "swap"], arguments, &["--json"]].concat();
     let said = swap::host(world).run(&all).ok();
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 /// `plugin history` of a route, the current activation first.
-fn history(host: &HostBuilder, route: &str) -> Vec<Value> {
+pub(crate) fn history(host: &HostBuilder, route: &str) -> Vec<Value> {
     let said = host
         .run(&["plugin", "history", "--route", route, "--json"])
         .ok();
@@ -65,7 +65,7 @@ fn last_number(world: &World) -> String {
     numbers[0].clone().expect("an activation")
 }
 
-fn thing(id: &str) -> Message {
+pub(crate) fn thing(id: &str) -> Message {
     Message::to("swap").key(id).json(&json!({ "id": id }))
 }
 

@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use taskhost_tests::{HostBuilder, Message, World, soon};
+use taskhost_tests::{DeadLetterRow, Host, HostBuilder, Message, World, soon};
 
 /// What each behaviour ends as: the code of its dead letter.
-const FAULTS: [(&str, &str); 27] = [
+const FAULTS: [(&str, &str); 29] = [
     ("trap", "plugin-trap"),
     ("spin", "plugin-deadline"),
     ("sleep", "plugin-trap"),
     ("allocate", "plugin-memory"),
     ("recurse", "plugin-stack"),
     ("exit", "plugin-trap"),
+    ("grow-table", "plugin-memory"),
     ("answer-huge", "plugin-memory"),
     ("answer-large", "plugin-answer-too-large"),
     ("many-events", "plugin-answer-too-large"),
     ("wrong-count", "plugin-malformed-answer"),
     ("too-many", "plugin-malformed-answer"),
+    ("answer-elsewhere", "plugin-malformed-answer"),
     ("undeclared-status", "plugin-undeclared-status"),
     ("undeclared-event", "plugin-undeclared-event"),
     ("undeclared-topic", "plugin-undeclared-topic"),
@@ -34,7 +36,17 @@ const FAULTS: [(&str, &str); 27] = [
     ("huge-reason", "told-to"),
     ("reject", "told-to"),
     ("unheard-of", "unknown-behaviour"),
-    ("defer", "deferred-too-long"),
+    ("defer", "task-missing"),
+];
+
+/// What ends the guest where it stands, so that there is a backtrace, which has the names of the guest's functions.
+const TRACED: [(&str, &str); 6] = [
+    ("trap", "guest_misbehave"),
+    ("spin", "guest_misbehave"),
+    ("allocate", "allocate"),
+    ("recurse", "deeper"),
+    ("grow-table", "grow_table"),
+    ("exit", "guest_misbehave"),
 ];
 
 /// Good messages around each other one.
@@ -122,7 +134,7 @@ fn each_way_to_misbehave_is_one_dead_letter_and_every_good_message_around_it_is_
             letter.reason.len()
         );
     }
-    assert_eq!(world.read("misbehave.dlq").len(), FAULTS.len());
+    check_told(&world, &host, &letters);
 
     let tasks = world.tasks();
     assert!(
@@ -170,6 +182,108 @@ fn each_way_to_misbehave_is_one_dead_letter_and_every_good_message_around_it_is_
         );
     }
     assert_eq!(host.get("/readyz").status, 200);
+    host.stop();
+}
+
+/// A fault stands in the row, in the log and on the dead letter topic, with the message's coordinates and the guest's
+/// backtrace.
+fn check_told(world: &World, host: &Host, letters: &[DeadLetterRow]) {
+    let records = world.read("misbehave.dlq");
+    assert_eq!(records.len(), FAULTS.len());
+    let lines = host.log_lines();
+    let faults: Vec<&Value> = lines
+        .iter()
+        .filter(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|it| it.starts_with("a message at which the plugin faults"))
+        })
+        .collect();
+    for letter in letters
+        .iter()
+        .filter(|letter| letter.code.starts_with("plugin-"))
+    {
+        let task = letter.task_id.as_deref().expect("a task");
+        let of_it = |line: &&&Value| line["task"] == task && line["code"] == letter.code.as_str();
+        let line = faults
+            .iter()
+            .rfind(of_it)
+            .unwrap_or_else(|| panic!("no line of the log tells of {task}"));
+        assert_eq!(
+            (&line["topic"], &line["partition"], &line["offset"]),
+            (
+                &letter.record_topic.as_str().into(),
+                &letter.record_partition.into(),
+                &letter.record_offset.into()
+            ),
+            "{line}"
+        );
+        let id = Some(letter.id.to_string());
+        let record = records
+            .iter()
+            .find(|record| record.header("taskhost-dlq-id") == id)
+            .expect("a record");
+        assert_eq!(
+            record.header("__connect.errors.exception.stacktrace"),
+            letter.backtrace,
+            "{task}"
+        );
+        assert_eq!(
+            line["backtrace"].as_str(),
+            letter.backtrace.as_deref(),
+            "{task}"
+        );
+    }
+    for (behaviour, function) in TRACED {
+        let letter = letters
+            .iter()
+            .find(|letter| letter.task_id.as_deref() == Some(behaviour))
+            .expect("a dead letter");
+        let backtrace = letter.backtrace.as_deref().unwrap_or_default();
+        assert!(backtrace.contains(function), "{behaviour}: {backtrace}");
+    }
+}
+
+#[test]
+fn a_message_that_exceeds_its_deadline_is_tried_again_and_holds_up_its_own_task_only() {
+    let world = world(1);
+    let host = host(&world)
+        .env("KAFKA_MAX_RETRY_ATTEMPTS", "3")
+        .env("KAFKA_RETRY_BACKOFF", "2000")
+        .start();
+    world.send_all(&[
+        message("slow", Some("spin")),
+        message("slow", None),
+        message("other", None),
+    ]);
+    soon(
+        "another task goes on while it waits for its next try",
+        || {
+            let both = "SELECT why FROM wakeups WHERE why = 'deadline' AND due > now()
+                    AND EXISTS (SELECT FROM tasks WHERE id = 'other')";
+            (!world.ask(both).is_empty()).then_some(())
+        },
+    );
+    let behind: Vec<_> = world
+        .waiting()
+        .into_iter()
+        .map(|row| (row.sequence, row.why, row.due.is_some()))
+        .collect();
+    assert_eq!(behind[1], (1, "turn".to_owned(), false));
+    assert!(world.find_task("slow").is_none(), "its later message waits");
+    wait_settled(&world);
+    let letters: Vec<_> = world
+        .dead_letters()
+        .into_iter()
+        .map(|letter| (letter.record_offset, letter.code, letter.attempts))
+        .collect();
+    assert_eq!(letters, [(0, "plugin-deadline".to_owned(), 4)]);
+    assert_eq!(world.events("slow")[0].cause_offset, 1);
+    assert_eq!(world.progress()[0].deferred, 2);
+    let labels = [("plugin", "guest-misbehave"), ("kind", "plugin-deadline")];
+    let faults = host.count("taskhost_plugin_faults_total", &labels);
+    assert_eq!(faults, 1, "the tries don't count");
+    crate::laws::counts_add_up(&world);
     host.stop();
 }
 

@@ -199,7 +199,7 @@ fn a_topic_made_again_halts_its_partitions_and_is_read_from_its_beginning_after_
 }
 
 /// A message of a size, to a task of that name, which no compression makes much smaller.
-fn large(id: &str, bytes: usize) -> Message {
+pub(crate) fn large(id: &str, bytes: usize) -> Message {
     let mut rng = StdRng::seed_from_u64(7);
     let text: String = Alphanumeric.sample_string(&mut rng, bytes);
     Message::to("task-status")

@@ -251,7 +251,14 @@ fn health(world: &World, host: &Host) {
         .collect();
     assert_eq!(
         parts,
-        BTreeSet::from(["database", "kafka", "partitions", "plugins"])
+        BTreeSet::from([
+            "breakers",
+            "database",
+            "deadLetters",
+            "kafka",
+            "partitions",
+            "plugins",
+        ])
     );
     for part in parts {
         assert_eq!(detailed["info"][part]["status"], "up", "{part}");

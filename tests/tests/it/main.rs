@@ -1,12 +1,13 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
+mod bad_inputs;
 mod commands;
 mod configuration;
 mod console_tools;
 mod crash;
-mod dead_letters;
 mod deferral;
 mod delivery;
+mod dlq;
 mod documented;
 mod examples;
 mod fleet;
@@ -17,11 +18,16 @@ mod http;
 mod kafkajs;
 mod laws;
 mod messages;
+mod probation;
 mod prometheus;
+mod purity;
 mod rebalancing;
 mod recovery_states;
+mod route_breaker;
+mod runbook;
 mod stopping;
 mod swap;
+mod timers;
 mod topic_changes;
 mod transitions;
 mod zombies;

@@ -73,18 +73,18 @@ fn each_update_means_in_each_status_what_the_table_says() {
     // missing, new, started, completed, error
     expect![[r#"
         new         | created             | ignored             | ignored             | ignored             | ignored
-        started     | deferred-too-long   | to started          | ignored             | ignored             | ignored
-        completed a | deferred-too-long   | to completed        | to completed        | ignored             | illegal-transition
-        completed b | deferred-too-long   | to completed        | to completed        | illegal-transition  | illegal-transition
-        error a     | deferred-too-long   | to error            | to error            | illegal-transition  | ignored
-        error b     | deferred-too-long   | to error            | to error            | illegal-transition  | illegal-transition
+        started     | task-missing        | to started          | ignored             | ignored             | ignored
+        completed a | task-missing        | to completed        | to completed        | ignored             | illegal-transition
+        completed b | task-missing        | to completed        | to completed        | illegal-transition  | illegal-transition
+        error a     | task-missing        | to error            | to error            | illegal-transition  | ignored
+        error b     | task-missing        | to error            | to error            | illegal-transition  | illegal-transition
     "#]]
     .assert_eq(&table);
 
     for letter in world
         .dead_letters()
         .iter()
-        .filter(|letter| letter.code == "deferred-too-long")
+        .filter(|letter| letter.code == "task-missing")
     {
         assert_eq!(
             letter.attempts, 4,

@@ -22,6 +22,10 @@ pub struct PastActivation {
     pub by: String,
     /// What for: a file that changed, a command.
     pub reason: String,
+    /// Whether the version before takes over if this one soon opens its route's breaker.
+    pub probation: bool,
+    /// The activation that this one replaced by itself, because it failed on probation.
+    pub rollback_of: Option<i64>,
     /// The partitions that decided under it, in order.
     pub starts: Vec<ActivationStart>,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::breakers::{RolledBackVersion, RouteBreaker};
 use super::history::PastActivation;
 use crate::config::Route;
 
@@ -123,6 +124,29 @@ pub struct RefusedPlugin {
     pub at: OffsetDateTime,
 }
 
+/// A version that decided otherwise when it was asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpurePlugin {
+    /// The route it decides for.
+    pub route: String,
+    /// The plugin's own name for itself.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub digest: String,
+    /// Where the message is that showed it last: `topic[partition]@offset`.
+    pub message: String,
+    /// The task that it is for.
+    pub task: String,
+    /// What differs.
+    pub difference: String,
+    /// When it was found last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
 /// Everything that is known, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -140,11 +164,19 @@ pub struct Snapshot {
     pub plugins: BTreeMap<String, RunningPlugin>,
     /// The last activations by route, the current one first.
     pub history: BTreeMap<String, Arc<[PastActivation]>>,
+    /// The routes' breakers.
+    pub breakers: BTreeMap<String, RouteBreaker>,
+    /// Versions that were rolled back, by route, the latest first.
+    pub rolled_back: BTreeMap<String, Arc<[RolledBackVersion]>>,
     /// What was refused, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
+    /// Versions that decided otherwise when they were asked again, by digest.
+    pub impure: BTreeMap<String, ImpurePlugin>,
     /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
     /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
     pub troubles: BTreeMap<&'static str, String>,
+    /// Dead letters of the group that nobody is done with; none while they weren't counted.
+    pub dead_letters: Option<u64>,
     /// Whether the host is on its way out.
     pub stopping: bool,
 }
@@ -170,6 +202,10 @@ impl Status {
         };
         Self(Arc::new(RwLock::new(Snapshot {
             routes: routes.to_vec(),
+            breakers: routes
+                .iter()
+                .map(|route| (route.name.clone(), RouteBreaker::closed(&route.name)))
+                .collect(),
             dependencies: [(Dependency::Kafka, down()), (Dependency::Database, down())].into(),
             group,
             ..Snapshot::default()
@@ -230,6 +266,16 @@ impl Status {
         self.change(|now| now.history.insert(route.to_owned(), past.into()));
     }
 
+    /// Says how a route's breaker is.
+    pub fn set_breaker(&self, breaker: RouteBreaker) {
+        self.change(|now| now.breakers.insert(breaker.route.clone(), breaker));
+    }
+
+    /// Says which versions of a route were rolled back, the latest first.
+    pub fn set_rolled_back(&self, route: &str, versions: Vec<RolledBackVersion>) {
+        self.change(|now| now.rolled_back.insert(route.to_owned(), versions.into()));
+    }
+
     /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.
     pub fn refuse_plugin(&self, refused: RefusedPlugin) {
         self.change(|now| {
@@ -247,12 +293,24 @@ impl Status {
         });
     }
 
+    /// Says that a version decided otherwise when it was asked again.
+    pub fn set_impure(&self, plugin: ImpurePlugin) {
+        self.change(|now| {
+            now.impure.insert(plugin.digest.clone(), plugin);
+        });
+    }
+
     /// Says what keeps the host from its work, or that nothing of that kind does any more. True if that is news.
     pub fn set_trouble(&self, what: &'static str, reason: Option<String>) -> bool {
         self.change(|now| match reason {
             Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
             None => now.troubles.remove(what).is_some(),
         })
+    }
+
+    /// Says how many dead letters of the group nobody is done with.
+    pub fn set_dead_letters(&self, open: u64) {
+        self.change(|now| now.dead_letters = Some(open));
     }
 
     /// Says that the host is on its way out: it is not ready any more.

@@ -48,7 +48,14 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
         kafka_indicator(now, metrics),
         database,
         plugins_indicator(now),
+        breakers_indicator(now),
         partitions_indicator(now),
+        // Dead letters hold up nothing, so they never take a host down.
+        indicator(
+            "deadLetters",
+            None,
+            object(json!({ "open": now.dead_letters })),
+        ),
     ])
 }
 
@@ -121,8 +128,29 @@ fn plugins_indicator(now: &Snapshot) -> Indicator {
         .filter(|name| !now.plugins.contains_key(*name))
         .collect();
     let down = (!missing.is_empty()).then(|| format!("no plugin decides {}", missing.join(", ")));
-    let facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
+    let mut facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
+    if !now.impure.is_empty() {
+        facts.insert(
+            "impure".into(),
+            json!(now.impure.values().collect::<Vec<_>>()),
+        );
+    }
     indicator("plugins", down, facts)
+}
+
+/// An open breaker is down though the host is well: its messages wait until somebody does something.
+fn breakers_indicator(now: &Snapshot) -> Indicator {
+    let open = now.breakers.values().filter(|breaker| !breaker.is_closed());
+    let told: Vec<String> = open
+        .map(|breaker| {
+            let held = if breaker.held { "held " } else { "" };
+            let (route, state, reason) = (&breaker.route, breaker.state, &breaker.reason);
+            format!("{route} is {held}{state}: {reason}")
+        })
+        .collect();
+    let down = (!told.is_empty()).then(|| told.join("; "));
+    let facts = object(json!({ "routes": now.breakers.values().collect::<Vec<_>>() }));
+    indicator("breakers", down, facts)
 }
 
 fn partitions_indicator(now: &Snapshot) -> Indicator {

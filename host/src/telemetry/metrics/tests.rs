@@ -67,8 +67,9 @@ fn a_partition_that_was_given_back_is_no_longer_reported() {
     metrics.set_lag("t", 0, 10);
     metrics.set_halted("t", 0, true);
     metrics.set_deferred_pending("t", 0, 1);
+    metrics.set_stranded("t", 0, 1);
     metrics.set_outbox_frames("t", 0, 1);
-    assert_eq!(metrics.text().matches("partition=\"0\"").count(), 4);
+    assert_eq!(metrics.text().matches("partition=\"0\"").count(), 5);
     metrics.remove_partition("t", 0);
     metrics.remove_partition("t", 1);
     assert_eq!(metrics.text().matches("partition=").count(), 0);

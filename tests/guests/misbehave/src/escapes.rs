@@ -16,6 +16,7 @@ const STEP_BYTES: usize = 1 << 20;
 /// How much work passes between two looks at the clock.
 const ROUNDS: u32 = 1_000_000;
 
+#[inline(never)]
 pub(crate) fn spin() -> ! {
     loop {
         black_box(0);
@@ -28,6 +29,7 @@ pub(crate) fn sleep() -> ! {
     }
 }
 
+#[inline(never)]
 pub(crate) fn allocate() -> ! {
     let mut kept = Vec::new();
     loop {
@@ -40,12 +42,41 @@ pub(crate) fn recurse() -> u64 {
     deeper(0, black_box(u64::MAX))
 }
 
+#[inline(never)]
 fn deeper(depth: u64, end: u64) -> u64 {
     if depth == end {
         0
     } else {
         deeper(depth + 1, end).rotate_left(7) ^ depth
     }
+}
+
+/// Takes one handle after another and gives none back: each is a row of the host's table.
+#[inline(never)]
+pub(crate) fn grow_table() -> ! {
+    loop {
+        handle();
+    }
+}
+
+#[cfg(target_family = "wasm")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library hands out no handle that could be kept"
+)]
+fn handle() {
+    #[link(wasm_import_module = "wasi:clocks/monotonic-clock@0.2.0")]
+    unsafe extern "C" {
+        #[link_name = "subscribe-duration"]
+        fn subscribe_duration(nanoseconds: u64) -> i32;
+    }
+    // SAFETY: the import takes a number and returns one.
+    black_box(unsafe { subscribe_duration(1) });
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn handle() {
+    panic!("only a host has handles");
 }
 
 /// Wall clock and monotonic clock, before and after some work.

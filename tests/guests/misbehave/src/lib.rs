@@ -20,6 +20,9 @@
 //! | `event-not-an-object`                                    | event data that is a number                      |
 //! | `nul`, `lone-surrogate`, `huge-number`, `deep-json`      | data that JSON allows and Postgres doesn't       |
 //! | `bad-code`, `huge-reason`                                | rejects with a code of 1 MB and capitals, a reason of 1 MB |
+//! | `grow-table`                                             | takes handles without end                        |
+//! | `answer-elsewhere`                                       | puts its decision to another task's, if there is one |
+//! | `answer-of-another`                                      | data `{"seen": id}`: the first task that this call is about |
 //! | `read-clock`, `-random`, `-env`, `-args`, `-file`, `write-file`, `open-socket` | data `{"seen": …}` with what it found |
 //! | `keep-state`                                             | data `{"seen": n}`: how often this instance was asked so |
 //! | `log-flood`, `print-flood`                               | 100,000 log lines, lines on stdout and stderr    |
@@ -59,11 +62,27 @@ impl Guest for Component {
     }
 
     fn decide(works: Vec<Work>) -> Vec<Vec<Decision>> {
-        works.iter().map(decide_work).collect()
+        let first = works
+            .first()
+            .map(|work| work.task_id.clone())
+            .unwrap_or_default();
+        let mut answers: Vec<Vec<Decision>> =
+            works.iter().map(|work| decide_work(work, &first)).collect();
+        for (number, work) in works.iter().enumerate() {
+            let is_elsewhere = |cause: &Cause| matches!(cause, Cause::Message(it) if behaviour(it) == "answer-elsewhere");
+            if work.causes.iter().any(is_elsewhere) {
+                let given = std::mem::take(&mut answers[number]);
+                let other = if number == 0 { 1 } else { number - 1 };
+                if let Some(other) = answers.get_mut(other) {
+                    other.extend(given);
+                }
+            }
+        }
+        answers
     }
 }
 
-fn decide_work(work: &Work) -> Vec<Decision> {
+fn decide_work(work: &Work, first: &str) -> Vec<Decision> {
     let mut exists = work.task.is_some();
     let mut decisions = Vec::new();
     for cause in &work.causes {
@@ -78,7 +97,7 @@ fn decide_work(work: &Work) -> Vec<Decision> {
             }
             "" if exists => decisions.push(Decision::Ignore("open already".to_owned())),
             behaviour => {
-                let decision = decide(behaviour, message);
+                let decision = decide(behaviour, message, first);
                 exists |= matches!(decision, Decision::Apply(_));
                 decisions.push(decision);
             }
@@ -93,14 +112,16 @@ fn behaviour(message: &Message) -> String {
     body["misbehave"].as_str().unwrap_or_default().to_owned()
 }
 
-fn decide(behaviour: &str, message: &Message) -> Decision {
+fn decide(behaviour: &str, message: &Message, first: &str) -> Decision {
     match behaviour {
-        "" => answers::open(&Value::Null),
+        "" | "answer-elsewhere" => answers::open(&Value::Null),
         "trap" => panic!("told to"),
         "spin" => escapes::spin(),
         "sleep" => escapes::sleep(),
         "allocate" => escapes::allocate(),
         "recurse" => answers::open(&escapes::recurse().into()),
+        "grow-table" => escapes::grow_table(),
+        "answer-of-another" => answers::open(&first.into()),
         "exit" => std::process::exit(3),
         "read-clock" => answers::open(&escapes::clock()),
         "read-random" => answers::open(&escapes::random()),

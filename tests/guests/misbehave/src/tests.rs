@@ -32,21 +32,27 @@ fn message(body: &str) -> Cause {
 fn told(behaviours: &[&str]) -> Vec<Decision> {
     let body = |behaviour: &&str| message(&format!(r#"{{"id": "a", "misbehave": "{behaviour}"}}"#));
     let causes = behaviours.iter().map(body).collect();
-    decide_work(&Work {
-        task_id: "a".to_owned(),
-        task: None,
-        causes,
-    })
+    decide_work(
+        &Work {
+            task_id: "a".to_owned(),
+            task: None,
+            causes,
+        },
+        "a",
+    )
 }
 
 #[test]
 fn it_is_good_unless_it_is_told_otherwise() {
     let causes = vec![message(r#"{"id": "a"}"#), message(r#"{"id": "a"}"#)];
-    let [first, second] = &decide_work(&Work {
-        task_id: "a".to_owned(),
-        task: None,
-        causes,
-    })[..] else {
+    let [first, second] = &decide_work(
+        &Work {
+            task_id: "a".to_owned(),
+            task: None,
+            causes,
+        },
+        "a",
+    )[..] else {
         panic!("two decisions");
     };
     assert_eq!(*first, answers::open(&Value::Null));
@@ -62,11 +68,14 @@ fn it_is_good_unless_it_is_told_otherwise() {
         updated_at: 0,
     };
     let causes = vec![message(r#"{"id": "a"}"#)];
-    let known = decide_work(&Work {
-        task_id: "a".to_owned(),
-        task: Some(task),
-        causes,
-    });
+    let known = decide_work(
+        &Work {
+            task_id: "a".to_owned(),
+            task: Some(task),
+            causes,
+        },
+        "a",
+    );
     assert!(matches!(known[0], Decision::Ignore(_)));
 }
 
@@ -124,4 +133,23 @@ fn an_unknown_behaviour_is_rejected_so_that_a_typing_error_is_seen() {
 fn state_counts_within_an_instance() {
     let states = told(&["keep-state", "keep-state"]);
     assert_ne!(states[0], states[1]);
+}
+
+#[test]
+fn a_decision_that_is_put_elsewhere_leaves_its_own_place_empty() {
+    let work = |id: &str, behaviour: &str| Work {
+        task_id: id.to_owned(),
+        task: None,
+        causes: vec![message(&format!(
+            r#"{{"id": "{id}", "misbehave": "{behaviour}"}}"#
+        ))],
+    };
+    let answers = Component::decide(vec![work("a", "answer-elsewhere"), work("b", "")]);
+    assert_eq!((answers[0].len(), answers[1].len()), (0, 2));
+    assert_eq!(
+        Component::decide(vec![work("a", "answer-elsewhere")])[0].len(),
+        0
+    );
+    let answers = Component::decide(vec![work("a", ""), work("b", "answer-of-another")]);
+    assert_eq!(answers[1][0], answers::open(&"a".into()));
 }

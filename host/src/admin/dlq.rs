@@ -1,0 +1,474 @@
+//! `/api/dlq`: dead letters, as `taskhost dlq` has them.
+//!
+//! What changes something is a POST with a JSON body, and says who does it. The requests reach Postgres, over a pool of
+//! their own; while it is away they answer 503.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Json, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use taskhost_core::cause::Route;
+use taskhost_core::record::Message;
+use uuid::Uuid;
+
+use super::State;
+use crate::letters;
+use crate::store::{self, Edited, Filter, Imported, Key, Place, Store};
+
+/// Bytes of an edit's body: the largest message in its longest form.
+pub(super) const EDIT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of an import's body.
+pub(super) const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Dead letters of a page if nothing is said, and at most.
+const LIMIT: (u32, u32) = (50, 1000);
+
+/// Dead letters of a page of an export, at most: each may have megabytes.
+const EXPORT_MAX: u32 = 50;
+
+/// Dead letters that one request changes at a time: the statement's size.
+const IDS_MAX: u32 = 500;
+
+/// Where an export goes on.
+const NEXT: HeaderName = HeaderName::from_static("taskhost-next");
+
+/// What the requests need.
+#[derive(Clone, Debug)]
+pub struct Letters {
+    /// Postgres, over connections of its own.
+    pub store: Store,
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The routes, to check an edited payload against.
+    pub routes: Arc<[Route]>,
+}
+
+/// Why a request isn't done.
+pub(super) enum Refusal {
+    /// There is no database.
+    NoDatabase,
+    /// It is wrong.
+    Wrong(String),
+    /// There is no such dead letter.
+    Missing(Uuid),
+    /// It is in a state that doesn't allow it.
+    Conflict(String),
+    /// Postgres doesn't do it now.
+    Store(store::Error),
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (code, message) = match self {
+            Self::NoDatabase => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no database is configured".to_owned(),
+            ),
+            Self::Wrong(why) => (StatusCode::BAD_REQUEST, why),
+            Self::Missing(id) => (
+                StatusCode::NOT_FOUND,
+                format!("there is no dead letter {id}"),
+            ),
+            Self::Conflict(why) => (StatusCode::CONFLICT, why),
+            Self::Store(error) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("postgres: {error}"),
+            ),
+        };
+        (code, Json(json!({ "status": "error", "message": message }))).into_response()
+    }
+}
+
+type Answer = Result<Response, Refusal>;
+
+fn letters_of(state: &State) -> Result<&Letters, Refusal> {
+    state.letters.as_ref().ok_or(Refusal::NoDatabase)
+}
+
+/// A filter, and where a page begins and how long it is.
+struct Asked {
+    filter: Filter,
+    after: Option<Place>,
+    limit: u32,
+}
+
+fn asked(mut query: BTreeMap<String, String>, (usual, most): (u32, u32)) -> Result<Asked, Refusal> {
+    let limit = match query.remove("limit") {
+        None => usual,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=most).contains(limit))
+            .ok_or_else(|| Refusal::Wrong(format!("limit is a number from 1 to {most}")))?,
+    };
+    let after = query
+        .remove("after")
+        .map(|text| {
+            letters::place_of(&text)
+                .ok_or_else(|| Refusal::Wrong("after is the `next` of a page".to_owned()))
+        })
+        .transpose()?;
+    let parts = query
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let filter = letters::filter(parts).map_err(Refusal::Wrong)?;
+    Ok(Asked {
+        filter,
+        after,
+        limit,
+    })
+}
+
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    let Letters { store, group, .. } = letters_of(&state)?;
+    let Asked {
+        filter,
+        after,
+        limit,
+    } = asked(query, LIMIT)?;
+    let mut page = store
+        .dead_letter_page(group, &filter, after.as_ref(), limit + 1)
+        .await?;
+    let next = next(&mut page, limit);
+    let items: Vec<Value> = page
+        .iter()
+        .map(|(stored, _)| letters::summary(stored))
+        .collect();
+    Ok(Json(json!({ "items": items, "next": next })).into_response())
+}
+
+/// Cuts a page to its length, and says where the next one begins.
+fn next<T>(page: &mut Vec<(T, Place)>, limit: u32) -> Option<String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = page.len() > limit;
+    page.truncate(limit);
+    page.last()
+        .filter(|_| more)
+        .map(|(_, place)| letters::place_text(place))
+}
+
+pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer {
+    let Letters { store, group, .. } = letters_of(&state)?;
+    let id = id_of(&id)?;
+    let (stored, edits) = store
+        .show_dead_letter(group, id)
+        .await?
+        .ok_or(Refusal::Missing(id))?;
+    Ok(Json(letters::whole(&stored, &edits)).into_response())
+}
+
+fn id_of(text: &str) -> Result<Uuid, Refusal> {
+    Uuid::parse_str(text).map_err(|_| Refusal::Wrong(format!("{text:?} is no id of a dead letter")))
+}
+
+pub(super) async fn export(
+    Shared(state): Shared<State>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    let Letters { store, group, .. } = letters_of(&state)?;
+    let Asked {
+        filter,
+        after,
+        limit,
+    } = asked(query, (EXPORT_MAX, EXPORT_MAX))?;
+    let mut page = store
+        .dead_letter_page(group, &filter, after.as_ref(), limit + 1)
+        .await?;
+    let next = next(&mut page, limit);
+    let mut text = String::new();
+    for (stored, _) in &page {
+        let edits = match stored.edits {
+            0 => Vec::new(),
+            _ => store
+                .show_dead_letter(group, stored.letter.id)
+                .await?
+                .map(|(_, edits)| edits)
+                .unwrap_or_default(),
+        };
+        text.push_str(&format!("{}\n", letters::whole(stored, &edits)));
+    }
+    let mut headers = HeaderMap::new();
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        headers.insert(NEXT, next);
+    }
+    Ok((headers, [(CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}
+
+pub(super) async fn import(
+    Shared(state): Shared<State>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let Letters { store, group, .. } = letters_of(&state)?;
+    // A page of another origin can't send this type without asking first.
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if kind != Some("application/x-ndjson") {
+        return Err(Refusal::Wrong(
+            "the body is application/x-ndjson, as an export is".to_owned(),
+        ));
+    }
+    let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
+    let mut read = Vec::new();
+    for (number, line) in (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let line = letters::from_line(line)
+            .map_err(|why| Refusal::Wrong(format!("nothing is imported: line {number}: {why}")))?;
+        read.push(line);
+    }
+    let (count, mut new, mut homeless) = (read.len(), 0, 0);
+    for line in read {
+        let key = Key::new(group.clone(), line.owner);
+        let id = line.letter.id;
+        let imported = store
+            .import_dead_letters(&key, &[(line.letter, "over HTTP".to_owned())])
+            .await?;
+        match imported {
+            Imported::New(rows) => new += rows,
+            Imported::NoSuchPartition => homeless += 1,
+        }
+        if let Some(value) = line.edited {
+            let reason = "as it was edited before it was exported";
+            store
+                .edit_dead_letter(group, id, 0, value.as_deref(), "import", reason)
+                .await?;
+        }
+    }
+    Ok(Json(json!({ "read": count, "new": new, "withoutPartition": homeless })).into_response())
+}
+
+/// Another payload.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Edit {
+    /// `{"text"}`, `{"hex"}`, or null for a tombstone.
+    value: Value,
+    by: String,
+    reason: String,
+    #[serde(default)]
+    force: bool,
+}
+
+pub(super) async fn edit(
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    body: Result<Json<Edit>, JsonRejection>,
+) -> Answer {
+    let Letters {
+        store,
+        group,
+        routes,
+    } = letters_of(&state)?;
+    let (Json(edit), id) = (wanted(body)?, id_of(&id)?);
+    let value = letters::from_bytes(&edit.value)
+        .map_err(|why| Refusal::Wrong(format!("value is {why}")))?;
+    let (stored, _) = store
+        .show_dead_letter(group, id)
+        .await?
+        .ok_or(Refusal::Missing(id))?;
+    if !edit.force {
+        let message = Message {
+            value: value.clone(),
+            ..Message::clone(&stored.letter.message)
+        };
+        letters::check(&message, &stored.owner.partition.topic, routes).map_err(|why| {
+            Refusal::Conflict(format!(
+                "nothing is changed, this payload would be a dead letter again: {} ({}); \"force\": true takes it",
+                why.reason, why.code
+            ))
+        })?;
+    }
+    let edited = store
+        .edit_dead_letter(
+            group,
+            id,
+            stored.edits,
+            value.as_deref(),
+            &edit.by,
+            &edit.reason,
+        )
+        .await?;
+    match edited {
+        Edited::Edited => Ok(Json(json!({ "id": id, "edits": stored.edits + 1 })).into_response()),
+        Edited::Missing => Err(Refusal::Missing(id)),
+        Edited::Raced => Err(Refusal::Conflict(
+            "somebody else edited it meanwhile".to_owned(),
+        )),
+        Edited::Refused(state) => Err(Refusal::Conflict(format!(
+            "it is {}; only one that is open or parked can be edited",
+            state.name()
+        ))),
+    }
+}
+
+fn wanted<T>(body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Refusal> {
+    body.map_err(|why| Refusal::Wrong(why.body_text()))
+}
+
+/// Which dead letters, and what is done with them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    #[serde(default)]
+    ids: Vec<Uuid>,
+    filter: Option<BTreeMap<String, String>>,
+    by: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default, rename = "dryRun")]
+    dry_run: bool,
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    republish: bool,
+}
+
+impl Change {
+    /// What it names: ids, or a filter of those that can be changed.
+    fn filter(&self) -> Result<Option<Filter>, Refusal> {
+        match (&self.filter, self.ids.is_empty()) {
+            (Some(parts), true) => {
+                let parts = parts
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str()));
+                let mut filter = letters::filter(parts).map_err(Refusal::Wrong)?;
+                if filter.states.is_empty() {
+                    filter.states = vec![store::State::Open];
+                    if self.force {
+                        filter.states.push(store::State::Parked);
+                    }
+                }
+                Ok(Some(filter))
+            }
+            (None, false) => Ok(None),
+            _ => Err(Refusal::Wrong("name either ids or a filter".to_owned())),
+        }
+    }
+}
+
+/// The dead letters of a change, some at a time, in the order in which they failed.
+struct Walk<'a> {
+    letters: &'a Letters,
+    filter: Option<Filter>,
+    ids: Vec<Uuid>,
+    after: Option<Place>,
+}
+
+impl Walk<'_> {
+    async fn count(&self) -> Result<i64, store::Error> {
+        match &self.filter {
+            None => Ok(i64::try_from(self.ids.len()).unwrap_or(i64::MAX)),
+            Some(filter) => {
+                let Letters { store, group, .. } = self.letters;
+                store.count_dead_letters(group, filter).await
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Vec<Uuid>, store::Error> {
+        let Some(filter) = &self.filter else {
+            let most = usize::try_from(IDS_MAX)
+                .unwrap_or(usize::MAX)
+                .min(self.ids.len());
+            return Ok(self.ids.drain(..most).collect());
+        };
+        let Letters { store, group, .. } = self.letters;
+        let places = store
+            .dead_letter_places(group, filter, self.after.as_ref(), IDS_MAX)
+            .await?;
+        self.after = places.last().copied().or(self.after);
+        Ok(places.into_iter().map(|place| place.id).collect())
+    }
+}
+
+/// Asks for replays and doesn't wait for them: the dead letters' states tell what becomes of them.
+pub(super) async fn replay(
+    Shared(state): Shared<State>,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Answer {
+    let letters = letters_of(&state)?;
+    let Json(change) = wanted(body)?;
+    let mut walk = Walk {
+        letters,
+        filter: change.filter()?,
+        ids: change.ids.clone(),
+        after: None,
+    };
+    if change.dry_run {
+        let count = walk.count().await?;
+        return Ok(Json(json!({ "dryRun": true, "count": count })).into_response());
+    }
+    let Letters { store, group, .. } = letters;
+    let (mut named, mut requested) = (0, 0);
+    loop {
+        let ids = walk.next().await?;
+        if ids.is_empty() {
+            break;
+        }
+        named += ids.len();
+        let some = store
+            .request_replays(group, &ids, change.force, change.republish, &change.by)
+            .await?;
+        requested += some.ids.len();
+        if let Err(error) = store.notify(&some.keys).await {
+            tracing::debug!(%error, "the hosts are not told of replays; they look by themselves");
+        }
+    }
+    let body = json!({ "requested": requested, "notTaken": named - requested });
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+pub(super) async fn discard(
+    Shared(state): Shared<State>,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Answer {
+    let letters = letters_of(&state)?;
+    let Json(change) = wanted(body)?;
+    if change.reason.trim().is_empty() {
+        return Err(Refusal::Wrong("a discard has a reason".to_owned()));
+    }
+    let mut walk = Walk {
+        letters,
+        filter: change.filter()?,
+        ids: change.ids.clone(),
+        after: None,
+    };
+    if change.dry_run {
+        let count = walk.count().await?;
+        return Ok(Json(json!({ "dryRun": true, "count": count })).into_response());
+    }
+    let Letters { store, group, .. } = letters;
+    let (mut named, mut discarded) = (0, 0);
+    loop {
+        let ids = walk.next().await?;
+        if ids.is_empty() {
+            break;
+        }
+        named += ids.len();
+        let done = store
+            .discard_dead_letters(group, &ids, &change.by, &change.reason)
+            .await?;
+        discarded += done.len();
+    }
+    Ok(Json(json!({ "discarded": discarded, "notTaken": named - discarded })).into_response())
+}

@@ -1,0 +1,134 @@
+//! What people do to dead letters without deciding them: edit the payload, discard.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::store::dead_letters::State;
+use crate::store::error::Error;
+use crate::store::millis::Millis;
+use crate::store::pool::Store;
+use crate::store::session::Session;
+
+/// One edit of a dead letter's payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Its number, from 1.
+    pub number: i32,
+    /// What the payload became; none for a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since 1970, by the database's clock.
+    pub at: i64,
+}
+
+/// How an edit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// It is the payload now.
+    Edited,
+    /// There is no such dead letter.
+    Missing,
+    /// It is in a state in which its payload stays.
+    Refused(State),
+    /// Somebody else edited it since it was looked at.
+    Raced,
+}
+
+const LOCK: &str =
+    "SELECT state, edits FROM dead_letters WHERE group_id = $1 AND id = $2 FOR UPDATE";
+
+const EDIT: &str = "
+UPDATE dead_letters SET edits = edits + 1, edited_value = $3 WHERE group_id = $1 AND id = $2";
+
+const RECORD: &str = "
+INSERT INTO dead_letter_edits (group_id, id, number, value, by, reason) VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// What is being decided, or is done with, stays.
+const DISCARD: &str = "
+UPDATE dead_letters SET state = 'discarded', state_at = now(), decided_by = $3, note = $4
+WHERE group_id = $1 AND id = ANY ($2) AND state IN ('open', 'parked')
+RETURNING id";
+
+impl Store {
+    /// Gives a dead letter another payload. What it came with is kept, and so is each edit. `seen` is the number of edits
+    /// that it had when it was looked at.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn edit_dead_letter(
+        &self,
+        group: &str,
+        id: Uuid,
+        seen: i32,
+        value: Option<&[u8]>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Edited, Error> {
+        let mut session = Session::begin(self).await?;
+        let row = session.row(sqlx::query(LOCK).bind(group).bind(id)).await?;
+        let Some(row) = row else {
+            session.rollback().await;
+            return Ok(Edited::Missing);
+        };
+        let state = State::from_name(row.try_get("state")?).unwrap_or(State::Open);
+        let edits: i32 = row.try_get("edits")?;
+        let refused = match state {
+            State::Open | State::Parked if edits == seen => None,
+            State::Open | State::Parked => Some(Edited::Raced),
+            other => Some(Edited::Refused(other)),
+        };
+        if let Some(refused) = refused {
+            session.rollback().await;
+            return Ok(refused);
+        }
+        let statement = sqlx::query(EDIT).bind(group).bind(id).bind(value);
+        session.execute(statement).await?;
+        let record = sqlx::query(RECORD)
+            .bind(group)
+            .bind(id)
+            .bind(edits + 1)
+            .bind(value)
+            .bind(by)
+            .bind(reason);
+        session.execute(record).await?;
+        session.commit_or_repeat().await?;
+        Ok(Edited::Edited)
+    }
+
+    /// Gives dead letters up for good, and says which of them. They stay counted as dead letters.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn discard_dead_letters(
+        &self,
+        group: &str,
+        ids: &[Uuid],
+        by: &str,
+        reason: &str,
+    ) -> Result<Vec<Uuid>, Error> {
+        let statement = sqlx::query(DISCARD)
+            .bind(group)
+            .bind(ids)
+            .bind(by)
+            .bind(reason);
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(statement).await?;
+        session.commit_or_repeat().await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+}
+
+pub(super) fn edit(row: &PgRow) -> Result<Edit, Error> {
+    let at: Millis = row.try_get("at")?;
+    Ok(Edit {
+        number: row.try_get("number")?,
+        value: row.try_get("value")?,
+        by: row.try_get("by")?,
+        reason: row.try_get("reason")?,
+        at: at.0,
+    })
+}

@@ -1,0 +1,186 @@
+//! Law 6, watched: a plugin that keeps something between the causes of a batch is found, and the shipped ones are not.
+
+use serde_json::{Value, json};
+use taskhost_tests::{Host, HostBuilder, Message, World, soon};
+
+use crate::documented::update;
+
+/// Messages that wait for the host, so that it takes many of them at once.
+const MESSAGES: usize = 200;
+
+fn world() -> World {
+    let mut world = World::bare();
+    world.consumes(&["misbehave"]);
+    world.create_topic("misbehave", 1);
+    world.install("guest_misbehave", "misbehave");
+    world
+}
+
+fn host(world: &World) -> HostBuilder {
+    let config = format!(
+        "[topics]\nmisbehave = \"{}\"\n\n[[route]]\ntopic = \"misbehave\"\nplugin = \"misbehave\"\ndefault_task_type = \"thing\"\n",
+        world.topic("misbehave"),
+    );
+    world.host().config(&config)
+}
+
+fn send(world: &World, behaviour: Option<&str>) {
+    let message = |number: usize| {
+        let mut body = json!({"id": format!("t-{number}")});
+        if let Some(behaviour) = behaviour.filter(|_| number % 2 == 0) {
+            body["misbehave"] = behaviour.into();
+        }
+        Message::to("misbehave")
+            .key(format!("t-{number}"))
+            .json(&body)
+    };
+    world.send_all(&(0..MESSAGES).map(message).collect::<Vec<_>>());
+}
+
+fn count(host: &Host, metric: &str, plugin: &str) -> usize {
+    host.count(metric, &[("plugin", plugin)])
+}
+
+/// What is told of an impure plugin, once it is: the health's entry.
+fn found(host: &Host) -> Value {
+    soon("the plugin is known to be impure", || {
+        let health = host.get("/api/health/detailed").json();
+        health["details"]["plugins"]["impure"]
+            .as_array()
+            .and_then(|all| all.first().cloned())
+    })
+}
+
+fn lives(world: &World, kind: &str) -> Vec<Value> {
+    let all = world
+        .read("taskhost-events")
+        .into_iter()
+        .map(|record| record.json());
+    all.filter(|event| event["kind"] == kind).collect()
+}
+
+#[test]
+fn a_guest_that_keeps_state_within_a_batch_is_reported_as_impure_and_nothing_is_lost() {
+    let world = world();
+    send(&world, Some("keep-state"));
+    let host = host(&world).start();
+    world.wait_caught_up();
+
+    let entry = found(&host);
+    assert_eq!(
+        (entry["name"].as_str(), entry["route"].as_str()),
+        (Some("guest-misbehave"), Some("misbehave"))
+    );
+    assert_eq!(entry["difference"], "alone it answers another data");
+    // The first one that an instance sees is right: it is any other.
+    let message = entry["message"].as_str().expect("where");
+    let offset = message
+        .strip_prefix(&format!("{}[0]@", world.topic("misbehave")))
+        .expect("its topic and partition");
+    let offset: usize = offset.parse().expect("an offset");
+    assert!(offset > 0 && offset % 2 == 0, "{message}");
+    assert_eq!(entry["task"], format!("t-{offset}"));
+
+    host.wait_log("a plugin is impure");
+    let lines = host.log_lines();
+    let line = lines.iter().find(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("a plugin is impure"))
+    });
+    let line = line.expect("a line of the log");
+    for (field, value) in [
+        ("route", json!("misbehave")),
+        ("plugin", json!("guest-misbehave")),
+        ("digest", entry["digest"].clone()),
+        ("topic", json!(world.topic("misbehave"))),
+        ("partition", json!(0)),
+        ("difference", entry["difference"].clone()),
+    ] {
+        assert_eq!(line[field], value, "{line}");
+    }
+    assert!(count(&host, "taskhost_plugin_impure_total", "guest-misbehave") > 0);
+    let told = soon("the life-cycle topic tells of it", || {
+        let told = lives(&world, "plugin.impure");
+        (!told.is_empty()).then_some(told)
+    });
+    assert_eq!(told.len(), 1, "once for a version: {told:?}");
+    assert_eq!(
+        (&told[0]["digest"], &told[0]["plugin"]),
+        (&entry["digest"], &entry["name"])
+    );
+
+    assert_eq!(world.tasks().len(), MESSAGES, "what was decided stays");
+    assert_eq!(world.dead_letters(), []);
+    assert_eq!(host.get("/readyz").status, 200);
+    host.stop();
+}
+
+#[test]
+fn a_guest_that_answers_what_is_meant_for_another_task_is_reported_as_impure() {
+    let world = world();
+    send(&world, Some("answer-of-another"));
+    let host = host(&world).start();
+    world.wait_caught_up();
+    assert_eq!(found(&host)["difference"], "alone it answers another data");
+    host.stop();
+}
+
+#[test]
+fn the_sample_can_be_turned_off() {
+    let world = world();
+    send(&world, Some("keep-state"));
+    let host = host(&world)
+        .env("TASKHOST_PLUGINS_PURITY_SAMPLE", "0")
+        .start();
+    world.wait_caught_up();
+    assert_eq!(
+        count(
+            &host,
+            "taskhost_plugin_purity_checked_total",
+            "guest-misbehave"
+        ),
+        0
+    );
+    assert!(
+        host.get("/api/health/detailed").json()["details"]["plugins"]
+            .get("impure")
+            .is_none()
+    );
+    host.stop();
+}
+
+#[test]
+fn the_shipped_plugins_decide_the_same_when_they_are_asked_again() {
+    let world = World::with_partitions(1);
+    let mut messages = Vec::new();
+    for number in 0..MESSAGES {
+        let id = format!("t-{number}");
+        messages
+            .extend(["new", "started", "completed", "completed"].map(|status| update(&id, status)));
+        let request = Message::to("requests-web-crawl")
+            .key(id.as_str())
+            .header("requestId", format!("r-{number}"));
+        messages.push(request.json(&crate::documented::request()));
+    }
+    world.send_all(&messages);
+    let host = world
+        .host()
+        .env("TASKHOST_PLUGINS_PURITY_SAMPLE", "1")
+        .start();
+    world.wait_caught_up();
+    for plugin in ["task-status", "web-crawl"] {
+        soon(&format!("decisions of {plugin} are made again"), || {
+            (count(&host, "taskhost_plugin_purity_checked_total", plugin) > 1).then_some(())
+        });
+        assert_eq!(
+            count(&host, "taskhost_plugin_impure_total", plugin),
+            0,
+            "{plugin}"
+        );
+    }
+    assert_eq!(lives(&world, "plugin.impure"), [] as [Value; 0]);
+    assert!(!host.log().contains("impure"));
+    crate::laws::check(&world);
+    host.stop();
+}

@@ -1,0 +1,117 @@
+//! A million wakeups that are not due cost an idle host nothing, and those that are due fire in time.
+
+use std::fs;
+use std::time::Duration;
+
+use taskhost_tests::{Host, Message, World, soon, soon_within};
+
+/// How long the host's own time is measured, each time.
+const MEASURED: Duration = Duration::from_secs(20);
+
+/// Of one core.
+const SHARE_MAX: f64 = 0.01;
+
+/// How late one may fire.
+const LATE_MAX_MS: f64 = 1_000.0;
+
+/// The delay of each deferral in this test, so that the time of a decision can be read from the next due time.
+const DELAY_MS: f64 = 2_000.0;
+
+/// Half a million timers, spread over the partitions.
+const TIMERS: &str = "
+WITH new AS (INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since, reason, cause)
+SELECT group_id, topic, partition, gen_random_uuid(), 'timer', 'far-' || partition || topic || n, 'alarm', 'task-status',
+    now() + interval '30 days' + n * interval '1 s', 0, 0, now(), '', decode(repeat('ab', 300), 'hex')
+FROM progress, generate_series(1, 500000 / (SELECT count(*)::int FROM progress)) n
+RETURNING 1)
+SELECT count(*)::text FROM new";
+
+/// Half a million messages in a thousand chains, each behind one that isn't due.
+const CHAINS: &str = "
+WITH new AS (INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, route, due, sequence, attempt, since, reason, cause, why)
+SELECT group_id, topic, partition, gen_random_uuid(), 'deferred', 'chain-' || partition || topic || n % 166, 'task-status',
+    CASE WHEN n < 166 THEN now() + interval '30 days' END, 1000000000 + n, 0, now(), '', decode(repeat('ab', 300), 'hex'),
+    CASE WHEN n < 166 THEN 'deferral' ELSE 'turn' END
+FROM progress, generate_series(0, 500000 / (SELECT count(*)::int FROM progress)) n
+RETURNING 1)
+SELECT count(*)::text FROM new";
+
+fn host(world: &World) -> Host {
+    let delay = DELAY_MS.to_string();
+    world
+        .host()
+        .env("TASKHOST_DEFERRAL_DELAY_MIN", &delay)
+        .env("TASKHOST_DEFERRAL_DELAY_MAX", &delay)
+        .start()
+}
+
+/// What a process used of the processors so far.
+fn used(host: &Host) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", host.pid())).expect("the process");
+    // The program's name, in brackets, may have spaces.
+    let (_, fields) = stat.rsplit_once(") ").expect("fields");
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The share of one core that a host uses while nothing comes.
+fn share(host: &Host) -> f64 {
+    let before = used(host);
+    std::thread::sleep(MEASURED);
+    (used(host) - before).as_secs_f64() / MEASURED.as_secs_f64()
+}
+
+fn scans(world: &World) -> i64 {
+    let sql = "SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'wakeups'";
+    let scans = world.ask(sql).pop().flatten().expect("statistics");
+    scans.parse().expect("a number")
+}
+
+#[test]
+fn a_million_wakeups_cost_an_idle_host_under_one_percent_of_a_core_and_the_next_fires_in_time() {
+    let world = World::new();
+    let quiet = host(&world);
+    world.wait_caught_up();
+    let without = share(&quiet);
+    quiet.stop();
+    let insert = |sql| -> u64 {
+        let rows = world.ask(sql).pop().flatten().expect("how many");
+        rows.parse().expect("a number")
+    };
+    let rows = insert(TIMERS) + insert(CHAINS);
+    assert!(rows >= 999_000, "{rows}");
+    let host = host(&world);
+    world.wait_caught_up();
+    let (scanned, with) = (scans(&world), share(&host));
+    println!("idle: {without:.4} of a core without wakeups, {with:.4} with {rows}");
+    assert!(
+        with < SHARE_MAX,
+        "{with} of a core; {without} without wakeups"
+    );
+
+    // One that is due among them: the time at which it was decided shows in the next due time.
+    let update = Message::to("task-status").key("late");
+    world.send(update.json(&serde_json::json!({ "taskId": "late", "status": "started" })));
+    let due = || -> Option<f64> {
+        let sql = "SELECT (extract(epoch FROM due) * 1000)::text FROM wakeups
+            WHERE task_id = 'late' AND kind = 'deferred' AND due IS NOT NULL";
+        world.ask(sql).pop()??.parse().ok()
+    };
+    let mut last = soon("it waits", due);
+    for _ in 0..3 {
+        let next = soon_within(Duration::from_secs(10), "it fires", || {
+            due().filter(|due| *due > last)
+        });
+        let late = next - DELAY_MS - last;
+        println!("fired {late:.0} ms late");
+        assert!((0.0..LATE_MAX_MS).contains(&late), "{late} ms late");
+        last = next;
+    }
+    assert_eq!(scans(&world), scanned, "nothing reads the whole table");
+    host.stop();
+}
