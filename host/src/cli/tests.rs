@@ -40,6 +40,13 @@ fn the_command_line_is_well_formed() {
             "taskhost plugin list",
             "taskhost plugin activate",
             "taskhost plugin history",
+            "taskhost dlq list",
+            "taskhost dlq show",
+            "taskhost dlq edit",
+            "taskhost dlq replay",
+            "taskhost dlq discard",
+            "taskhost dlq export",
+            "taskhost dlq import",
             "taskhost partition list",
             "taskhost partition resume",
             "taskhost partition reset",
@@ -109,7 +116,8 @@ fn a_list_is_bounded_unless_all_is_asked_for() {
 
 #[test]
 fn what_a_script_would_read_comes_as_json_too() {
-    let without = ["taskhost run", "taskhost dev"];
+    // An export is JSON and nothing else.
+    let without = ["taskhost run", "taskhost dev", "taskhost dlq export"];
     for (name, command) in leaves() {
         let json = command
             .get_arguments()

@@ -201,12 +201,13 @@ mod tests {
 
     #[test]
     fn a_tracestate_that_is_longer_than_anybody_must_propagate_is_left_behind() {
-        for (members, kept) in [(10, true), (100_000, false)] {
-            let state: Vec<String> = (0..members).map(|n| format!("k{n}=v")).collect();
+        for (bytes, kept) in [(10, true), (100, false)] {
+            let value = "v".repeat(bytes);
+            let state: Vec<String> = (0..10).map(|n| format!("k{n}={value}")).collect();
             let state = state.join(",");
             let found = headers(&[("traceparent", PARENT), ("tracestate", &state)]);
             let context = TraceContext::extract(&found, None, None);
-            assert_eq!(context.tracestate.is_some(), kept, "{members} members");
+            assert_eq!(context.tracestate.is_some(), kept, "{bytes} bytes each");
             assert!(PARENT.contains(&context.trace_id), "the trace goes on");
         }
     }

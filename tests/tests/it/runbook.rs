@@ -156,7 +156,7 @@ fn first_look(night: &mut Night) {
         "taskhost dlq list --since 12h",
         "taskhost test-kafka",
         "taskhost migrate",
-        "taskhost config check",
+        "taskhost config",
     ] {
         night.succeed(command);
     }
@@ -174,15 +174,15 @@ fn dead_letters(night: &mut Night) {
         (night.world.dead_letters().len() == 3).then_some(())
     });
     let listed = night.succeed("taskhost dlq list --since 1h");
-    assert!(listed.contains("deferred-too-long"), "{listed}");
+    assert!(listed.contains("task-missing"), "{listed}");
     let listed = night.succeed("taskhost dlq list --state open --json");
     assert_eq!(listed.matches("\"code\"").count(), 3, "{listed}");
 
     // What only waited for its task is applied once that is there.
     night.world.send(update("late", "new"));
     night.world.wait_caught_up();
-    night.succeed("taskhost dlq replay --code deferred-too-long --dry-run");
-    night.succeed("taskhost dlq replay --code deferred-too-long --rate 100 --yes");
+    night.succeed("taskhost dlq replay --code task-missing --dry-run");
+    night.succeed("taskhost dlq replay --code task-missing --rate 100 --yes");
     assert_eq!(night.world.task("late").status, "started");
 
     night.id = night.letter("unknown-status");
@@ -211,7 +211,7 @@ fn dead_letters(night: &mut Night) {
         // There is none of these: nothing is to be done, which is no failure.
         night.succeed(&format!("taskhost dlq replay --code {code}"));
     }
-    night.succeed("taskhost dlq replay --code deferred-too-long");
+    night.succeed("taskhost dlq replay --code task-missing");
     night.succeed("taskhost dlq export --since 7d");
 }
 

@@ -23,7 +23,7 @@ use crate::store::State;
 /// dead letter with the new reason; after TASKHOST_DLQ_REPLAYS_MAX times it is parked, and only --force replays it.
 /// Exit code 1 if one failed again.
 #[derive(Args, Debug)]
-#[command(after_help = format!("Example:\n  taskhost dlq replay $id\n  taskhost dlq replay --code deferred-too-long --since 1d --rate 100 --yes\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("Example:\n  taskhost dlq replay $id\n  taskhost dlq replay --code task-missing --since 1d --rate 100 --yes\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     chosen: Chosen,

@@ -244,13 +244,13 @@ fn what_only_waited_for_its_task_says_so_and_is_replayed_in_bulk() {
         (world.dead_letters().len() == 60).then_some(())
     });
     for letter in world.dead_letters() {
-        assert_eq!(letter.code, "deferred-too-long");
+        assert_eq!(letter.code, "task-missing");
         assert!(letter.reason.starts_with("it waited"), "{}", letter.reason);
     }
     let new: Vec<Message> = tasks.iter().map(|id| update(id, "new")).collect();
     world.send_all(&new);
     world.wait_caught_up();
-    let asked = dlq(&command, &["replay", "--code", "deferred-too-long"]);
+    let asked = dlq(&command, &["replay", "--code", "task-missing"]);
     assert_eq!(
         asked.code,
         Some(2),
@@ -262,7 +262,7 @@ fn what_only_waited_for_its_task_says_so_and_is_replayed_in_bulk() {
         &[
             "replay",
             "--code",
-            "deferred-too-long",
+            "task-missing",
             "--rate",
             "100",
             "--yes",
