@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use taskhost::plugin::{Component, Engine, Limits, Question, Work};
 use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Retries, Settings, WriteSet};
 use taskhost_core::cause::{Cause, Route, of_message};
@@ -184,5 +184,8 @@ fn steps(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(batch, steps);
-criterion_main!(batch);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    steps(&mut criterion);
+    criterion.final_summary();
+}

@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn each_dialect_says_where_the_record_was_and_why_it_failed() {
-        let cases: [(Dialect, Vec<(&str, &[u8])>, &str); 5] = [
+        type Headers<'a> = Vec<(&'a str, &'a [u8])>;
+        let cases: [(Dialect, Headers<'_>, &str); 5] = [
             (
                 Dialect::Connect,
                 vec![

@@ -55,6 +55,9 @@ pub struct Question<'a> {
     pub works: &'a [Work<'a>],
 }
 
+/// The decisions for each work, or why there are none.
+type Answer = Result<Vec<Vec<Decision>>, Failure>;
+
 /// A compiled component of the plugin world.
 pub struct Component {
     engine: Arc<Engine>,
@@ -165,10 +168,7 @@ impl Component {
     }
 
     /// The answer, and what was logged on the way to it.
-    fn ask(
-        &self,
-        question: &Question<'_>,
-    ) -> Result<(Result<Vec<Vec<Decision>>, Failure>, Lines), Failure> {
+    fn ask(&self, question: &Question<'_>) -> Result<(Answer, Lines), Failure> {
         #[cfg(feature = "bench")]
         if let Some(decisions) = super::compiled_in::decide(question) {
             return Ok((Ok(decisions), Lines::new(0)));
