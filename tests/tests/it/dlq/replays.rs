@@ -259,14 +259,7 @@ fn what_only_waited_for_its_task_says_so_and_is_replayed_in_bulk() {
     );
     let told = lines(
         &command,
-        &[
-            "replay",
-            "--code",
-            "task-missing",
-            "--rate",
-            "100",
-            "--yes",
-        ],
+        &["replay", "--code", "task-missing", "--rate", "100", "--yes"],
     );
     assert_eq!(
         (&told[0]["applied"], &told[0]["failed"]),
