@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn each_dialect_says_where_the_record_was_and_why_it_failed() {
-        let cases: [(Dialect, Vec<(&str, &[u8])>, &str); 5] = [
+        type Case = (Dialect, Vec<(&'static str, &'static [u8])>, &'static str);
+        let cases: [Case; 5] = [
             (
                 Dialect::Connect,
                 vec![

@@ -67,6 +67,9 @@ pub fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// A decision for each cause of each work, or the plugin's fault.
+type Answer = Result<Vec<Vec<Decision>>, Failure>;
+
 impl Component {
     /// Compiles a component and checks its world. Takes a second for a large one: not for an async thread.
     ///
@@ -165,10 +168,7 @@ impl Component {
     }
 
     /// The answer, and what was logged on the way to it.
-    fn ask(
-        &self,
-        question: &Question<'_>,
-    ) -> Result<(Result<Vec<Vec<Decision>>, Failure>, Lines), Failure> {
+    fn ask(&self, question: &Question<'_>) -> Result<(Answer, Lines), Failure> {
         let no_room = || Failure::Machine {
             reason: NO_ROOM.to_owned(),
         };

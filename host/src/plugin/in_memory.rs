@@ -163,7 +163,7 @@ impl Versions for InMemory {
                 ActivationKind::Ordinary => {}
                 ActivationKind::Rollback => kept.rolled_back.extend(tripped.map(rolled)),
                 ActivationKind::Forced => kept.rolled_back.retain(|(on, what, with), _| {
-                    (&*on, &*what) != (&route, &digest) || !(with.is_empty() || **with == *config)
+                    (on, what) != (&route, &digest) || !(with.is_empty() || **with == *config)
                 }),
             }
             all.push(Activation {

@@ -56,11 +56,11 @@ async fn a_replay_ends_with_its_wakeup_or_not_at_all() {
     let (one, other) = (one.unwrap(), other.unwrap());
     assert_eq!(one.ids.len() + other.ids.len(), 1);
     let keys = [one.keys, other.keys].concat();
-    assert_eq!(keys, [key.clone()]);
+    assert_eq!(keys, std::slice::from_ref(&key));
     assert_eq!(state(&store, first).await, (State::Replaying, 0));
     assert_eq!(
         store.partitions_with_replays("group").await.unwrap(),
-        [key.partition.clone()]
+        std::slice::from_ref(&key.partition)
     );
 
     let due = store.due_replays(&key, 0, 10, 1000).await.unwrap();

@@ -27,7 +27,7 @@ fn host(world: &World) -> HostBuilder {
 fn send(world: &World, behaviour: Option<&str>) {
     let message = |number: usize| {
         let mut body = json!({"id": format!("t-{number}")});
-        if let Some(behaviour) = behaviour.filter(|_| number % 2 == 0) {
+        if let Some(behaviour) = behaviour.filter(|_| number.is_multiple_of(2)) {
             body["misbehave"] = behaviour.into();
         }
         Message::to("misbehave")
@@ -78,7 +78,7 @@ fn a_guest_that_keeps_state_within_a_batch_is_reported_as_impure_and_nothing_is_
         .strip_prefix(&format!("{}[0]@", world.topic("misbehave")))
         .expect("its topic and partition");
     let offset: usize = offset.parse().expect("an offset");
-    assert!(offset > 0 && offset % 2 == 0, "{message}");
+    assert!(offset > 0 && offset.is_multiple_of(2), "{message}");
     assert_eq!(entry["task"], format!("t-{offset}"));
 
     host.wait_log("a plugin is impure");
