@@ -88,6 +88,8 @@ pub struct Waited {
     pub tries: i32,
     /// How long the partition had worked when it began to wait, in milliseconds; none if that is not known.
     pub since_worked: Option<i64>,
+    /// Whether it was held because its plugin faulted on probation.
+    pub was_held: bool,
     /// Set if it is a dead letter that is decided again.
     pub replay: Option<Replay>,
 }

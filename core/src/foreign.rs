@@ -268,8 +268,8 @@ mod tests {
 
     #[test]
     fn each_dialect_says_where_the_record_was_and_why_it_failed() {
-        type Headers<'a> = Vec<(&'a str, &'a [u8])>;
-        let cases: [(Dialect, Headers<'_>, &str); 5] = [
+        type Case = (Dialect, Vec<(&'static str, &'static [u8])>, &'static str);
+        let cases: [Case; 5] = [
             (
                 Dialect::Connect,
                 vec![

@@ -76,12 +76,15 @@ impl End {
     }
 }
 
-/// What the ids of a replayed cause grow from: those of the record, if it is one of the partition's log. One that comes
-/// from elsewhere could have the place of another record there.
+/// What the ids of a replayed cause grow from: those of the record, if it is one of the partition's log, which its dead
+/// letter's id tells. One that comes from elsewhere, or from before the topic was made again, could have the place of
+/// another record there.
 pub fn seed(letter: Uuid, message: &Message, owner: &TopicPartition, topic_id: Uuid) -> Uuid {
     let position = &message.position;
-    match (&position.topic, position.partition) == (&owner.topic, owner.partition) {
-        true => position.seed(topic_id),
+    let own = position.seed(topic_id);
+    let is_here = (&position.topic, position.partition) == (&owner.topic, owner.partition);
+    match is_here && derived_id(own, "dead-letter") == letter {
+        true => own,
         false => derived_id(letter, "record"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskhost_core::batch::{
-    Decided, Decider, Deferral, Fold, Retries, Settings, Wakeup, WakeupKind, WriteSet,
+    Decided, Decider, Deferral, Fold, Retries, Settings, Wakeup, WakeupKind, Why, WriteSet,
 };
 use taskhost_core::cause::{self, Cause, Route, Stored, Waited};
 use taskhost_core::decision::{Decision, Event, Outgoing, TimerOrder, Transition};
@@ -309,6 +309,7 @@ impl World {
                     attempt: row.attempt,
                     tries: row.tries,
                     since_worked: row.since_worked,
+                    was_held: row.why == Why::Held,
                     replay: None,
                 });
                 self.decide(&mut fold, &cause);

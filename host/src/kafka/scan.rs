@@ -82,7 +82,7 @@ impl Scan {
     ///
     /// # Errors
     /// If a partition can't be read, or nothing comes for longer than a broker may take.
-    pub fn next_message(&mut self) -> Result<Option<Message>> {
+    pub fn read(&mut self) -> Result<Option<Message>> {
         let deadline = Instant::now() + self.patience;
         while !self.open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -41,6 +41,9 @@ pub struct PluginRoute {
     pub config: Arc<str>,
 }
 
+/// How long before the end of a probation what was held is decided once more.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
 /// The version that decides for a route.
 #[derive(Debug)]
 pub struct Active {
@@ -68,14 +71,17 @@ impl Active {
         now < self.probation_until
     }
 
-    /// How long what it faults at is held for whatever comes after the probation; none if it isn't on probation.
+    /// How long what it faults at is held; none if it isn't on probation. Until shortly before the probation ends: if all
+    /// that was held, decided together, opens the breaker, the version before still takes over, however slowly it came.
+    /// From then on until the end.
     #[must_use]
     pub fn hold(&self, now: i64) -> Option<Duration> {
         let rest = self.probation_until.saturating_sub(now);
-        u64::try_from(rest)
-            .ok()
-            .filter(|rest| *rest > 0)
-            .map(Duration::from_millis)
+        let rest = Duration::from_millis(u64::try_from(rest).ok().filter(|rest| *rest > 0)?);
+        match rest > 2 * LAST_LOOK {
+            true => Some(rest - LAST_LOOK),
+            false => Some(rest),
+        }
     }
 
     /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.

@@ -55,9 +55,6 @@ pub struct Question<'a> {
     pub works: &'a [Work<'a>],
 }
 
-/// The decisions for each work, or why there are none.
-type Answer = Result<Vec<Vec<Decision>>, Failure>;
-
 /// A compiled component of the plugin world.
 pub struct Component {
     engine: Arc<Engine>,
@@ -69,6 +66,9 @@ pub struct Component {
 pub fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
+
+/// A decision for each cause of each work, or the plugin's fault.
+type Answer = Result<Vec<Vec<Decision>>, Failure>;
 
 impl Component {
     /// Compiles a component and checks its world. Takes a second for a large one: not for an async thread.

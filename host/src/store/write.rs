@@ -100,7 +100,15 @@ macro_rules! insert_letters {
     };
 }
 
-const DEAD_LETTERS: &str = insert_letters!("");
+/// A record that was given up before is decided once more after a reset to an earlier place: its dead letter has the same
+/// id, tells what is wrong now, and is open again unless a replay is under way.
+const DEAD_LETTERS: &str = insert_letters!(
+    " ON CONFLICT (group_id, id) DO UPDATE SET code = EXCLUDED.code, reason = EXCLUDED.reason, \
+     backtrace = EXCLUDED.backtrace, stage = EXCLUDED.stage, attempts = EXCLUDED.attempts, task_id = EXCLUDED.task_id, \
+     route = EXCLUDED.route, plugin_name = EXCLUDED.plugin_name, plugin_version = EXCLUDED.plugin_version, \
+     plugin_digest = EXCLUDED.plugin_digest, failed_at = EXCLUDED.failed_at, state_at = now(), \
+     state = CASE WHEN dead_letters.wakeup IS NULL THEN 'open' ELSE dead_letters.state END"
+);
 
 /// What is there already stays as it is.
 const IMPORT: &str = insert_letters!(" ON CONFLICT DO NOTHING");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use taskhost_core::batch::Wakeup;
+use taskhost_core::batch::{Wakeup, Why};
 use taskhost_core::cause::{self, Cause, Route, Source, Stored, Waited};
 use taskhost_core::envelope::Undecodable;
 use taskhost_core::record::Message;
@@ -197,6 +197,7 @@ fn of_wakeup(
         attempt: wakeup.attempt,
         tries: wakeup.tries,
         since_worked: wakeup.since_worked,
+        was_held: wakeup.why == Why::Held,
         replay: None,
     });
     match Stored::decode(&wakeup.cause) {

@@ -223,6 +223,7 @@ impl Worker {
             blocked,
             worked: self.worked.millis(),
             breakers: self.shared.routes_breakers.clone(),
+            probing: self.probing.is_some(),
             keep: sampled.is_some(),
         };
         let began = Instant::now();

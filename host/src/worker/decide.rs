@@ -37,6 +37,8 @@ pub(super) struct Ground {
     pub(super) worked: i64,
     /// The breakers of the routes, which say when there is no use in going on.
     pub(super) breakers: Arc<RouteBreakers>,
+    /// Whether it is a breaker's probe.
+    pub(super) probing: bool,
     /// Whether the decisions are kept, to be made again.
     pub(super) keep: bool,
 }
@@ -86,10 +88,19 @@ pub(super) struct Tallies(pub(super) BTreeMap<usize, Tally>);
 
 impl Tallies {
     /// Counts a decision, or what became of a cause at which the plugin faulted. A deadline that is tried again doesn't count
-    /// yet.
-    pub(super) fn count(&mut self, route: usize, fate: Option<Fate>) {
-        if fate != Some(Fate::TriedAgain) {
-            let tally = self.0.entry(route).or_default();
+    /// yet. What was counted before doesn't count again, unless it is all that there is to try: a dead letter's replay, and
+    /// what was held once the probation is over.
+    pub(super) fn count(
+        &mut self,
+        cause: &Cause,
+        fate: Option<Fate>,
+        ground: &Ground,
+        decider: &Decider,
+    ) {
+        let was_held = cause.waited.as_ref().is_some_and(|waited| waited.was_held);
+        let again = cause.is_new_replay() || (was_held && decider.hold.is_none());
+        if fate != Some(Fate::TriedAgain) && (!again || ground.probing) {
+            let tally = self.0.entry(cause.route).or_default();
             tally.decided += 1;
             tally.faults += u64::from(fate.is_some());
         }
@@ -215,7 +226,7 @@ fn singly(items: &Items, ground: &Ground, plugins: &Plugins) -> Result<Round, De
                 let before = faults.len();
                 take(&mut fold, cause, decided, decider, &mut faults);
                 let fate = faults.get(before).map(|faulted| faulted.fate);
-                tallies.count(cause.route, fate);
+                tallies.count(cause, fate, ground, decider);
                 let rest = items.list.len() - number - 1;
                 hopeless = tallies.is_hopeless(cause.route, rest, ground);
             }

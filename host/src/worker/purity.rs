@@ -134,6 +134,7 @@ impl Purity {
             decisions,
         } = evidence;
         let (began, mut fold, mut found) = (Instant::now(), decide::fold(ground), Vec::new());
+        let mut left_out: HashSet<&TaskId> = HashSet::new();
         for (number, (item, first)) in items.list.iter().zip(decisions).enumerate() {
             if began.elapsed() > TIME_MAX {
                 break;
@@ -142,7 +143,10 @@ impl Purity {
                 continue;
             };
             let decider = plugins.decider(cause.route);
-            let Some(first) = first.as_ref().filter(|_| !fold.is_blocked(cause)) else {
+            // What was decided alone is not kept; what comes after it at its task can't be asked about again.
+            let is_known = !fold.is_blocked(cause) && !left_out.contains(&cause.task_id);
+            let Some(first) = first.as_ref().filter(|_| is_known) else {
+                left_out.insert(&cause.task_id);
                 continue;
             };
             let Ok(again) = decide::again(number, cause, &fold, plugins, ground) else {

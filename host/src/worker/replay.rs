@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use taskhost_core::batch::{Wakeup, WakeupKind};
+use taskhost_core::batch::{Wakeup, WakeupKind, Why};
 use taskhost_core::cause::{self, Cause, Route, Waited};
 use taskhost_core::dead_letter::Source;
 use taskhost_core::record::{Offset, TopicPartition};
@@ -57,6 +57,7 @@ impl Letter<'_> {
             attempt: wakeup.attempt,
             tries: wakeup.tries,
             since_worked: wakeup.since_worked,
+            was_held: wakeup.why == Why::Held,
             replay: Some(Replay {
                 letter: letter.id,
                 number: letter.replays.saturating_add(1),
@@ -96,7 +97,8 @@ impl Letter<'_> {
     }
 
     fn timer(&self, wakeup: &Wakeup, waited: Waited, routes: &[Route]) -> Result<Item, String> {
-        let named = |route: &Route| route.name == wakeup.route;
+        let topic = &*self.all.owner.topic;
+        let named = |route: &Route| route.name == wakeup.route && route.topic == topic;
         let route = routes
             .iter()
             .position(named)
@@ -127,7 +129,18 @@ impl Worker {
             .into_iter()
             .map(|replay| (replay.wakeup.id, replay.letter));
         let letters = self.letters(letters.collect());
-        self.decide_wakeups(&wakeups, &letters).await
+        let decided = self.decide_wakeups(&wakeups, &letters).await?;
+        if wakeups.iter().any(|wakeup| wakeup.why == Why::Stranded) {
+            self.count_stranded().await?;
+        }
+        Ok(decided)
+    }
+
+    /// The next dead letter to be decided again, if there is one.
+    pub(super) async fn first_replay(&mut self) -> Result<Option<Wakeup>, Failure> {
+        let store = &self.shared.store;
+        let due = store.due_replays(&self.key, now(), 1, 1).await?;
+        Ok(due.into_iter().next().map(|replay| replay.wakeup))
     }
 
     /// The dead letters among what is due: their replays were deferred.

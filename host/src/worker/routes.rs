@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use taskhost_core::fault::Fault;
+use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::partition::Action;
 use taskhost_core::route_breaker::{Receipt, Tally};
 
@@ -64,13 +64,19 @@ impl Worker {
                     true => self.shared.store.due(&self.key, now(), 1).await?,
                     false => Vec::new(),
                 };
-                let Some(first) = due.first() else {
-                    // Until something comes.
-                    self.shut = Some(Shut::default());
-                    return Ok(false);
+                let route = match due.into_iter().next() {
+                    Some(first) => first.route,
+                    None => match self.first_replay().await? {
+                        Some(first) => first.route,
+                        None => {
+                            // Until something comes.
+                            self.shut = Some(Shut::default());
+                            return Ok(false);
+                        }
+                    },
                 };
                 let mut routes = self.shared.routes.iter();
-                routes.position(|route| route.name == first.route)
+                routes.position(|known| known.name == route)
             }
         };
         let breakers = &self.shared.routes_breakers;
@@ -108,7 +114,10 @@ impl Worker {
     pub(super) fn judge(&mut self, round: &Round, plugins: &Plugins) -> Option<Vec<Count>> {
         let probed = self.probing.as_ref().map(Probe::route);
         if let Some(route) = probed.map(|route| self.shared.routes[route].name.clone())
-            && let Some(faulted) = round.faults.iter().find(|one| *one.decider.route == *route)
+            && let Some(faulted) = round.faults.iter().find(|one| {
+                // What Postgres refuses is no fault of the plugin's.
+                *one.decider.route == *route && one.fault.kind != Kind::RefusedByDatabase
+            })
         {
             // Also a deadline: that nothing is decided is worse than that the machine may have been at fault.
             self.probe_failed(&faulted.fault);

@@ -100,7 +100,7 @@ impl Together<'_> {
                             halves.broke(number);
                             return Ok(());
                         }
-                        self.tallies.count(cause.route, None);
+                        self.tallies.count(cause, None, self.ground, decider);
                         if let Some(place) = self.decisions.get_mut(number) {
                             *place = kept;
                         }
@@ -131,7 +131,7 @@ impl Together<'_> {
                 if fate.is_some() {
                     halves.failed();
                 }
-                self.tallies.count(cause.route, fate);
+                self.tallies.count(cause, fate, self.ground, decider);
                 let rest = self.items.list.len() - number - 1;
                 self.hopeless = self.tallies.is_hopeless(cause.route, rest, self.ground);
             }

@@ -52,7 +52,8 @@ impl Worker {
             let tick = (looked + TICK).min(match self.shut {
                 Some(shut) if may_decide => shut.until.map_or(looked + TICK, Into::into),
                 Some(_) => looked + TICK,
-                None => self.due_instant(),
+                None if may_decide => self.due_instant(),
+                None => looked + TICK,
             });
             let poked = self.poked.clone();
             tokio::select! {

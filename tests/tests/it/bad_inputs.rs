@@ -386,15 +386,11 @@ fn check_letter(world: &World, row: &DeadLetterRow, source: &Record, told: &Reco
     );
 }
 
-/// Where it was read first: what an earlier failure said, as far as that can be an offset.
+/// Where it was read first: what an earlier failure said, the first time that it is said.
 fn earlier_offset(source: &Record) -> String {
-    let said = source
-        .header("__connect.errors.offset")
-        .expect("it is on every case");
-    match said.len() < 100 {
-        true => said,
-        false => source.offset.to_string(),
-    }
+    let is_said = |(name, _): &&(String, _)| name == "__connect.errors.offset";
+    let (_, said) = source.headers.iter().find(is_said).expect("on every case");
+    String::from_utf8(said.clone().expect("an offset")).expect("a text")
 }
 
 /// Codes of the host that no input alone brings about.

@@ -253,6 +253,31 @@ fn a_person_opens_and_closes_it_and_it_stays_open_over_a_restart() {
 }
 
 #[test]
+fn dead_letters_that_fail_again_open_no_breaker_and_are_applied_by_a_fixed_rule() {
+    let world = broken_world();
+    let host = touchy(&world).start();
+    let commands = swap::host(&world);
+    command(&commands, &["breaker", "close", "swap", "--hold"]);
+    world.send_all(&things(30));
+    soon("what the rule fails is given up", || {
+        (world.dead_letters().len() == 24).then_some(())
+    });
+    command(&commands, &["breaker", "close", "swap"]);
+    let replay = ["dlq", "replay", "--code", "plugin-trap", "--yes"];
+    let failed = commands.run(&replay);
+    assert_eq!(failed.code, Some(1), "{}{}", failed.stdout, failed.stderr);
+    assert_eq!(breaker(&host)["state"], "closed");
+    assert_eq!(world.dead_letters().len(), 24);
+
+    activate(&world, &["--file", &file("guest_swap_v2")]);
+    command(&commands, &replay);
+    let after = decided(&world);
+    assert_eq!(after.len(), 30, "{after:?}");
+    crate::laws::check(&world);
+    host.stop();
+}
+
+#[test]
 fn over_http_it_is_ordered_too_and_held_closed_every_fault_is_a_dead_letter() {
     let world = broken_world();
     let host = touchy(&world).start();

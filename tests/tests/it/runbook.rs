@@ -44,6 +44,7 @@ impl Night {
     /// Runs a command as it stands on the page, but for the id and the question.
     fn run(&mut self, command: &str) -> Finished {
         assert!(self.left.remove(command), "not on the page: {command}");
+        println!("{command}");
         self.again(command)
     }
 
@@ -78,12 +79,15 @@ impl Night {
     /// Halts the partition of the status messages: somebody moves the group's offsets.
     fn halt(&mut self) {
         self.host.terminate();
+        // Further than ever: what a reset once took for published is no contradiction any more.
+        let batch = self.world.progress().iter().map(|row| row.batch).max();
+        let ahead = batch.expect("progress") + 1_000;
         let status = self.world.topic("task-status");
         self.world.move_offsets(|offsets| {
             let moved = offsets
                 .get_mut(&(status.clone(), 0))
                 .expect("the partition");
-            moved.as_mut().expect("an offset").metadata = "taskhost/1 99999".to_owned();
+            moved.as_mut().expect("an offset").metadata = format!("taskhost/1 {ahead}");
         });
         self.host.restart();
         let _ = self.host.wait_halted("watermark-disagrees");
@@ -92,6 +96,10 @@ impl Night {
     fn is_well_again(&self) {
         soon("no partition is halted", || {
             self.host.halted().is_empty().then_some(())
+        });
+        soon("what was decided is done", || {
+            let sql = "SELECT count(*)::text FROM progress WHERE halted_at IS NOT NULL OR decided_watermark IS NOT NULL";
+            (self.world.ask(sql) == [Some("0".to_owned())]).then_some(())
         });
         self.world.wait_caught_up();
     }

@@ -46,14 +46,7 @@ fn ten_thousand_replays_are_each_decided_once_though_a_host_is_killed() {
     let outcome = thread::scope(|scope| {
         let replay = scope.spawn(|| {
             command
-                .run(&[
-                    "dlq",
-                    "replay",
-                    "--code",
-                    "deferred-too-long",
-                    "--yes",
-                    "--json",
-                ])
+                .run(&["dlq", "replay", "--code", "task-missing", "--yes", "--json"])
                 .ok()
         });
         soon_within(Duration::from_secs(60), "replays are under way", || {

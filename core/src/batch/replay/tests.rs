@@ -110,6 +110,7 @@ fn replay(number: i32, is_waiting: bool) -> Cause {
             attempt: 0,
             tries: 0,
             since_worked: None,
+            was_held: false,
             replay: Some(Replay {
                 letter: LETTER,
                 number,

@@ -157,7 +157,7 @@ impl Import<'_> {
         };
         let mut scan = Scan::start(&cluster.settings, topic, patience).map_err(failed)?;
         let bar = ProgressBar::new(scan.offsets());
-        while let Some(record) = scan.next_message().map_err(failed)? {
+        while let Some(record) = scan.read().map_err(failed)? {
             bar.inc(1);
             let foreign = foreign::read(&record, described.id);
             let name = foreign.dialect.name();

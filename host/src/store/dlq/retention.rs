@@ -64,7 +64,7 @@ DELETE FROM dead_letters WHERE (group_id, id) IN (
 const FRAMES: &str = "
 DELETE FROM outbox WHERE ctid = ANY (ARRAY(
     SELECT o.ctid FROM progress p JOIN outbox o USING (group_id, topic, partition)
-    WHERE p.group_id = $1 AND o.batch <= p.published LIMIT $2))";
+    WHERE p.group_id = $1 AND o.batch <= p.published LIMIT $2 FOR UPDATE OF o SKIP LOCKED))";
 
 const WAKEUPS: &str = "
 DELETE FROM wakeups WHERE (group_id, id) IN (

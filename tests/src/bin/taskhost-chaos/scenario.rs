@@ -48,7 +48,7 @@ impl Stage<'_> {
 
     /// A host that was frozen with a batch in hand, before it took the first lock, wakes when its partitions are another's
     /// and everything is done. There are creations only: they are ignored when they are decided again, so that nothing but
-    /// the guard is in the way, and the counts tell. A second dead letter of a message, say, would be refused by its key.
+    /// the guard is in the way, and the counts tell.
     fn epoch(&mut self) {
         let messages: Vec<Message> = (0..BACKLOG)
             .map(|number| new_task(&format!("t-{number}"), 0))

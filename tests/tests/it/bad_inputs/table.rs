@@ -117,7 +117,8 @@ const NESTING: &[Case] = cases! {
     (STATUS, |m| noted(m, &nested("{\"a\":", "}", DEEP)), Dead("nested-too-deep")),
     (STATUS, |m| m.value("[".repeat(DEEP)), Dead("nested-too-deep")),
     (STATUS, |m| noted(m, &nested("[", "]", 127)), Dead("nested-too-deep")),
-    (STATUS, |m| noted(m, &nested("[", "]", 126)), Applied),
+    // An event has its task's data two levels further down, and whoever reads it has such a bound, too.
+    (STATUS, |m| noted(m, &nested("[", "]", 120)), Applied),
 };
 
 const LARGE_ONES: &[Case] = cases! {
