@@ -1,12 +1,14 @@
 //! How fast a contender works off what waits for it, and what that costs.
 //!
-//! All messages are in their topics before it is started. The clock runs from the arrival of the first tenth of the events to that of
-//! the last one, so that neither start-up nor the first batches of a cold runtime count.
+//! All messages are in their topics before it is started. The clock runs from when the first tenth of the events has come and the contender
+//! is ready to the arrival of the last event, so that neither start-up nor the first batches of a cold runtime count. What came before
+//! counts for nothing.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::arrivals::{self, Arrivals};
 use crate::contender::{Contender, Running};
 use crate::load::{self, Sink, Source};
 use crate::report::Report;
@@ -76,14 +78,19 @@ fn measured(
     }
     source.flush()?;
     let sink = reader(stage, contender, suffix, partitions)?;
+    let arrivals = Arrivals::of(sink, Sink::next_id);
     let running = contender.start(stage, suffix, partitions)?;
     let mut tally = Tally::new(stream);
     let mut first: Option<Mark> = None;
     while !tally.is_whole() {
-        let event = sink
-            .next_id(PATIENCE)?
+        let event = arrivals
+            .next(PATIENCE)?
             .with_context(|| format!("{} of {} events came", tally.count(), stream.len()))?;
         tally.take(&event)?;
+        // All that is there is counted before the clock is looked at.
+        for event in arrivals.arrived() {
+            tally.take(&event?)?;
+        }
         if first.is_none() && tally.count() * 10 >= stream.len() {
             first = Some(Mark::now(stage, &running, &tally)?);
         }
@@ -95,7 +102,7 @@ fn measured(
     running.stop()?;
     tally::check(stage, contender, suffix, partitions, stream)?;
     let first = first.context("no event")?;
-    tell(report, &first, &last);
+    tell(report, &first, &last)?;
     report.add("memory, peak resident", "MiB", memory);
     report.add("time to ready", "ms", ready.as_secs_f64() * 1000.0);
     Ok(())
@@ -134,11 +141,12 @@ pub(crate) fn reader(
     )
 }
 
-fn tell(report: &mut Report, first: &Mark, last: &Mark) {
+fn tell(report: &mut Report, first: &Mark, last: &Mark) -> anyhow::Result<()> {
+    let count = last.count - first.count;
+    let rate = arrivals::rate(count, last.at.duration_since(first.at))?;
+    report.add("throughput", "messages/s", rate);
     #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-    let messages = (last.count - first.count) as f64;
-    let took = last.at.duration_since(first.at).as_secs_f64();
-    report.add("throughput", "messages/s", messages / took);
+    let messages = count as f64;
     let names = [
         "processor time, contender",
         "processor time, broker",
@@ -147,4 +155,5 @@ fn tell(report: &mut Report, first: &Mark, last: &Mark) {
     for (name, (before, after)) in names.into_iter().zip(first.cpu.iter().zip(last.cpu)) {
         report.add(name, "s/million", (after - before) / messages * 1e6);
     }
+    Ok(())
 }

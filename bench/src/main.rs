@@ -5,6 +5,7 @@
 //! checked from outside (`tally`, `database`) and counts only if all is right, and each is written down as it ends (`ledger`), so that an
 //! interrupted run goes on. `summary` makes the report of them.
 
+mod arrivals;
 mod contender;
 mod database;
 mod drain;

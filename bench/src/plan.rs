@@ -19,7 +19,7 @@ use crate::subject::Stage;
 use crate::summary::{RATIO_PARTITIONS, Summary, drain_subject, pace_subject};
 
 /// A change of what is measured gets another number, so that older rounds don't count.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Who takes part unless somebody is named.
 const USUAL: [Contender; 6] = [
@@ -35,7 +35,7 @@ const USUAL: [Contender; 6] = [
 type Measure = fn(&Stage, &mut Report, u64, usize) -> anyhow::Result<()>;
 
 /// Messages of the rounds of poison for each second that a measurement may take.
-const POISON_A_SECOND: u64 = 5000;
+const POISON_A_SECOND: u64 = 10_000;
 
 /// What only the host is measured at.
 const HOST: [(&str, Measure); 3] = [

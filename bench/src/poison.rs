@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use crate::arrivals::{self, Arrivals};
 use crate::load::{self, Sink, Source};
 use crate::report::Report;
 use crate::rounds::{PATIENCE, finish};
@@ -71,7 +72,7 @@ pub(crate) fn rounds(
     Ok(())
 }
 
-/// How many good messages a second are worked off, from the first one's event to the last one's.
+/// How many good messages a second are worked off, from when the host is ready and the first one's event is there to the last one's event.
 fn one(stage: &Stage, report: &mut Report, messages: usize, poison: Poison) -> anyhow::Result<f64> {
     let suffix = Stage::suffix();
     let (brokers, topic) = (stage.brokers(), format!("misbehave-{suffix}"));
@@ -95,25 +96,24 @@ fn one(stage: &Stage, report: &mut Report, messages: usize, poison: Poison) -> a
     let config = format!(
         "[[route]]\ntopic = \"misbehave\"\nplugin = \"misbehave\"\ndefault_task_type = \"thing\"\n[topics]\nmisbehave = \"{topic}\"\n"
     );
-    let sink = Sink::new(&brokers, &events, PARTITIONS)?;
+    let arrivals = Arrivals::of(Sink::new(&brokers, &events, PARTITIONS)?, Sink::next);
     let subject = stage.run(&suffix, Some(&config))?;
-    let (mut first, mut last, mut keys) = (None, Instant::now(), HashSet::new());
+    let (mut first, mut keys) = (None, HashSet::new());
     while keys.len() < messages {
-        let key = sink
-            .next(PATIENCE)?
-            .context("events are missing: the round is void")?;
-        last = Instant::now();
-        first.get_or_insert(last);
-        anyhow::ensure!(
-            key.starts_with("good-") && keys.insert(key),
-            "an event came twice, or of poison: the round is void"
-        );
+        let next = arrivals.next(PATIENCE)?;
+        let next = next.context("events are missing: the round is void")?;
+        // All that is there is counted before the clock is looked at.
+        for key in std::iter::once(Ok(next)).chain(arrivals.arrived()) {
+            let key = key?;
+            anyhow::ensure!(
+                key.starts_with("good-") && keys.insert(key),
+                "an event came twice, or of poison: the round is void"
+            );
+        }
+        first.get_or_insert_with(|| (Instant::now(), keys.len()));
     }
-    let took = last
-        .duration_since(first.context("no event")?)
-        .as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-    let rate = messages as f64 / took;
+    let (began, before) = first.context("no event")?;
+    let rate = arrivals::rate(messages - before, began.elapsed())?;
     report.add(poison.figure(), "messages/s", rate);
     // The last of them may be behind the last good one.
     let began = Instant::now();
