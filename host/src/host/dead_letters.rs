@@ -12,7 +12,7 @@ use crate::telemetry::{Metrics, Status};
 use crate::worker::Waker;
 
 /// How often it is looked for replays. A command's NOTIFY is quicker; this is the guarantee behind it.
-const REPLAYS_EVERY: Duration = Duration::from_secs(1);
+const REPLAYS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often dead letters are counted at most.
 const COUNT_EVERY: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 //! time pass for them.
 //!
 //! Invariants: every guest computes the same on every machine (canonical NaNs, no threads, no relaxed
-//! SIMD); every guest can be interrupted, because a thread of its own raises the epoch whatever the rest of
-//! the host does; no more instances live at once than the pooling allocator has room for.
+//! SIMD); every guest can be interrupted, because a thread of its own raises the epoch while there is one, whatever the
+//! rest of the host does; no more instances live at once than the pooling allocator has room for.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,6 +18,9 @@ use super::sandbox::{self, State};
 
 /// How often the epoch is raised, and so how exact a deadline is.
 pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// How long the thread that raises the epoch waits for guests before it looks whether the engine is still there.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Stack that host functions get beyond the guest's own: wasmtime's default leaves 1.5 MiB.
 const HOST_STACK_BYTES: usize = 512 << 10;
@@ -63,11 +66,14 @@ impl Engine {
         let inner = wasmtime::Engine::new(&config(&limits))
             .map_err(|error| failed(format!("{error:#}")))?;
         let linker = sandbox::linker(&inner).map_err(|error| failed(format!("{error:#}")))?;
-        tick(&inner).map_err(|error| failed(format!("no thread for the deadlines: {error}")))?;
         let gate = Arc::new(Gate {
+            all: limits.instances_max,
             free: Mutex::new(limits.instances_max),
             freed: Condvar::new(),
+            taken: Condvar::new(),
         });
+        tick(&inner, gate.clone())
+            .map_err(|error| failed(format!("no thread for the deadlines: {error}")))?;
         Ok(Arc::new(Self {
             inner,
             linker,
@@ -109,6 +115,9 @@ impl Engine {
         if waited.timed_out() && *free == 0 {
             return None;
         }
+        if *free == self.gate.all {
+            self.gate.taken.notify_one();
+        }
         *free -= 1;
         Some(Turn {
             gate: self.gate.clone(),
@@ -126,8 +135,21 @@ impl std::fmt::Debug for Engine {
 
 /// Counts the instances that may still be made.
 struct Gate {
+    /// The number of all.
+    all: u32,
     free: Mutex<u32>,
     freed: Condvar,
+    /// Told when the first one is taken.
+    taken: Condvar,
+}
+
+impl Gate {
+    /// Waits while there is no guest at all.
+    fn wait_for_guests(&self) {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |free: &mut u32| *free == self.all;
+        drop(self.taken.wait_timeout_while(free, IDLE_MAX, idle));
+    }
 }
 
 /// Room for one instance, given back when it is dropped.
@@ -182,8 +204,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
-/// Raises the epoch until the engine is gone.
-fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
+/// Raises the epoch while there are guests, until the engine is gone.
+fn tick(engine: &wasmtime::Engine, gate: Arc<Gate>) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
         .name("plugin-epoch".to_owned())
@@ -192,6 +214,7 @@ fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
                 engine.increment_epoch();
                 drop(engine);
                 std::thread::sleep(TICK);
+                gate.wait_for_guests();
             }
         })?;
     Ok(())
