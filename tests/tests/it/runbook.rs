@@ -233,8 +233,12 @@ fn versions(night: &mut Night) {
     night.succeed("taskhost plugin activate task-status --previous");
 
     night.succeed("taskhost breaker open task-status --reason 'wrong prices since 02:00'");
+    soon("the host has the order", || {
+        let breakers = night.host.get("/api/breakers").json();
+        (breakers["breakers"][0]["held"] == true).then_some(())
+    });
     night.world.send(update("t-3", "new"));
-    soon("the breaker is open", || {
+    soon("the host says so", || {
         let health = night.host.get("/api/health/detailed");
         (health.status == 503).then_some(())
     });
