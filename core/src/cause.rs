@@ -112,13 +112,29 @@ pub enum Stored {
     Timer(Timer),
 }
 
+/// [`Stored`] that is only written: the same variants in the same order.
+#[derive(Serialize)]
+enum Borrowed<'a> {
+    Message(&'a Message),
+    Timer(&'a Timer),
+}
+
 /// The format that [`Stored::encode`] writes.
 const FORMAT: u8 = 1;
+
+/// Bytes that most causes fit in.
+const USUAL_BYTES: usize = 1024;
+
+fn encode(stored: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.push(FORMAT);
+    postcard::to_extend(stored, bytes).unwrap_or_default()
+}
 
 impl Stored {
     /// One byte with the format's number, then postcard.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        encode(self)
     }
 
     /// Reads the stored form back; none if it is damaged or of another format.
@@ -141,10 +157,10 @@ impl Cause {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        match &self.source {
-            Source::Message { message, .. } => Stored::Message(Message::clone(message)).encode(),
-            Source::Timer(timer) => Stored::Timer(timer.clone()).encode(),
-        }
+        encode(&match &self.source {
+            Source::Message { message, .. } => Borrowed::Message(message),
+            Source::Timer(timer) => Borrowed::Timer(timer),
+        })
     }
 
     /// How often it was deferred.

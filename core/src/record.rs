@@ -91,6 +91,28 @@ pub(crate) mod arc_text {
 /// One header of a record. Kafka allows a name to stand more than once and a value to be null.
 pub type Header = (String, Option<Vec<u8>>);
 
+/// Headers in serde's forms, with values as bytes at once instead of number by number.
+mod header_list {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    use super::Header;
+
+    pub(super) fn serialize<S: Serializer>(headers: &[Header], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(
+            headers
+                .iter()
+                .map(|(name, value)| (name, value.as_deref().map(Bytes::new))),
+        )
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Header>, D::Error> {
+        let headers = Vec::<(String, Option<ByteBuf>)>::deserialize(from)?;
+        let owned = |(name, value): (_, Option<ByteBuf>)| (name, value.map(ByteBuf::into_vec));
+        Ok(headers.into_iter().map(owned).collect())
+    }
+}
+
 /// A record as it was consumed, with every byte kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -99,10 +121,13 @@ pub struct Message {
     /// The record's timestamp in milliseconds since 1970, whoever set it; -1 if it has none.
     pub timestamp: i64,
     /// The record's key.
+    #[serde(with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
     /// The record's value; none is a tombstone.
+    #[serde(with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
     /// The record's headers in order.
+    #[serde(with = "header_list")]
     pub headers: Vec<Header>,
 }
 
@@ -128,10 +153,13 @@ pub struct Record {
     /// Real name of the topic on the broker.
     pub topic: String,
     /// The record's key, from which the producer chooses the partition.
+    #[serde(with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
     /// The record's value; none is a tombstone.
+    #[serde(with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
     /// The record's headers in order.
+    #[serde(with = "header_list")]
     pub headers: Vec<Header>,
     /// Milliseconds since 1970; none takes the time of publishing.
     pub timestamp: Option<i64>,
