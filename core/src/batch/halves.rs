@@ -2,7 +2,8 @@
 //! the half that faults again, until a cause is alone.
 //!
 //! Everything is taken in order and once. One culprit in a batch of n costs about log2 n further calls, and only what
-//! faults alone is at fault.
+//! faults alone is at fault. While batches fault, they begin in pieces ([`piece_after`]): what is asked about in vain is the
+//! large ranges.
 
 use std::ops::Range;
 
@@ -13,6 +14,18 @@ pub enum Step {
     Together(Range<usize>),
     /// One item, in an instance of its own: if that faults, the item is at fault.
     Alone(usize),
+}
+
+/// The smallest piece that a batch begins in: an instance for each costs little beside so many items.
+const PIECE_MIN: usize = 16;
+
+/// How large the pieces of the next batch are, after one of `count` items and `faults`, begun in pieces of `piece`: so that
+/// every second one has a culprit, if there go on to be as many; twice as large after a batch without.
+pub fn piece_after(piece: usize, count: usize, faults: usize) -> usize {
+    match faults {
+        0 => piece.saturating_mul(2),
+        faults => (count / (2 * faults)).max(PIECE_MIN),
+    }
 }
 
 /// A batch on its way: what of it is still to be asked about.
@@ -29,10 +42,13 @@ pub struct Halves {
 }
 
 impl Halves {
-    /// Begins with all items at once.
-    pub fn of(count: usize) -> Self {
+    /// Begins with pieces of so many items.
+    pub fn of(count: usize, piece: usize) -> Self {
+        let starts = (0..count).step_by(piece.max(1));
+        let pieces =
+            starts.map(|start| (start..start.saturating_add(piece.max(1)).min(count), None));
         Self {
-            left: vec![(0..count, None)],
+            left: pieces.rev().collect(),
             current: 0..0,
             failures: 0,
         }
@@ -99,8 +115,8 @@ mod tests {
     }
 
     /// Walks over a batch in which some items trap, and some are answered wrongly.
-    fn walk(count: usize, traps: &BTreeSet<usize>, wrong: &BTreeSet<usize>) -> Walk {
-        let (mut halves, mut walk) = (Halves::of(count), Walk::default());
+    fn walk(count: usize, piece: usize, traps: &BTreeSet<usize>, wrong: &BTreeSet<usize>) -> Walk {
+        let (mut halves, mut walk) = (Halves::of(count, piece), Walk::default());
         while let Some(step) = halves.step() {
             walk.calls += 1;
             match step {
@@ -130,15 +146,16 @@ mod tests {
         #[test]
         fn each_item_is_taken_once_in_order_and_only_culprits_are_at_fault(
             count in 0usize..600,
+            piece in prop_oneof![1usize..700, Just(usize::MAX)],
             traps in proptest::collection::btree_set(0usize..600, 0..12),
             wrong in proptest::collection::btree_set(0usize..600, 0..12),
         ) {
             let within = |items: &BTreeSet<usize>| -> BTreeSet<usize> { items.range(..count).copied().collect() };
             let (traps, wrong) = (within(&traps), within(&wrong));
-            let walk = walk(count, &traps, &wrong);
+            let walk = walk(count, piece, &traps, &wrong);
             prop_assert_eq!(walk.taken, (0..count).collect::<Vec<_>>());
             let culprits: BTreeSet<usize> = traps.union(&wrong).copied().collect();
-            prop_assert!(walk.calls <= 1 + culprits.len() * 22, "{} calls", walk.calls);
+            prop_assert!(walk.calls <= count.div_ceil(piece) + culprits.len() * 22, "{} calls", walk.calls);
             prop_assert_eq!(walk.at_fault, culprits);
         }
     }
@@ -147,11 +164,44 @@ mod tests {
     fn one_culprit_of_five_hundred_costs_a_dozen_calls() {
         for culprit in 0..500 {
             let alone = BTreeSet::from([culprit]);
-            let trap = walk(500, &alone, &BTreeSet::new());
+            let trap = walk(500, 500, &alone, &BTreeSet::new());
             assert!(trap.calls <= 19, "{culprit}: {} calls", trap.calls);
-            let wrong = walk(500, &BTreeSet::new(), &alone);
+            let wrong = walk(500, 500, &BTreeSet::new(), &alone);
             assert!(wrong.calls <= 3, "{culprit}: {} calls", wrong.calls);
         }
-        assert_eq!(walk(500, &BTreeSet::new(), &BTreeSet::new()).calls, 1);
+        assert_eq!(walk(500, 500, &BTreeSet::new(), &BTreeSet::new()).calls, 1);
+    }
+
+    #[test]
+    fn pieces_are_small_while_there_are_faults_and_grow_when_there_are_none() {
+        assert_eq!(piece_after(usize::MAX, 500, 0), usize::MAX);
+        assert_eq!(piece_after(usize::MAX, 500, 5), 50);
+        assert_eq!(piece_after(50, 500, 400), PIECE_MIN);
+        assert_eq!(piece_after(50, 500, 0), 100);
+    }
+
+    #[test]
+    fn five_culprits_cost_fewer_items_in_pieces() {
+        let traps: BTreeSet<usize> = (0..5).map(|number| 50 + number * 100).collect();
+        let asked = |piece| {
+            let (mut halves, mut asked) = (Halves::of(500, piece), 0);
+            while let Some(step) = halves.step() {
+                let range = match step {
+                    Step::Together(range) => range,
+                    Step::Alone(item) => item..item + 1,
+                };
+                asked += range.len();
+                if range.into_iter().any(|item| traps.contains(&item)) {
+                    halves.failed();
+                }
+            }
+            asked
+        };
+        assert!(
+            asked(50) * 2 < asked(500),
+            "{} of {}",
+            asked(50),
+            asked(500)
+        );
     }
 }

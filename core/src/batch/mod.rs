@@ -23,7 +23,7 @@ use crate::replay::Replayed;
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 
 pub use fold::{Decided, Fold};
-pub use halves::{Halves, Step};
+pub use halves::{Halves, Step, piece_after};
 
 /// What a batch's decisions are carried out with.
 #[derive(Debug, Clone)]

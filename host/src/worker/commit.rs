@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, Why, WriteSet};
+use taskhost_core::batch::{Wakeup, Why, WriteSet, piece_after};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
-use taskhost_core::record::Offset;
+use taskhost_core::record::{Offset, Record};
 use uuid::Uuid;
 
 use super::causes::{self, Items};
@@ -148,9 +148,8 @@ impl Worker {
         let began = Instant::now();
         let batch = self.shared.store.begin(&self.key, self.epoch).await?;
         self.check_place(batch.number(), batch.next_offset())?;
-        let set = WriteSet::default();
-        self.store_batch(batch, &set, end).await?;
-        self.committed(&set, began);
+        self.store_batch(batch, Vec::new(), end).await?;
+        self.committed(&WriteSet::default(), began);
         Ok(())
     }
 
@@ -224,6 +223,7 @@ impl Worker {
             worked: self.worked.millis(),
             breakers: self.shared.routes_breakers.clone(),
             probing: self.probing.is_some(),
+            piece: self.piece,
             keep: sampled.is_some(),
         };
         let began = Instant::now();
@@ -278,7 +278,7 @@ impl Worker {
         mut batch: store::Batch,
         items: &Items,
         plugins: &Plugins,
-        round: Round,
+        mut round: Round,
         now: i64,
     ) -> Result<Tried, Failure> {
         let routes = items.routes();
@@ -305,7 +305,7 @@ impl Worker {
             batch.rollback().await;
             return Ok(Tried::Shut);
         };
-        let written = self.write(batch, items, plugins, &round, now).await;
+        let written = self.write(batch, items, plugins, &mut round, now).await;
         match &written {
             Ok(None) => {
                 self.probed(&round);
@@ -325,7 +325,7 @@ impl Worker {
         mut batch: store::Batch,
         items: &Items,
         plugins: &Plugins,
-        round: &Round,
+        round: &mut Round,
         now: i64,
     ) -> Result<Option<Tried>, Failure> {
         if let Err(error) = batch.write(&round.set, now).await {
@@ -338,7 +338,8 @@ impl Worker {
         let starts = self.starts(items, plugins, round.covered);
         batch.start_activations(&starts).await?;
         let next_offset = self.next_after(round.covered, items);
-        match self.store_batch(batch, &round.set, next_offset).await {
+        let records = std::mem::take(&mut round.set.records);
+        match self.store_batch(batch, records, next_offset).await {
             Ok(()) => {}
             Err(Stored::Refused(reason)) => return Ok(Some(Tried::Refused(reason))),
             Err(Stored::Failed(failure)) => return Err(failure),
@@ -367,7 +368,7 @@ impl Worker {
     async fn store_batch(
         &mut self,
         batch: store::Batch,
-        set: &WriteSet,
+        records: Vec<Record>,
         next_offset: Offset,
     ) -> Result<(), Stored> {
         let began = Instant::now();
@@ -378,7 +379,7 @@ impl Worker {
         let frame = Frame {
             batch: batch.number(),
             next_offset,
-            records: set.records.clone(),
+            records,
         };
         let known = Some(self.published);
         let batch = batch.having_worked(self.worked.millis());
@@ -446,6 +447,7 @@ impl Worker {
     /// What faults leave behind once the batch is committed.
     fn after(&mut self, round: &Round) {
         self.one_by_one = false;
+        self.piece = piece_after(self.piece, round.covered, round.faults.len());
         for faulted in &round.faults {
             let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
             let said = match faulted.fate {

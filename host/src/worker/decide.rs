@@ -39,6 +39,8 @@ pub(super) struct Ground {
     pub(super) breakers: Arc<RouteBreakers>,
     /// Whether it is a breaker's probe.
     pub(super) probing: bool,
+    /// How many items are decided in one call, where all are decided together.
+    pub(super) piece: usize,
     /// Whether the decisions are kept, to be made again.
     pub(super) keep: bool,
 }

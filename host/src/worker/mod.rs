@@ -182,6 +182,8 @@ pub struct Worker {
     singly: usize,
     /// Whether the next batch is decided one by one from the start, because it exceeded its deadline at once.
     one_by_one: bool,
+    /// How many items are decided in one call: fewer than all while plugins fault.
+    piece: usize,
     /// How long the partition has worked.
     worked: Worked,
     /// What the partition's row last said of that, in milliseconds.
@@ -289,6 +291,7 @@ impl Worker {
             end: None,
             singly: 0,
             one_by_one: false,
+            piece: usize::MAX,
             worked: Worked::default(),
             worked_told: 0,
             began: Instant::now(),

@@ -36,7 +36,7 @@ pub(super) fn decide(items: &Items, ground: &Ground, plugins: &Plugins) -> Resul
         hopeless: false,
         decisions: vec![None; if ground.keep { count } else { 0 }],
     };
-    let (began, mut halves) = (Instant::now(), Halves::of(count));
+    let (began, mut halves) = (Instant::now(), Halves::of(count, ground.piece));
     while let Some(step) = halves.step() {
         if together.covered > 0 && began.elapsed() > SINGLY_TIME_MAX {
             break;
