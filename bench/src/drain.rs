@@ -40,6 +40,23 @@ impl Mark {
     }
 }
 
+/// Who looks at a contender while it is measured.
+pub(crate) trait Watch {
+    /// The clock begins to run. The contender's process.
+    fn begin(&mut self, pid: i32) -> anyhow::Result<()> {
+        let _ = pid;
+        Ok(())
+    }
+
+    /// The clock stops.
+    fn end(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// Nobody.
+impl Watch for () {}
+
 /// One round. An error says why it is void.
 pub(crate) fn drain(
     stage: &Stage,
@@ -48,8 +65,21 @@ pub(crate) fn drain(
     partitions: i32,
     messages: u64,
 ) -> anyhow::Result<()> {
+    watched(stage, report, contender, partitions, messages, &mut ())
+}
+
+/// [`drain`], with somebody who looks.
+pub(crate) fn watched(
+    stage: &Stage,
+    report: &mut Report,
+    contender: Contender,
+    partitions: i32,
+    messages: u64,
+    watch: &mut dyn Watch,
+) -> anyhow::Result<()> {
     let suffix = Stage::suffix();
-    let outcome = measured(stage, report, contender, partitions, messages, &suffix)
+    let stream = Stream::of(contender.share(messages));
+    let outcome = measured(stage, report, contender, partitions, stream, &suffix, watch)
         .map_err(|error| anyhow::anyhow!("{error:#}\nIt said last:\n{}", stage.said(&suffix)));
     let cleared = stage.clear(&suffix);
     outcome.and(cleared)
@@ -60,10 +90,10 @@ fn measured(
     report: &mut Report,
     contender: Contender,
     partitions: i32,
-    messages: u64,
+    stream: Stream,
     suffix: &str,
+    watch: &mut dyn Watch,
 ) -> anyhow::Result<()> {
-    let stream = Stream::of(contender.share(messages));
     let brokers = stage.brokers();
     prepare(stage, suffix, partitions)?;
     let source = Source::new(&brokers)?;
@@ -93,9 +123,11 @@ fn measured(
         }
         if first.is_none() && tally.count() * 10 >= stream.len() {
             first = Some(Mark::now(stage, &running, &tally)?);
+            watch.begin(running.pid())?;
         }
     }
     let last = Mark::now(stage, &running, &tally)?;
+    watch.end()?;
     let memory = running.memory_peak()?;
     let ready = running.ready_after();
     tally::settle(stage, suffix, partitions)?;

@@ -16,6 +16,7 @@ mod pace;
 mod plan;
 mod plots;
 mod poison;
+mod profile;
 mod report;
 mod rounds;
 mod stream;
@@ -77,6 +78,9 @@ struct Arguments {
     /// Write the figures into this page, too.
     #[arg(long, num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
     write_docs: Option<PathBuf>,
+    /// Measure nothing, but draw where the host's time goes: `flame.svg` and `stages.md` in this folder. Needs `perf`.
+    #[arg(long, value_name = "FOLDER")]
+    profile: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -86,6 +90,10 @@ fn main() -> anyhow::Result<ExitCode> {
         &arguments.plugins,
         &arguments.contenders_dir,
     )?;
+    if let Some(folder) = &arguments.profile {
+        profile::run(&stage, arguments.messages.unwrap_or(400_000), folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let plan = Plan::of(&arguments, &stage)?;
     let path = arguments.report.with_file_name("rounds.jsonl");
     let mut ledger = ledger::Ledger::open(&path, plan.settings(&stage)?, arguments.fresh)?;

@@ -19,6 +19,10 @@ use crate::tally::{self, Tally};
 /// How long the next event may take before the round is void.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// `linger.ms` of the sender: what Java's producer does unless it is told otherwise, since Kafka 4.0 (KIP-1030). Without it
+/// each message is a request of its own, and the broker is busier with the load than with the contender.
+const LINGER_MS: &str = "5";
+
 /// How often the sender looks what is due.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -76,7 +80,7 @@ fn measured(
     prepare(stage, suffix, pace.partitions)?;
     let stream = Stream::of(pace.messages());
     let sink = reader(stage, contender, suffix, pace.partitions)?;
-    let source = Source::lingering(&stage.brokers(), "0")?;
+    let source = Source::lingering(&stage.brokers(), LINGER_MS)?;
     let running = contender.start(stage, suffix, pace.partitions)?;
     let began = Instant::now();
     let sender = send(source, suffix, stream, pace, began);

@@ -19,7 +19,7 @@ use crate::subject::Stage;
 use crate::summary::{RATIO_PARTITIONS, Summary, drain_subject, pace_subject};
 
 /// A change of what is measured gets another number, so that older rounds don't count.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Who takes part unless somebody is named.
 const USUAL: [Contender; 6] = [
