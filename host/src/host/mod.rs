@@ -1,7 +1,7 @@
 //! Puts the parts together from the configuration: `run(config, shutdown)`.
 //!
 //! ```text
-//!   HTTP ─ Postgres, migrated ─ topics ─ plugins ─ consumer, publisher ─ a worker for each assigned partition
+//!   HTTP ─ Postgres, migrated ─ topics ─ publisher, plugins ─ consumer ─ a worker for each assigned partition
 //! ```
 //!
 //! The order is that of the start; what is not there yet is waited for and said (log, `/readyz`), what is
@@ -210,6 +210,16 @@ async fn start(
         config.kafka.retry_backoff,
         observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone()),
     ));
+    // Taking the transactional ids takes as long as the plugins, and needs none of them.
+    let publisher = Publisher::start(
+        settings.clone(),
+        limits.clone(),
+        Arc::new(observe::Publishing {
+            metrics: metrics.clone(),
+            status: status.clone(),
+            breakers: breakers.clone(),
+        }),
+    )?;
     let catalog = plugins::start(config, &store, observer, stop).await?;
 
     let (assigned, assignments) = mpsc::unbounded_channel();
@@ -221,16 +231,7 @@ async fn start(
         Arc::new(Ownership::new()),
         assigned,
     )?);
-    let publisher = Publisher::start(
-        settings.clone(),
-        consumer.clone(),
-        limits.clone(),
-        Arc::new(observe::Publishing {
-            metrics: metrics.clone(),
-            status: status.clone(),
-            breakers: breakers.clone(),
-        }),
-    )?;
+    publisher.follow(consumer.clone());
     let (waker, waking) = Waker::new(store.clone());
     let places = Places::default();
     tokio::spawn(waking);

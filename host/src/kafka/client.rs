@@ -4,26 +4,23 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset as Position, TopicPartitionList};
 use taskhost_core::record::{Message, Record};
 use uuid::Uuid;
 
 use super::Settings;
-use super::context::{Deliveries, Logging};
+use super::context::Logging;
 use super::error::{Disposition, Error, Result};
 use super::events::Content;
 use super::native::PolledConsumer;
-
-/// Step of polling while delivery reports are waited for.
-const STEP: Duration = Duration::from_millis(1);
+use super::reporting::Reporting;
 
 /// An idempotent producer without transactions.
 pub struct Sender {
-    base: BaseProducer<Deliveries>,
-    deliveries: Deliveries,
+    producer: Reporting,
 }
 
 impl Sender {
@@ -32,13 +29,11 @@ impl Sender {
     /// # Errors
     /// If a setting is wrong.
     pub fn new(settings: &Settings) -> Result<Self> {
-        let deliveries = Deliveries::default();
         let mut config = settings.for_producer();
         config.remove("transaction.timeout.ms");
-        let base = config
-            .create_with_context(deliveries.clone())
+        let producer = Reporting::new(&config)
             .map_err(|error| Error::kafka("starting the producer", &error))?;
-        Ok(Self { base, deliveries })
+        Ok(Self { producer })
     }
 
     /// Sends records in order and waits until the broker has them all. Blocks for up to `patience`.
@@ -49,30 +44,21 @@ impl Sender {
         const DOING: &str = "sending records";
         let deadline = Instant::now() + patience;
         for record in records {
-            let mut message = prepared(record);
-            while let Err((error, unsent)) = self.base.send(message) {
-                let full = matches!(
-                    error,
-                    KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)
-                );
-                if !full || Instant::now() >= deadline {
-                    return Err(Error::kafka(DOING, &error));
-                }
-                message = unsent;
-                self.base.poll(STEP);
-            }
+            let produced = self.producer.produce(record, Some(deadline));
+            produced.map_err(|code| Error::code(DOING, code))?;
         }
-        while self.base.in_flight_count() > 0 {
-            if Instant::now() >= deadline {
+        while self.producer.is_busy() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Err(Error::new(
                     DOING,
                     Disposition::Trouble,
                     "the broker did not answer in time",
                 ));
             }
-            self.base.poll(STEP);
+            self.producer.await_event(left);
         }
-        match self.deliveries.take().failed.first() {
+        match self.producer.take().failed.first() {
             Some((topic, code)) => Err(Error::new(
                 DOING,
                 Error::code(DOING, *code).disposition(),
@@ -191,7 +177,7 @@ pub fn read_committed(
                 facility,
                 text,
             } => super::context::log(level, &facility, &text),
-            Content::Rebalance { .. } | Content::Other => {}
+            Content::Rebalance { .. } | Content::Reports(_) | Content::Other => {}
         }
     }
     Ok(messages)

@@ -2,6 +2,7 @@
 //! (header names that aren't UTF-8).
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null, null_mut};
@@ -29,7 +30,9 @@ pub(crate) enum Content<'a> {
         facility: String,
         text: String,
     },
-    /// Nothing that concerns a consumer of ours.
+    /// Delivery reports of a producer.
+    Reports(Reports<'a>),
+    /// Nothing that concerns us.
     Other,
 }
 
@@ -92,6 +95,7 @@ impl Event {
             },
             sys::RD_KAFKA_EVENT_ERROR => Content::Error(self.error()),
             sys::RD_KAFKA_EVENT_LOG => self.log(),
+            sys::RD_KAFKA_EVENT_DR => Content::Reports(Reports(self)),
             _ => Content::Other,
         }
     }
@@ -161,6 +165,22 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: ours, destroyed once.
         unsafe { sys::rd_kafka_event_destroy(self.as_ptr()) }
+    }
+}
+
+/// The delivery reports of an event: the topic of each message, and what became of it.
+pub(crate) struct Reports<'a>(&'a Event);
+
+impl<'a> Iterator for Reports<'a> {
+    type Item = (Cow<'a, str>, RDKafkaErrorCode);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: the event is alive, and is of this kind; the message belongs to it, and so does its topic's name.
+        unsafe {
+            let message = sys::rd_kafka_event_message_next(self.0.as_ptr()).as_ref()?;
+            let topic = CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt));
+            Some((topic.to_string_lossy(), message.err.into()))
+        }
     }
 }
 

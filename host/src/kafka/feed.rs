@@ -14,13 +14,14 @@ use super::error::Error;
 
 /// Messages in a feed above which it is paused: some batches' worth, so that a worker never waits for
 /// the broker between two of them.
-const MESSAGES_HIGH: usize = 20_000;
+const MESSAGES_HIGH: usize = 4_000;
 
 /// Bytes in a feed above which it is paused.
-const BYTES_HIGH: usize = 16 * 1024 * 1024;
+const BYTES_HIGH: usize = 4 * 1024 * 1024;
 
-/// Fraction of the high marks below which a feed is resumed.
-const LOW_DIVISOR: usize = 2;
+/// Fraction of the high marks below which a feed is resumed. What is on its way from the broker at a pause is thrown
+/// away, so pauses should be few: the feed is nearly emptied before.
+const LOW_DIVISOR: usize = 4;
 
 /// What a worker is fed.
 #[derive(Debug, Clone, PartialEq, Eq)]

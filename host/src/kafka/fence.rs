@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::Settings;
-use super::context::Deliveries;
+use super::context::Logging;
 use super::error::{Error, Result};
 
 /// Ids that this process has fenced: once is enough, because a living owner that was fenced begins again
@@ -27,9 +27,9 @@ pub fn fence(settings: &Settings, previous_id: &str, patience: Duration) -> Resu
     if known(&mut FENCED.lock().unwrap_or_else(PoisonError::into_inner)) {
         return Ok(());
     }
-    let producer: BaseProducer<Deliveries> = settings
+    let producer: BaseProducer<Logging> = settings
         .for_transactions(previous_id)
-        .create_with_context(Deliveries::default())
+        .create_with_context(Logging)
         .map_err(|error| Error::kafka("fencing a previous owner", &error))?;
     match producer.init_transactions(patience) {
         Ok(()) => {}

@@ -42,6 +42,7 @@ mod positions;
 mod producer;
 mod publisher;
 mod publishing;
+mod reporting;
 mod rights;
 mod scan;
 mod tail;

@@ -125,7 +125,7 @@ impl PollThread {
                 facility,
                 text,
             } => super::context::log(level, &facility, &text),
-            Content::Other => {}
+            Content::Reports(_) | Content::Other => {}
         }
         true
     }

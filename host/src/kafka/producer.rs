@@ -4,26 +4,23 @@
     reason = "librdkafka's C interface, for calls that the crate hides or delays"
 )]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
+use rdkafka::producer::{Producer as _, PurgeConfig};
 use rdkafka_sys as sys;
 use taskhost_core::record::Record;
 
 use super::Settings;
-use super::client::prepared;
 use super::consumer::Consumer;
-use super::context::{Delivered, Deliveries};
 use super::error::{Error, Result};
 use super::group::{Membership, send_offsets};
 use super::native::{CallError, Remedy};
+use super::reporting::{Delivered, Reporting};
 
-/// Step of polling while something is waited for: librdkafka has no way to wait for the last delivery
-/// report that is served by the same thread; the crate's flush goes in steps of 100 ms.
-const POLL_STEP: Duration = Duration::from_millis(1);
+/// How long reports are waited for before anything else is looked at.
+const REPORT_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Pause before a call is repeated that librdkafka calls retriable.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
@@ -44,10 +41,8 @@ const BATCH_BYTES: usize = 1_000_000;
 /// A producer that has its transactional id to itself; or, for publishing at least once, one without transactions, whose
 /// offsets the group's consumer commits once every message is acknowledged.
 pub(crate) struct TransactionalProducer {
-    base: BaseProducer<Deliveries>,
-    deliveries: Deliveries,
-    /// Set if there are no transactions.
-    without: Option<Arc<Consumer>>,
+    producer: Reporting,
+    has_transactions: bool,
 }
 
 impl TransactionalProducer {
@@ -55,7 +50,6 @@ impl TransactionalProducer {
     pub(crate) fn connect(
         settings: &Settings,
         id: &str,
-        consumer: &Arc<Consumer>,
         smallest_limit: Option<usize>,
         patience: Duration,
     ) -> Result<Self> {
@@ -71,52 +65,33 @@ impl TransactionalProducer {
         {
             config.set("batch.size", batch_bytes.to_string());
         }
-        let deliveries = Deliveries::default();
-        let base: BaseProducer<Deliveries> = config
-            .create_with_context(deliveries.clone())
+        let producer = Reporting::new(&config)
             .map_err(|error| Error::kafka("starting the producer", &error))?;
-        if settings.at_least_once {
-            return Ok(Self {
-                base,
-                deliveries,
-                without: Some(consumer.clone()),
-            });
+        let has_transactions = !settings.at_least_once;
+        if has_transactions {
+            producer
+                .base()
+                .init_transactions(patience)
+                .map_err(|error| Error::kafka("taking the transactional id", &error))?;
         }
-        base.init_transactions(patience)
-            .map_err(|error| Error::kafka("taking the transactional id", &error))?;
         Ok(Self {
-            base,
-            deliveries,
-            without: None,
+            producer,
+            has_transactions,
         })
     }
 
     pub(crate) fn begin(&self) -> std::result::Result<(), CallError> {
-        if self.without.is_some() {
+        if !self.has_transactions {
             return Ok(());
         }
         self.repeat("beginning a transaction", || {
-            transactional(self.base.begin_transaction())
+            transactional(self.producer.base().begin_transaction())
         })
     }
 
     /// Hands a record to librdkafka, waiting while its queue is full.
     pub(crate) fn produce(&self, record: &Record) -> std::result::Result<(), RDKafkaErrorCode> {
-        let mut message = prepared(record);
-        loop {
-            match self.base.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
-                    message = unsent;
-                    self.base.poll(POLL_STEP);
-                }
-                Err((error, _)) => {
-                    return Err(error
-                        .rdkafka_error_code()
-                        .unwrap_or(RDKafkaErrorCode::InvalidArgument));
-                }
-            }
-        }
+        self.producer.produce(record, None)
     }
 
     /// Waits until every record has its delivery report, and takes the reports. After a failure librdkafka
@@ -125,28 +100,29 @@ impl TransactionalProducer {
     /// make the producer unusable (librdkafka#4849).
     pub(crate) fn drain(&self) -> Delivered {
         let mut failed_at: Option<Instant> = None;
-        while self.base.in_flight_count() > 0 {
-            self.base.poll(POLL_STEP);
-            if self.deliveries.any_failed() {
+        while self.producer.is_busy() {
+            self.producer.await_event(REPORT_PATIENCE);
+            if self.producer.any_failed() {
                 let failed_at = *failed_at.get_or_insert_with(Instant::now);
                 if failed_at.elapsed() >= FAILED_PATIENCE {
                     break;
                 }
             }
         }
-        self.deliveries.take()
+        self.producer.take()
     }
 
     /// Makes the offsets part of the transaction. Repeated with the same arguments only.
     pub(crate) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
+        consumer: &Consumer,
         membership: &Membership,
     ) -> std::result::Result<(), CallError> {
-        if let Some(consumer) = &self.without {
+        if !self.has_transactions {
             return consumer.commit(offsets);
         }
-        let producer = self.base.client().native_ptr();
+        let producer = self.native();
         self.repeat("sending offsets", || {
             // SAFETY: the producer lives as long as `self`.
             unsafe { send_offsets(producer, offsets, membership, NO_TIMEOUT_MS) }
@@ -155,43 +131,44 @@ impl TransactionalProducer {
 
     /// Commits. Everything must have been drained: librdkafka waits for reports that only a poll serves.
     pub(crate) fn commit(&self) -> std::result::Result<(), CallError> {
-        if self.without.is_some() {
+        if !self.has_transactions {
             return Ok(());
         }
         self.repeat("committing a transaction", || {
             // SAFETY: the producer lives as long as `self`.
-            let error = unsafe {
-                sys::rd_kafka_commit_transaction(self.base.client().native_ptr(), NO_TIMEOUT_MS)
-            };
+            let error = unsafe { sys::rd_kafka_commit_transaction(self.native(), NO_TIMEOUT_MS) };
             CallError::take(error).map_or(Ok(()), Err)
         })
     }
 
     /// Aborts. In steps, because librdkafka purges and then waits for reports that only a poll serves.
     pub(crate) fn abort(&self) -> std::result::Result<(), CallError> {
-        if self.without.is_some() {
+        if !self.has_transactions {
             // What was acknowledged stays; it is published again with the rest.
-            self.base.purge(PurgeConfig::default().queue().inflight());
-            while self.base.in_flight_count() > 0 {
-                self.base.poll(POLL_STEP);
+            let purged = PurgeConfig::default().queue().inflight();
+            self.producer.base().purge(purged);
+            while self.producer.is_busy() {
+                self.producer.await_event(REPORT_PATIENCE);
             }
-            self.deliveries.take();
+            self.producer.take();
             return Ok(());
         }
         let result = self.repeat("aborting a transaction", || {
             // SAFETY: the producer lives as long as `self`.
-            let error = unsafe {
-                sys::rd_kafka_abort_transaction(self.base.client().native_ptr(), ABORT_STEP_MS)
-            };
+            let error = unsafe { sys::rd_kafka_abort_transaction(self.native(), ABORT_STEP_MS) };
             CallError::take(error).map_or(Ok(()), Err)
         });
-        self.deliveries.take();
+        self.producer.take();
         result
     }
 
     /// Serves librdkafka's log lines and errors.
     pub(crate) fn serve(&self) {
-        self.base.poll(Duration::ZERO);
+        self.producer.serve(Duration::ZERO);
+    }
+
+    fn native(&self) -> *mut sys::rd_kafka_t {
+        self.producer.base().client().native_ptr()
     }
 
     fn repeat(
@@ -207,7 +184,7 @@ impl TransactionalProducer {
                     if repeated.is_multiple_of(100) {
                         tracing::warn!(doing, repeated, "{}; still trying", error.reason);
                     }
-                    self.base.poll(AGAIN_PAUSE);
+                    self.producer.serve(AGAIN_PAUSE);
                 }
                 result => return result,
             }

@@ -71,13 +71,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread; it connects by itself and keeps trying.
+    /// Starts the thread; it connects by itself and keeps trying. Nothing is published before [`Publisher::follow`].
     ///
     /// # Errors
     /// If there is no thread to be had.
     pub fn start(
         settings: Settings,
-        consumer: Arc<Consumer>,
         limits: Arc<Limits>,
         observer: Arc<dyn PublishObserver>,
     ) -> Result<Self> {
@@ -93,7 +92,6 @@ impl Publisher {
         let thread = Thread::new(
             settings,
             Turns::new(transactional_ids.iter().cloned()),
-            consumer,
             limits,
             observer,
             received,
@@ -118,6 +116,11 @@ impl Publisher {
             ready,
             ended,
         })
+    }
+
+    /// Publishes under this consumer's membership of the group from now on.
+    pub fn follow(&self, consumer: Arc<Consumer>) {
+        self.order(Order::Follow(consumer));
     }
 
     /// The ids to be found among a partition's owners before anything is published for it.

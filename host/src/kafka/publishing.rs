@@ -66,6 +66,7 @@ pub(crate) enum Order {
         tag: Tag,
         reply: oneshot::Sender<()>,
     },
+    Follow(Arc<Consumer>),
     Hurry,
     Stop {
         deadline: Instant,
@@ -74,7 +75,8 @@ pub(crate) enum Order {
 
 pub(crate) struct Thread {
     settings: Settings,
-    consumer: Arc<Consumer>,
+    /// Whose membership of the group is published under; none until it has been started.
+    consumer: Option<Arc<Consumer>>,
     limits: Arc<Limits>,
     observer: Arc<dyn PublishObserver>,
     orders: Receiver<Order>,
@@ -96,7 +98,6 @@ impl Thread {
     pub(crate) fn new(
         settings: Settings,
         producers: Turns,
-        consumer: Arc<Consumer>,
         limits: Arc<Limits>,
         observer: Arc<dyn PublishObserver>,
         orders: Receiver<Order>,
@@ -104,7 +105,7 @@ impl Thread {
     ) -> Self {
         Self {
             settings,
-            consumer,
+            consumer: None,
             limits,
             observer,
             orders,
@@ -191,6 +192,7 @@ impl Thread {
                 self.lanes.end(&partition, tag);
                 self.withdrawn.push(reply);
             }
+            Order::Follow(consumer) => self.consumer = Some(consumer),
             Order::Hurry => {
                 self.lanes.hurry();
                 self.disconnected.1 = None;
@@ -205,10 +207,10 @@ impl Thread {
             return;
         }
         let smallest = self.limits.smallest();
-        let (settings, consumer) = (&self.settings, &self.consumer);
-        let connected = self.producers.connect(|id| {
-            TransactionalProducer::connect(settings, id, consumer, smallest, CONNECT_PATIENCE)
-        });
+        let settings = &self.settings;
+        let connected = self
+            .producers
+            .connect(|id| TransactionalProducer::connect(settings, id, smallest, CONNECT_PATIENCE));
         match connected {
             Ok(()) => {
                 tracing::info!("the publisher is connected");
@@ -236,6 +238,9 @@ impl Thread {
 
     /// Runs the next transaction, if there is one.
     fn publish(&mut self) {
+        let Some(consumer) = self.consumer.clone() else {
+            return;
+        };
         let shares = self
             .lanes
             .take(Instant::now(), self.settings.transaction_bytes_max);
@@ -243,8 +248,8 @@ impl Thread {
             return;
         }
         // First the membership, then the tags: whoever loses a partition after this has another generation.
-        let membership = self.membership();
-        let shares = self.owned(shares);
+        let membership = self.membership(&consumer);
+        let shares = self.owned(&consumer, shares);
         if shares.is_empty() {
             return;
         }
@@ -254,7 +259,7 @@ impl Thread {
                 .put_back(shares, false, |_| Instant::now() + MEMBER_PAUSE);
             return;
         };
-        let outcome = self.transact(producer, &shares, &membership);
+        let outcome = self.transact(producer, &shares, &consumer, &membership);
         if matches!(&outcome, Outcome::Aborted(cause) if cause.outdated) {
             let until = Instant::now() + OUTDATED_PATIENCE;
             self.outdated = Some((membership.member(), membership.generation(), until));
@@ -263,8 +268,8 @@ impl Thread {
     }
 
     /// The present membership, unless it is known to be outdated.
-    fn membership(&mut self) -> Option<Membership> {
-        let membership = self.consumer.membership()?;
+    fn membership(&mut self, consumer: &Consumer) -> Option<Membership> {
+        let membership = consumer.membership()?;
         let outdated = self
             .outdated
             .as_ref()
@@ -279,9 +284,9 @@ impl Thread {
     }
 
     /// Those that are still owned; the others are answered.
-    fn owned(&mut self, shares: Vec<Share>) -> Vec<Share> {
-        let ownership = self.consumer.ownership();
-        let lost: Vec<TopicPartition> = ownership
+    fn owned(&mut self, consumer: &Consumer, shares: Vec<Share>) -> Vec<Share> {
+        let lost: Vec<TopicPartition> = consumer
+            .ownership()
             .lost(shares.iter().map(|share| (&share.partition, share.tag)))
             .into_iter()
             .cloned()
@@ -297,6 +302,7 @@ impl Thread {
         &self,
         producer: &TransactionalProducer,
         shares: &[Share],
+        consumer: &Consumer,
         membership: &Membership,
     ) -> Outcome {
         let parts: Vec<Part<'_>> = shares
@@ -315,7 +321,7 @@ impl Thread {
                 })
             })
             .collect();
-        transaction::run(producer, &parts, membership, &*self.observer)
+        transaction::run(producer, &parts, consumer, membership, &*self.observer)
     }
 
     fn settle(&mut self, shares: Vec<Share>, outcome: Outcome) {

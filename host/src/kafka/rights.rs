@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::Settings;
-use super::context::{Deliveries, Logging};
+use super::context::Logging;
 use super::describe::{self, Client};
 use super::error::{Disposition, Error, Result};
 
@@ -170,9 +170,9 @@ pub(crate) fn missing(
 pub fn may_transact(settings: &Settings, patience: Duration) -> Result<Option<MissingRight>> {
     const DOING: &str = "taking a transactional id";
     let id = format!("{}-test-kafka", settings.transactional_prefix);
-    let producer: BaseProducer<Deliveries> = settings
+    let producer: BaseProducer<Logging> = settings
         .for_transactions(&id)
-        .create_with_context(Deliveries::default())
+        .create_with_context(Logging)
         .map_err(|error| Error::kafka(DOING, &error))?;
     match producer.init_transactions(patience) {
         Ok(()) => Ok(None),

@@ -106,7 +106,7 @@ impl Scan {
                     facility,
                     text,
                 }) => context::log(level, &facility, &text),
-                Some(Content::Rebalance { .. } | Content::Other) => {}
+                Some(Content::Rebalance { .. } | Content::Reports(_) | Content::Other) => {}
                 None if left.is_zero() => {
                     let reason = format!(
                         "{} does not come to its end within {} s",

@@ -94,7 +94,7 @@ impl Tail {
                 }) => {
                     context::log(level, &facility, &text);
                 }
-                Some(Content::Rebalance { .. } | Content::Other) => {}
+                Some(Content::Rebalance { .. } | Content::Reports(_) | Content::Other) => {}
                 None => {}
             }
             if left.is_zero() {

@@ -13,10 +13,11 @@ use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Offset, TopicPartition};
 
 use super::committed;
-use super::context::Delivered;
+use super::consumer::Consumer;
 use super::group::Membership;
 use super::native::{CallError, Remedy};
 use super::producer::TransactionalProducer;
+use super::reporting::Delivered;
 use super::rights::MissingRight;
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
@@ -122,11 +123,12 @@ const GRANT: &str = "grant it to this host's user (docs/kafka-security.md has th
 pub(crate) fn run(
     producer: &TransactionalProducer,
     parts: &[Part<'_>],
+    consumer: &Consumer,
     membership: &Membership,
     observer: &dyn PublishObserver,
 ) -> Outcome {
     let begun = Instant::now();
-    let outcome = match publish(producer, parts, membership, observer) {
+    let outcome = match publish(producer, parts, consumer, membership, observer) {
         Ok(sent) => {
             let messages = sent.values().sum();
             sent.iter()
@@ -172,6 +174,7 @@ impl From<CallError> for Stop {
 fn publish(
     producer: &TransactionalProducer,
     parts: &[Part<'_>],
+    consumer: &Consumer,
     membership: &Membership,
     observer: &dyn PublishObserver,
 ) -> Result<HashMap<String, u64>, Stop> {
@@ -180,7 +183,7 @@ fn publish(
     let sent = send(producer, parts, observer)?;
     failpoint::hit("publish-inside-transaction");
     if sent.is_empty() || !mutant::is_armed(Mutant::Offsets) {
-        producer.send_offsets(&offsets, membership)?;
+        producer.send_offsets(&offsets, consumer, membership)?;
     }
     failpoint::hit("publish-before-commit");
     producer.commit()?;

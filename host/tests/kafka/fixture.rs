@@ -148,11 +148,11 @@ impl Host {
         let counts = Arc::new(Counts::default());
         let publisher = Publisher::start(
             settings.clone(),
-            Arc::clone(&consumer),
             Arc::new(Limits::new()),
             Arc::<Counts>::clone(&counts),
         )
         .unwrap();
+        publisher.follow(Arc::clone(&consumer));
         let (held, lost) = (BTreeMap::new(), Vec::new());
         Self {
             settings,

@@ -1,0 +1,144 @@
+//! A producer with its delivery reports, taken from its queue of events as they come.
+//!
+//! The crate's own poll goes on until its time is over, however much has come: with reports awaited it would either add
+//! that time to each transaction, or ask the queue without pause.
+#![expect(unsafe_code, reason = "librdkafka's queue of events")]
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use taskhost_core::record::Record;
+
+use super::client::prepared;
+use super::context::{self, Logging};
+use super::events::Content;
+use super::native::Queue;
+
+/// How long a full queue is waited for before a record is offered again.
+const FULL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A producer whose reports are served by whoever uses it, in one thread at a time.
+pub(crate) struct Reporting {
+    /// Before the producer, as it must be destroyed before it.
+    queue: Queue,
+    base: BaseProducer<Logging>,
+    delivered: Mutex<Delivered>,
+}
+
+/// What the reports said since they were last taken.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// Messages the broker has, by topic.
+    pub(crate) sent: HashMap<String, u64>,
+    /// Messages that failed, by topic and reason.
+    pub(crate) failed: Vec<(String, RDKafkaErrorCode)>,
+}
+
+impl Reporting {
+    pub(crate) fn new(config: &ClientConfig) -> KafkaResult<Self> {
+        let base: BaseProducer<Logging> = config.create_with_context(Logging)?;
+        // SAFETY: the producer is alive, and the queue is destroyed before it.
+        let queue = unsafe { Queue::main(base.client().native_ptr()) };
+        let queue = queue.ok_or_else(|| KafkaError::ClientCreation("it has no queue".into()))?;
+        Ok(Self {
+            queue,
+            base,
+            delivered: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn base(&self) -> &BaseProducer<Logging> {
+        &self.base
+    }
+
+    /// Hands a record to librdkafka, waiting while its queue is full, but not beyond the deadline.
+    pub(crate) fn produce(
+        &self,
+        record: &Record,
+        deadline: Option<Instant>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let mut message = prepared(record);
+        loop {
+            let (error, unsent) = match self.base.send(message) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            let code = error.rdkafka_error_code();
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if code != Some(RDKafkaErrorCode::QueueFull) || is_late {
+                return Err(code.unwrap_or(RDKafkaErrorCode::InvalidArgument));
+            }
+            message = unsent;
+            self.await_event(FULL_PATIENCE);
+        }
+    }
+
+    /// Whether records have no report yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.base.in_flight_count() > 0
+    }
+
+    /// Waits for the next event, which may be the reports of many records, and takes it. False if none came.
+    pub(crate) fn await_event(&self, patience: Duration) -> bool {
+        let Some(event) = self.queue.poll(patience) else {
+            return false;
+        };
+        match event.content() {
+            Content::Reports(reports) => {
+                let mut delivered = self.lock();
+                reports.for_each(|(topic, code)| delivered.add(&topic, code));
+            }
+            Content::Error(report) => context::log_error(Some(report.code), &report.reason),
+            Content::Log {
+                level,
+                facility,
+                text,
+            } => context::log(level, &facility, &text),
+            Content::Fetched(_) | Content::Rebalance { .. } | Content::Other => {}
+        }
+        true
+    }
+
+    /// Serves events for so long.
+    pub(crate) fn serve(&self, duration: Duration) {
+        let deadline = Instant::now() + duration;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, as librdkafka counts in milliseconds.
+            if !self.await_event(left + Duration::from_micros(999)) || left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn any_failed(&self) -> bool {
+        !self.lock().failed.is_empty()
+    }
+
+    /// Takes what the reports have said so far.
+    pub(crate) fn take(&self) -> Delivered {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Delivered> {
+        self.delivered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Delivered {
+    fn add(&mut self, topic: &str, code: RDKafkaErrorCode) {
+        match (code, self.sent.get_mut(topic)) {
+            (RDKafkaErrorCode::NoError, Some(count)) => *count += 1,
+            (RDKafkaErrorCode::NoError, None) => {
+                self.sent.insert(topic.to_owned(), 1);
+            }
+            (code, _) => self.failed.push((topic.to_owned(), code)),
+        }
+    }
+}
