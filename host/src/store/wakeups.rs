@@ -168,17 +168,19 @@ impl Store {
         Ok(stranded)
     }
 
-    /// How many wakeups of a partition its owner couldn't decide.
+    /// How many wakeups of a partition its owner couldn't decide, and the reason of one of them.
     ///
     /// # Errors
     /// Trouble only.
-    pub async fn count_stranded(&self, key: &Key) -> Result<i64, Error> {
-        let sql = "SELECT count(*) AS stranded FROM wakeups
+    pub async fn count_stranded(&self, key: &Key) -> Result<(i64, Option<String>), Error> {
+        let sql = "SELECT count(*) AS stranded, min(reason) AS reason FROM wakeups
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND why = 'stranded'";
         let mut session = Session::begin(self).await?;
         let row = session.row(keyed(sql, key)).await?;
         session.rollback().await;
-        row.map_or(Ok(0), |row| Ok(row.try_get("stranded")?))
+        row.map_or(Ok((0, None)), |row| {
+            Ok((row.try_get("stranded")?, row.try_get("reason")?))
+        })
     }
 
     /// How many messages of a partition wait.
