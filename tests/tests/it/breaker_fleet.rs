@@ -45,12 +45,6 @@ fn partitions(host: &Host) -> Vec<String> {
     list.map_or_else(Vec::new, |list| list.iter().map(state).collect())
 }
 
-fn decided_by(world: &World, version: &str) -> usize {
-    let events = world.all_events();
-    let of_version = |event: &&taskhost_tests::EventRow| event.plugin_version == version;
-    events.iter().filter(of_version).count()
-}
-
 /// How far each partition is: the last batch and the next record.
 fn decided(world: &World) -> Vec<(i64, Option<i64>)> {
     let progress = world.progress();
@@ -77,9 +71,7 @@ fn three_hosts_under_load_hold_a_broken_rule_and_drain_by_the_repaired_one_with_
             sent
         });
         let watched = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            soon("the first rule decides under load", || {
-                (decided_by(&world, "1.0.0") > 0).then_some(())
-            });
+            swap::wait_decided(&world, "1.0.0");
             let broken = activate(&world, &["--file", &file("guest_swap_broken")]);
             assert_eq!(broken["activation"], 2);
             soon("every host's breaker is open", || {

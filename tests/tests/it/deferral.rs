@@ -183,6 +183,8 @@ fn a_task_created_on_one_host_wakes_what_waits_on_another() {
         (world.ask(started).len() == 301).then_some(())
     });
     assert_eq!(world.waiting(), []);
+    // The requests' own updates come after that.
+    world.wait_caught_up();
     crate::laws::check(&world);
     for host in hosts {
         host.stop();
