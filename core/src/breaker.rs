@@ -75,7 +75,7 @@ pub struct Breaker {
     /// Backoffs so far, probes that failed included, since the last calm.
     backoffs: u32,
     /// Probes in a row that succeeded while it is open.
-    proven: u32,
+    succeeded: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Breaker {
             },
             era: Era(0),
             backoffs: 0,
-            proven: 0,
+            succeeded: 0,
         }
     }
 
@@ -136,14 +136,22 @@ impl Breaker {
                 Change::Nothing
             }
             State::Open { .. } => Change::Nothing,
-            State::HalfOpen { since } => {
-                let since = *since;
-                self.proven = self.proven.saturating_add(1);
-                if self.proven < self.rules.probes {
+            State::HalfOpen { .. } => {
+                self.succeeded = self.succeeded.saturating_add(1);
+                if self.succeeded < self.rules.probes {
                     // The next one may come at once.
-                    self.turn(State::Open { since, until: now });
+                    self.undecided(era, now);
                     return Change::Nothing;
                 }
+                self.proven(era, now)
+            }
+        }
+    }
+
+    /// What was tried proves as much as several probes do: it closes at once.
+    pub fn proven(&mut self, era: Era, now: Duration) -> Change {
+        match self.state {
+            State::HalfOpen { since } if era == self.era => {
                 self.turn(State::Closed {
                     failures: 0,
                     since: Some(now),
@@ -152,6 +160,7 @@ impl Breaker {
                     after: now.saturating_sub(since),
                 }
             }
+            _ => Change::Nothing,
         }
     }
 
@@ -168,7 +177,7 @@ impl Breaker {
     /// begins anew. What is being tried has no say any more.
     pub fn replaced(&mut self, now: Duration) {
         self.backoffs = 0;
-        self.proven = 0;
+        self.succeeded = 0;
         self.turn(match self.state {
             State::Closed { .. } => State::Closed {
                 failures: 0,
@@ -194,8 +203,8 @@ impl Breaker {
     pub fn open_since(&self) -> Option<(Duration, Option<Duration>, u32)> {
         match self.state {
             State::Closed { .. } => None,
-            State::Open { since, until } => Some((since, Some(until), self.proven)),
-            State::HalfOpen { since } => Some((since, None, self.proven)),
+            State::Open { since, until } => Some((since, Some(until), self.succeeded)),
+            State::HalfOpen { since } => Some((since, None, self.succeeded)),
         }
     }
 
@@ -232,7 +241,7 @@ impl Breaker {
         } = self.rules;
         let pause = retry::full_jitter(backoff, self.backoffs, backoff_max, random);
         self.backoffs = self.backoffs.saturating_add(1);
-        self.proven = 0;
+        self.succeeded = 0;
         let until = now.saturating_add(pause);
         self.turn(State::Open { since, until });
     }

@@ -19,6 +19,12 @@ const PIECES: u32 = 10;
 /// be decided anyway, without a pause in between.
 const PROBES: u32 = 3;
 
+/// So many others are asked about at least, if they are there, when the plugin faults at the probe's message.
+const OTHERS_MIN: usize = 10;
+
+/// And at most: each is a call of the plugin.
+const OTHERS_MAX: usize = 200;
+
 /// When a route's breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -151,11 +157,7 @@ impl RouteBreaker {
             return Judged::Opened(all);
         }
         let piece = self.piece(now);
-        let (number, counted) = &mut self.window[place(piece)];
-        if *number != piece {
-            (*number, *counted) = (piece, Tally::default());
-        }
-        *counted = counted.plus(tally);
+        self.count(piece, tally);
         Judged::Commit(Receipt { era, piece, tally })
     }
 
@@ -183,6 +185,38 @@ impl RouteBreaker {
     /// The plugin faulted at the probe's message.
     pub fn probe_failed(&mut self, era: Era, now: Duration, random: f64) -> Change {
         self.machine.failed(era, now, random)
+    }
+
+    /// How many others are worth asking about when the plugin faults at the probe's message: enough for a fault or two among
+    /// them to say nothing.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        let enough = 400 / self.rules.percent.max(1);
+        usize::try_from(enough)
+            .unwrap_or(OTHERS_MAX)
+            .clamp(OTHERS_MIN, OTHERS_MAX)
+    }
+
+    /// The plugin faulted at the probe's message, and was asked about others, of which nothing was kept. If it can decide
+    /// them, it is that message's fault and not the plugin's: the breaker closes, and has the others in its window, so
+    /// that the message alone doesn't open it again. Half of the ratio that opens it is too much here: a plugin that fails every
+    /// other message comes through once in a hundred times.
+    pub fn probe_sampled(&mut self, era: Era, now: Duration, others: Tally, random: f64) -> Change {
+        let good = others.decided.saturating_sub(others.faults);
+        let (faults, all) = (
+            u128::from(others.faults) + 1,
+            u128::from(others.decided) + 1,
+        );
+        let is_fine =
+            good >= u64::from(PROBES) && faults * 200 < all * u128::from(self.rules.percent);
+        if !is_fine {
+            return self.machine.failed(era, now, random);
+        }
+        let change = self.machine.proven(era, now);
+        if matches!(change, Change::Closed { .. }) {
+            self.count(self.piece(now), others);
+        }
+        change
     }
 
     /// The probe came to nothing: it found no message, or something else failed.
@@ -235,6 +269,14 @@ impl RouteBreaker {
             && batch.faults > 0
             && all.decided >= u64::from(minimum)
             && u128::from(all.faults) * 100 >= u128::from(all.decided) * u128::from(percent)
+    }
+
+    fn count(&mut self, piece: u64, tally: Tally) {
+        let (number, counted) = &mut self.window[place(piece)];
+        if *number != piece {
+            (*number, *counted) = (piece, Tally::default());
+        }
+        *counted = counted.plus(tally);
     }
 
     fn piece(&self, now: Duration) -> u64 {

@@ -301,24 +301,27 @@ impl RouteBreakers {
         });
     }
 
-    fn ended(&self, route: usize, era: Era, outcome: Option<Result<(), &Fault>>) {
+    fn ended(&self, route: usize, era: Era, outcome: Outcome<'_>) {
         let Some(one) = self.list.get(route) else {
             return;
         };
         let mut inner = one.lock();
         let now = self.now();
         let change = match outcome {
-            None => {
+            Outcome::Nothing => {
                 inner.breaker.probe_undecided(era, now);
                 Change::Nothing
             }
-            Some(Ok(())) => inner.breaker.probe_succeeded(era, now),
-            Some(Err(_)) => inner.breaker.probe_failed(era, now, rand::random()),
+            Outcome::Succeeded => inner.breaker.probe_succeeded(era, now),
+            Outcome::Failed(_, others) => {
+                let random = rand::random();
+                inner.breaker.probe_sampled(era, now, others, random)
+            }
         };
         match change {
             Change::Nothing | Change::Opened => {}
             Change::StillOpen => {
-                let fault = outcome.and_then(Result::err);
+                let fault = outcome.fault();
                 inner.half_open = false;
                 inner.next = Why::Probe;
                 inner.code = fault.map(|fault| fault.kind.code());
@@ -329,7 +332,16 @@ impl RouteBreakers {
             Change::Closed { after } => {
                 inner.half_open = false;
                 inner.reason.clear();
-                let reason = format!("closed after {} ms", after.as_millis());
+                let reason = match outcome {
+                    Outcome::Failed(fault, others) => format!(
+                        "closed after {} ms: the plugin decides {} of {} others, so the message that was tried is at fault{}",
+                        after.as_millis(),
+                        others.decided.saturating_sub(others.faults),
+                        others.decided,
+                        example(Some(fault))
+                    ),
+                    _ => format!("closed after {} ms", after.as_millis()),
+                };
                 self.tell(route, one, &inner, State::Closed, Why::Probe, reason, None);
             }
         }
@@ -376,6 +388,26 @@ fn example(fault: Option<&Fault>) -> String {
     })
 }
 
+/// What a probe came to.
+#[derive(Clone, Copy)]
+enum Outcome<'a> {
+    /// Nothing.
+    Nothing,
+    /// A message was decided.
+    Succeeded,
+    /// The plugin faulted at it; and what it did with others.
+    Failed(&'a Fault, Tally),
+}
+
+impl<'a> Outcome<'a> {
+    fn fault(self) -> Option<&'a Fault> {
+        match self {
+            Self::Failed(fault, _) => Some(fault),
+            Self::Nothing | Self::Succeeded => None,
+        }
+    }
+}
+
 /// The right to try one message. Dropped without an outcome, somebody else gets it.
 #[derive(Debug)]
 pub struct Probe {
@@ -391,17 +423,24 @@ impl Probe {
         self.route
     }
 
+    /// How many others are worth asking about if the plugin faults at the message.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        let one = self.breakers.list.get(self.route);
+        one.map_or(0, |one| one.lock().breaker.others())
+    }
+
     /// A message of the route was decided, and that is committed.
     pub fn succeeded(mut self) {
-        self.end(Some(Ok(())));
+        self.end(Outcome::Succeeded);
     }
 
-    /// The plugin faulted at a message of the route.
-    pub fn failed(mut self, fault: &Fault) {
-        self.end(Some(Err(fault)));
+    /// The plugin faulted at a message of the route; and what it did when it was asked about others.
+    pub fn failed(mut self, fault: &Fault, others: Tally) {
+        self.end(Outcome::Failed(fault, others));
     }
 
-    fn end(&mut self, outcome: Option<Result<(), &Fault>>) {
+    fn end(&mut self, outcome: Outcome<'_>) {
         if let Some(era) = self.era.take() {
             self.breakers.ended(self.route, era, outcome);
         }
@@ -410,7 +449,7 @@ impl Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.end(None);
+        self.end(Outcome::Nothing);
     }
 }
 

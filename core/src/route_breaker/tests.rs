@@ -154,6 +154,54 @@ fn a_probe_that_found_nothing_out_makes_room_for_another_at_once() {
 }
 
 #[test]
+fn a_probe_that_fails_alone_among_others_closes_it_and_does_not_open_it_again_by_itself() {
+    let rules = Rules {
+        minimum: 1,
+        ..RULES
+    };
+    let mut breaker = RouteBreaker::new(rules);
+    let opened = judged(&mut breaker, 0, tally(1, 1));
+    assert_eq!(opened, Judged::Opened(tally(1, 1)));
+    assert_eq!(breaker.others(), 10);
+    let era = probe(&mut breaker, 1);
+    let change = breaker.probe_sampled(era, secs(1), tally(10, 1), 1.0);
+    assert_eq!(change, Change::Closed { after: secs(1) });
+    assert_eq!(
+        breaker.figures(secs(1)),
+        tally(10, 1),
+        "the others, and not the one that is decided next"
+    );
+    commits(&mut breaker, 1, tally(1, 1));
+    let late = breaker.probe_sampled(era, secs(1), tally(10, 0), 1.0);
+    assert_eq!(late, Change::Nothing, "it has no say any more");
+}
+
+#[test]
+fn a_probe_that_fails_among_too_few_others_or_too_many_faults_opens_it_for_longer() {
+    for others in [
+        tally(0, 0),
+        tally(2, 0),
+        tally(3, 0),
+        tally(10, 2),
+        tally(10, 10),
+    ] {
+        let mut breaker = opened(0);
+        let era = probe(&mut breaker, 1);
+        let change = breaker.probe_sampled(era, secs(1), others, 1.0);
+        assert_eq!(change, Change::StillOpen, "{others:?}");
+        assert_eq!(breaker.probe(secs(1)), Turn::At(secs(3)));
+    }
+}
+
+#[test]
+fn the_lower_the_ratio_the_more_others_are_asked_about() {
+    for (percent, others) in [(100, 10), (50, 10), (10, 40), (3, 133), (1, 200)] {
+        let breaker = RouteBreaker::new(Rules { percent, ..RULES });
+        assert_eq!(breaker.others(), others, "{percent}");
+    }
+}
+
+#[test]
 fn another_version_is_probed_at_once_and_begins_with_an_empty_window() {
     let mut breaker = opened(0);
     let old = probe(&mut breaker, 1);
@@ -230,6 +278,10 @@ enum Happens {
         committed: bool,
     },
     Probe(Option<bool>),
+    Sampled {
+        decided: u64,
+        faults: u64,
+    },
     Passes(u64),
     Activated,
     Order(Hold),
@@ -246,6 +298,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         8 => batch,
         4 => any::<Option<bool>>().prop_map(Happens::Probe),
+        2 => (0u64..12, 0u64..5).prop_map(|(good, faults)| Happens::Sampled { decided: good + faults, faults }),
         4 => (0u64..15).prop_map(Happens::Passes),
         1 => Just(Happens::Activated),
         1 => hold.prop_map(Happens::Order),
@@ -292,6 +345,25 @@ proptest! {
                             if closed {
                                 (open, proven) = (false, 0);
                             }
+                        }
+                    }
+                }
+                Happens::Sampled { decided, faults } => {
+                    let Turn::Now(era) = breaker.probe(now) else { continue };
+                    if !open {
+                        continue;
+                    }
+                    proven = 0;
+                    let is_fine = decided - faults >= 3 && (faults + 1) * 4 < decided + 1;
+                    match breaker.probe_sampled(era, now, tally(decided, faults), random) {
+                        Change::Closed { .. } => {
+                            prop_assert!(is_fine);
+                            open = false;
+                            kept.push_back((piece, tally(decided, faults)));
+                        }
+                        change => {
+                            prop_assert!(!is_fine);
+                            prop_assert_eq!(change, Change::StillOpen);
                         }
                     }
                 }

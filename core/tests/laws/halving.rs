@@ -54,10 +54,10 @@ fn together(fold: &Fold, causes: &[(usize, Cause)]) -> Result<HashMap<usize, Dec
 
 impl World {
     /// Decides a run of messages as one batch, halving it where the plugin faults, as the host does.
-    fn halved(&mut self, messages: &[Arc<Message>]) {
+    fn halved(&mut self, messages: &[Arc<Message>], piece: usize) {
         let blocked = self.waiting.iter().map(|row| row.task_id.clone()).collect();
         let mut fold = self.fold(blocked);
-        let mut halves = Halves::of(messages.len());
+        let mut halves = Halves::of(messages.len(), piece);
         while let Some(step) = halves.step() {
             let range = match step {
                 Step::Together(range) => range,
@@ -122,11 +122,15 @@ impl World {
 
 proptest! {
     #[test]
-    fn a_batch_that_is_halved_comes_out_as_one_by_one(asks in messages(), size in 1usize..40) {
+    fn a_batch_that_is_halved_comes_out_as_one_by_one(
+        asks in messages(),
+        size in 1usize..40,
+        piece in 1usize..50,
+    ) {
         let log: Vec<_> = (0..).zip(&asks).map(|(offset, (id, ask))| message(offset, *id, *ask)).collect();
         let (mut halved, mut single) = (World::default(), World::default());
         for batch in log.chunks(size) {
-            halved.halved(batch);
+            halved.halved(batch, piece);
         }
         for message in &log {
             single.batch(std::slice::from_ref(message));

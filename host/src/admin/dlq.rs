@@ -3,6 +3,8 @@
 //! What changes something is a POST with a JSON body, and says who does it. The requests reach Postgres, over a pool of
 //! their own; while it is away they answer 503.
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use super::State;
 use crate::letters;
 use crate::store::{self, Edited, Filter, Imported, Key, Place, Store};
 
+pub(super) use change::{cancel, discard, replay};
+
 /// Bytes of an edit's body: the largest message in its longest form.
 pub(super) const EDIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -33,9 +37,6 @@ const LIMIT: (u32, u32) = (50, 1000);
 
 /// Dead letters of a page of an export, at most: each may have megabytes.
 const EXPORT_MAX: u32 = 50;
-
-/// Dead letters that one request changes at a time: the statement's size.
-const IDS_MAX: u32 = 500;
 
 /// Where an export goes on.
 const NEXT: HeaderName = HeaderName::from_static("taskhost-next");
@@ -49,6 +50,8 @@ pub struct Letters {
     pub group: Arc<str>,
     /// The routes, to check an edited payload against.
     pub routes: Arc<[Route]>,
+    /// How often a dead letter is decided again before it is parked.
+    pub replays_max: u32,
 }
 
 /// Why a request isn't done.
@@ -278,6 +281,7 @@ pub(super) async fn edit(
         store,
         group,
         routes,
+        ..
     } = letters_of(&state)?;
     let (Json(edit), id) = (wanted(body)?, id_of(&id)?);
     let value = letters::from_bytes(&edit.value)
@@ -323,152 +327,4 @@ pub(super) async fn edit(
 
 fn wanted<T>(body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Refusal> {
     body.map_err(|why| Refusal::Wrong(why.body_text()))
-}
-
-/// Which dead letters, and what is done with them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Change {
-    #[serde(default)]
-    ids: Vec<Uuid>,
-    filter: Option<BTreeMap<String, String>>,
-    by: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default, rename = "dryRun")]
-    dry_run: bool,
-    #[serde(default)]
-    force: bool,
-    #[serde(default)]
-    republish: bool,
-}
-
-impl Change {
-    /// What it names: ids, or a filter of those that can be changed.
-    fn filter(&self) -> Result<Option<Filter>, Refusal> {
-        match (&self.filter, self.ids.is_empty()) {
-            (Some(parts), true) => {
-                let parts = parts
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str()));
-                let mut filter = letters::filter(parts).map_err(Refusal::Wrong)?;
-                if filter.states.is_empty() {
-                    filter.states = vec![store::State::Open];
-                    if self.force {
-                        filter.states.push(store::State::Parked);
-                    }
-                }
-                Ok(Some(filter))
-            }
-            (None, false) => Ok(None),
-            _ => Err(Refusal::Wrong("name either ids or a filter".to_owned())),
-        }
-    }
-}
-
-/// The dead letters of a change, some at a time, in the order in which they failed.
-struct Walk<'a> {
-    letters: &'a Letters,
-    filter: Option<Filter>,
-    ids: Vec<Uuid>,
-    after: Option<Place>,
-}
-
-impl Walk<'_> {
-    async fn count(&self) -> Result<i64, store::Error> {
-        match &self.filter {
-            None => Ok(i64::try_from(self.ids.len()).unwrap_or(i64::MAX)),
-            Some(filter) => {
-                let Letters { store, group, .. } = self.letters;
-                store.count_dead_letters(group, filter).await
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Result<Vec<Uuid>, store::Error> {
-        let Some(filter) = &self.filter else {
-            let most = usize::try_from(IDS_MAX)
-                .unwrap_or(usize::MAX)
-                .min(self.ids.len());
-            return Ok(self.ids.drain(..most).collect());
-        };
-        let Letters { store, group, .. } = self.letters;
-        let places = store
-            .dead_letter_places(group, filter, self.after.as_ref(), IDS_MAX)
-            .await?;
-        self.after = places.last().copied().or(self.after);
-        Ok(places.into_iter().map(|place| place.id).collect())
-    }
-}
-
-/// Asks for replays and doesn't wait for them: the dead letters' states tell what becomes of them.
-pub(super) async fn replay(
-    Shared(state): Shared<State>,
-    body: Result<Json<Change>, JsonRejection>,
-) -> Answer {
-    let letters = letters_of(&state)?;
-    let Json(change) = wanted(body)?;
-    let mut walk = Walk {
-        letters,
-        filter: change.filter()?,
-        ids: change.ids.clone(),
-        after: None,
-    };
-    if change.dry_run {
-        let count = walk.count().await?;
-        return Ok(Json(json!({ "dryRun": true, "count": count })).into_response());
-    }
-    let Letters { store, group, .. } = letters;
-    let (mut named, mut requested) = (0, 0);
-    loop {
-        let ids = walk.next().await?;
-        if ids.is_empty() {
-            break;
-        }
-        named += ids.len();
-        let some = store
-            .request_replays(group, &ids, change.force, change.republish, &change.by)
-            .await?;
-        requested += some.ids.len();
-        if let Err(error) = store.notify(&some.keys).await {
-            tracing::debug!(%error, "the hosts are not told of replays; they look by themselves");
-        }
-    }
-    let body = json!({ "requested": requested, "notTaken": named - requested });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
-}
-
-pub(super) async fn discard(
-    Shared(state): Shared<State>,
-    body: Result<Json<Change>, JsonRejection>,
-) -> Answer {
-    let letters = letters_of(&state)?;
-    let Json(change) = wanted(body)?;
-    if change.reason.trim().is_empty() {
-        return Err(Refusal::Wrong("a discard has a reason".to_owned()));
-    }
-    let mut walk = Walk {
-        letters,
-        filter: change.filter()?,
-        ids: change.ids.clone(),
-        after: None,
-    };
-    if change.dry_run {
-        let count = walk.count().await?;
-        return Ok(Json(json!({ "dryRun": true, "count": count })).into_response());
-    }
-    let Letters { store, group, .. } = letters;
-    let (mut named, mut discarded) = (0, 0);
-    loop {
-        let ids = walk.next().await?;
-        if ids.is_empty() {
-            break;
-        }
-        named += ids.len();
-        let done = store
-            .discard_dead_letters(group, &ids, &change.by, &change.reason)
-            .await?;
-        discarded += done.len();
-    }
-    Ok(Json(json!({ "discarded": discarded, "notTaken": named - discarded })).into_response())
 }

@@ -72,6 +72,7 @@ pub fn router(state: State) -> Router {
             post(dlq::import).layer(DefaultBodyLimit::max(dlq::IMPORT_BYTES_MAX)),
         )
         .route("/api/dlq/replay", post(dlq::replay))
+        .route("/api/dlq/cancel", post(dlq::cancel))
         .route("/api/dlq/discard", post(dlq::discard))
         .route("/api/dlq/{id}", get(dlq::show))
         .route(

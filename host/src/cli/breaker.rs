@@ -1,7 +1,5 @@
 //! `taskhost breaker list|open|close`: how the routes' breakers are, and orders to them.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use taskhost_core::timestamp;
@@ -64,9 +62,6 @@ pub(super) struct Close {
     output: Output,
 }
 
-/// How long the host may take to answer; it has the answer ready.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
@@ -93,28 +88,14 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
 fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let url = format!(
         "{}/api/breakers",
-        host_url(arguments.url.as_deref(), global)?
+        host_url::host_url(arguments.url.as_deref(), global)?
     );
-    let answer = get(&url)?;
+    let answer = host_url::answer(&url)?;
     let all = answer["breakers"].as_array().cloned().unwrap_or_default();
     output::print(&match arguments.output.json {
         true => all.iter().map(|one| format!("{one}\n")).collect(),
         false => rows(&all),
     })
-}
-
-fn get(url: &str) -> Result<Value, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER_TIMEOUT))
-        .build()
-        .into();
-    let failed = |error: ureq::Error| {
-        Failure::Failed(format!(
-            "{url} doesn't answer: {error}; is the host running, or is it another --url?"
-        ))
-    };
-    let mut answer = agent.get(url).call().map_err(failed)?;
-    answer.body_mut().read_json().map_err(failed)
 }
 
 fn rows(all: &[Value]) -> String {

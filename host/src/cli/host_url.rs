@@ -1,6 +1,9 @@
-//! Where the running host's HTTP API is, for commands that ask it.
+//! Where the running host's HTTP API is, and what it answers, for commands that ask it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Failure, Global, found};
 use crate::config::URL_VARIABLE;
@@ -20,6 +23,27 @@ pub fn host_url(flag: Option<&str>, global: &Global) -> Result<String, Failure> 
         None => configured(global)?,
     };
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// How long the host may take to answer; it has the answer ready.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the host answers there.
+///
+/// # Errors
+/// If nobody does, or it is no JSON.
+pub(super) fn answer(url: &str) -> Result<Value, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_TIMEOUT))
+        .build()
+        .into();
+    let failed = |error: ureq::Error| {
+        Failure::Failed(format!(
+            "{url} doesn't answer: {error}; is the host running, or is it another --url?"
+        ))
+    };
+    let mut answer = agent.get(url).call().map_err(failed)?;
+    answer.body_mut().read_json().map_err(failed)
 }
 
 fn configured(global: &Global) -> Result<String, Failure> {
@@ -68,5 +92,17 @@ mod tests {
             let listen: SocketAddr = listen.parse().expect("an address");
             assert_eq!(reachable(listen).to_string(), connect);
         }
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_a_failure_that_names_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let failure = answer(&format!("http://{address}/api/plugins")).expect_err("nobody");
+        assert!(
+            failure.to_string().contains(&address.to_string()),
+            "{failure}"
+        );
     }
 }

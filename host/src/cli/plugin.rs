@@ -1,7 +1,5 @@
 //! `taskhost plugin list`, as a running host answers it.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -27,9 +25,6 @@ pub(super) struct List {
     output: Output,
 }
 
-/// How long the host may take to answer; it has the answer ready.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
@@ -41,33 +36,14 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
 fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let url = format!(
         "{}/api/plugins",
-        host_url(arguments.url.as_deref(), global)?
+        host_url::host_url(arguments.url.as_deref(), global)?
     );
-    let answer = get(&url)?;
+    let answer = host_url::answer(&url)?;
     let text = match arguments.output.json {
         true => lines(&answer),
         false => tables(&answer),
     };
     output::print(&text)
-}
-
-fn get(url: &str) -> Result<Value, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ANSWER_TIMEOUT))
-        .build()
-        .into();
-    let failed = |error: ureq::Error| {
-        Failure::Failed(format!(
-            "{url} doesn't answer: {error}; is the host running, or is it another --url?"
-        ))
-    };
-    agent
-        .get(url)
-        .call()
-        .map_err(failed)?
-        .body_mut()
-        .read_json()
-        .map_err(failed)
 }
 
 /// One JSON object a line: the routes, then the refusals.
@@ -180,17 +156,5 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, ["route", "route", "refused"]);
-    }
-
-    #[test]
-    fn a_host_that_is_not_there_is_a_failure_that_names_it() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let failure = get(&format!("http://{address}/api/plugins")).expect_err("nobody");
-        assert!(
-            failure.to_string().contains(&address.to_string()),
-            "{failure}"
-        );
     }
 }

@@ -44,6 +44,7 @@ fn the_command_line_is_well_formed() {
             "taskhost dlq show",
             "taskhost dlq edit",
             "taskhost dlq replay",
+            "taskhost dlq cancel",
             "taskhost dlq discard",
             "taskhost dlq export",
             "taskhost dlq import",

@@ -345,6 +345,7 @@ fn letters(config: &Config) -> Option<admin::Letters> {
         store: Store::connect(&settings).ok()?,
         group: config.kafka.group_id.as_str().into(),
         routes: routes(config).into(),
+        replays_max: config.dead_letters.replays_max,
     })
 }
 

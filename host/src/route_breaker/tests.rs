@@ -91,7 +91,7 @@ fn there_is_one_probe_at_a_time_and_one_that_is_dropped_makes_room() {
     // A message of the closed route has to go first.
     let probe = breakers.probe(&[0, 1], Some(0)).expect("the right to try");
     assert_eq!(probe.route(), 1);
-    probe.failed(&fault());
+    probe.failed(&fault(), Tally::default());
     for _ in 0..3 {
         assert!(reason(&breakers).is_some());
         let probe = breakers.probe(&[0, 1], None).expect("the right to try");

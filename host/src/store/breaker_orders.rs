@@ -101,9 +101,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn breaker_orders(&self) -> Result<Vec<BreakerOrder>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(LAST)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(LAST)).await?;
         rows.iter().map(order).collect()
     }
 }

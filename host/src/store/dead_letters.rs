@@ -13,7 +13,6 @@ use super::batch::task_id;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
-use super::session::Session;
 
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,9 +137,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<StoredDeadLetter>, Error> {
         let statement = sqlx::query(LIST).bind(group).bind(i64::from(limit));
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         rows.iter().map(stored).collect()
     }
 }

@@ -100,9 +100,7 @@ impl Store {
     pub async fn is_halted(&self, key: &Key) -> Result<bool, Error> {
         let sql = "SELECT halted_code IS NOT NULL AS halted FROM progress
                    WHERE group_id = $1 AND topic = $2 AND partition = $3";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(keyed(sql, key)).await?;
-        session.rollback().await;
+        let row = self.read_row(keyed(sql, key)).await?;
         row.map_or(Ok(false), |row| Ok(row.try_get("halted")?))
     }
 

@@ -184,11 +184,9 @@ impl Store {
     pub async fn topic_known(&self, group: &str, topic: &str) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT FROM progress
                    WHERE group_id = $1 AND topic = $2 AND next_offset IS NOT NULL) AS known";
-        let mut session = Session::begin(self).await?;
-        let row = session
-            .row(sqlx::query(sql).bind(group).bind(topic))
+        let row = self
+            .read_row(sqlx::query(sql).bind(group).bind(topic))
             .await?;
-        session.rollback().await;
         row.map_or(Ok(false), |row| Ok(row.try_get("known")?))
     }
 
@@ -251,9 +249,9 @@ impl Store {
         let sql = "SELECT batch, frame FROM outbox
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch BETWEEN $4 AND $5
                    ORDER BY batch";
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(keyed(sql, key).bind(first).bind(last)).await?;
-        session.rollback().await;
+        let rows = self
+            .read_rows(keyed(sql, key).bind(first).bind(last))
+            .await?;
         rows.iter().map(frame).collect()
     }
 
@@ -278,9 +276,7 @@ impl Store {
     pub async fn settle(&self, key: &Key, token: Uuid) -> Result<bool, Error> {
         let sql = "SELECT batch_token FROM progress
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(keyed(sql, key)).await?;
-        session.rollback().await;
+        let row = self.read_row(keyed(sql, key)).await?;
         let stored: Option<Uuid> = match row {
             Some(row) => row.try_get("batch_token")?,
             None => None,
@@ -293,9 +289,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn snapshot(&self, group: &str) -> Result<Vec<PartitionProgress>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(SNAPSHOT).bind(group)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(SNAPSHOT).bind(group)).await?;
         rows.iter().map(partition_progress).collect()
     }
 

@@ -75,9 +75,7 @@ impl Store {
             .bind(route)
             .bind(digest)
             .bind(config);
-        let mut session = Session::begin(self).await?;
-        let row = session.row(statement).await?;
-        session.rollback().await;
+        let row = self.read_row(statement).await?;
         row.as_ref().map(rolled_back).transpose()
     }
 
@@ -86,9 +84,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn all_rolled_back(&self, route: &str) -> Result<Vec<RolledBack>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(ALL).bind(route)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(ALL).bind(route)).await?;
         rows.iter().map(rolled_back).collect()
     }
 
@@ -97,11 +93,9 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn before(&self, route: &str, number: i64) -> Result<Option<Activation>, Error> {
-        let mut session = Session::begin(self).await?;
-        let row = session
-            .row(sqlx::query(BEFORE).bind(route).bind(number))
+        let row = self
+            .read_row(sqlx::query(BEFORE).bind(route).bind(number))
             .await?;
-        session.rollback().await;
         row.as_ref().map(activation).transpose()
     }
 }

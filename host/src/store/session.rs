@@ -44,6 +44,24 @@ pub(super) enum Ended {
     Unknown(Error),
 }
 
+impl Store {
+    /// The rows of a statement that only reads, in a transaction of its own.
+    pub(super) async fn read_rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
+        let mut session = Session::begin(self).await?;
+        let rows = session.rows(statement).await?;
+        session.rollback().await;
+        Ok(rows)
+    }
+
+    /// The row that there is at most, of a statement that only reads.
+    pub(super) async fn read_row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
+        let mut session = Session::begin(self).await?;
+        let row = session.row(statement).await?;
+        session.rollback().await;
+        Ok(row)
+    }
+}
+
 impl Session {
     /// Takes a connection and begins.
     pub(super) async fn begin(store: &Store) -> Result<Self, Error> {

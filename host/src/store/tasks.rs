@@ -72,9 +72,7 @@ impl Store {
             .bind(filter.status.as_deref())
             .bind(filter.kind.as_deref())
             .bind(i64::from(filter.limit));
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         rows.iter().map(task).collect()
     }
 
@@ -102,9 +100,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn count_tasks(&self) -> Result<Vec<StatusCount>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(COUNTS)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(COUNTS)).await?;
         let count = |row: &PgRow| {
             Ok(StatusCount {
                 kind: row.try_get("type")?,

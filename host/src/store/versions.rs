@@ -91,9 +91,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn current(&self, route: &str) -> Result<Option<Activation>, Error> {
-        let mut session = Session::begin(self).await?;
-        let row = session.row(sqlx::query(CURRENT).bind(route)).await?;
-        session.rollback().await;
+        let row = self.read_row(sqlx::query(CURRENT).bind(route)).await?;
         row.as_ref().map(activation).transpose()
     }
 
@@ -102,9 +100,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn history(&self, route: &str) -> Result<Vec<Activation>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(HISTORY).bind(route)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(HISTORY).bind(route)).await?;
         rows.iter().map(activation).collect()
     }
 
@@ -123,9 +119,7 @@ impl Store {
             .bind(route)
             .bind(digest)
             .bind(config);
-        let mut session = Session::begin(self).await?;
-        let row = session.row(statement).await?;
-        session.rollback().await;
+        let row = self.read_row(statement).await?;
         row.map_or(Ok(false), |row| Ok(row.try_get("superseded")?))
     }
 
@@ -156,9 +150,7 @@ impl Store {
     /// Trouble only.
     pub async fn bytes(&self, digest: &str) -> Result<Option<Arc<[u8]>>, Error> {
         let sql = "SELECT bytes FROM plugin_versions WHERE digest = $1";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(sqlx::query(sql).bind(digest)).await?;
-        session.rollback().await;
+        let row = self.read_row(sqlx::query(sql).bind(digest)).await?;
         let bytes = |row: PgRow| row.try_get::<&[u8], _>("bytes").map(Arc::from);
         Ok(row.map(bytes).transpose()?)
     }
@@ -173,9 +165,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<StoredVersion>, Error> {
         let statement = sqlx::query(BEGINNING).bind(digest).bind(i64::from(limit));
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         let version = |row: &PgRow| {
             Ok(StoredVersion {
                 digest: row.try_get("digest")?,

@@ -99,9 +99,7 @@ impl Store {
     /// Trouble only.
     pub async fn due(&self, key: &Key, now: i64, limit: u32) -> Result<Vec<Wakeup>, Error> {
         let statement = keyed(DUE, key).bind(Millis(now)).bind(i64::from(limit));
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         rows.iter().map(wakeup).collect()
     }
 
@@ -112,9 +110,7 @@ impl Store {
     pub async fn next_due(&self, key: &Key) -> Result<Option<i64>, Error> {
         let sql = "SELECT min(due) AS due FROM wakeups
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(keyed(sql, key)).await?;
-        session.rollback().await;
+        let row = self.read_row(keyed(sql, key)).await?;
         let due: Option<Millis> = match row {
             Some(row) => row.try_get("due")?,
             None => None,
@@ -168,17 +164,17 @@ impl Store {
         Ok(stranded)
     }
 
-    /// How many wakeups of a partition its owner couldn't decide.
+    /// How many wakeups of a partition its owner couldn't decide, and the reason of one of them.
     ///
     /// # Errors
     /// Trouble only.
-    pub async fn count_stranded(&self, key: &Key) -> Result<i64, Error> {
-        let sql = "SELECT count(*) AS stranded FROM wakeups
+    pub async fn count_stranded(&self, key: &Key) -> Result<(i64, Option<String>), Error> {
+        let sql = "SELECT count(*) AS stranded, min(reason) AS reason FROM wakeups
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND why = 'stranded'";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(keyed(sql, key)).await?;
-        session.rollback().await;
-        row.map_or(Ok(0), |row| Ok(row.try_get("stranded")?))
+        let row = self.read_row(keyed(sql, key)).await?;
+        row.map_or(Ok((0, None)), |row| {
+            Ok((row.try_get("stranded")?, row.try_get("reason")?))
+        })
     }
 
     /// How many messages of a partition wait.
@@ -188,9 +184,7 @@ impl Store {
     pub async fn count_waiting(&self, key: &Key) -> Result<i64, Error> {
         let sql = "SELECT count(*) AS waiting FROM wakeups
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'";
-        let mut session = Session::begin(self).await?;
-        let row = session.row(keyed(sql, key)).await?;
-        session.rollback().await;
+        let row = self.read_row(keyed(sql, key)).await?;
         row.map_or(Ok(0), |row| Ok(row.try_get("waiting")?))
     }
 
@@ -252,11 +246,9 @@ impl Store {
             .unzip();
         let sql = "SELECT tasks.id FROM unnest($1::text[], $2::bigint[]) AS seen (id, version)
                    JOIN tasks ON tasks.id = seen.id AND tasks.version > seen.version";
-        let mut session = Session::begin(self).await?;
-        let rows = session
-            .rows(sqlx::query(sql).bind(ids).bind(versions))
+        let rows = self
+            .read_rows(sqlx::query(sql).bind(ids).bind(versions))
             .await?;
-        session.rollback().await;
         rows.iter().map(|row| task_id(row, "id")).collect()
     }
 

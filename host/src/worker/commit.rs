@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, Why, WriteSet, piece_after};
+use taskhost_core::batch::{Wakeup, Why, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
@@ -12,7 +12,7 @@ use taskhost_core::record::{Offset, Record};
 use uuid::Uuid;
 
 use super::causes::{self, Items};
-use super::decide::{self, Fate, Ground, Round};
+use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::purity::Evidence;
 use super::replay::Letters;
@@ -24,7 +24,7 @@ use crate::plugin::Failure as DecideError;
 use crate::store::{self, Commit, Disposition};
 
 /// How a try to commit a batch ended.
-enum Tried {
+pub(super) enum Tried {
     /// It is committed.
     Committed(Box<Round>),
     /// Somebody was first at a task or a route: the same again, at once.
@@ -33,6 +33,8 @@ enum Tried {
     Refused(String),
     /// The breaker of a route is open, now or since before: nothing of it is committed.
     Shut,
+    /// The plugin faults at the message of a breaker's probe: nothing of it is committed.
+    ProbeFailed(Fault),
     /// Nothing of it was left to do.
     Nothing,
 }
@@ -64,6 +66,7 @@ impl Worker {
                     return Ok(());
                 }
                 Tried::Shut => return Ok(()),
+                Tried::ProbeFailed(fault) => return self.failed_at_record(&fault, &plugins).await,
             }
             if self.draining.is_cancelled() {
                 return Ok(());
@@ -115,9 +118,13 @@ impl Worker {
             let plugins = self.plugins()?;
             let count = if alone { 1 } else { due.len() };
             let topic_id = self.topic_id();
-            let due = &due[..count];
-            let (items, stranded) =
-                causes::of_wakeups(due, &self.shared.routes, topic_id, &plugins, letters);
+            let (items, stranded) = causes::of_wakeups(
+                &due[..count],
+                &self.shared.routes,
+                topic_id,
+                &plugins,
+                letters,
+            );
             let items = Arc::new(items);
             let put_off = self.strand(&stranded).await?;
             if items.list.is_empty() {
@@ -130,6 +137,11 @@ impl Worker {
                     return Ok(true);
                 }
                 Tried::Nothing | Tried::Shut => return Ok(false),
+                Tried::ProbeFailed(fault) => {
+                    self.failed_at_wakeup(&fault, due, letters, &plugins)
+                        .await?;
+                    return Ok(false);
+                }
                 Tried::Again => {}
                 Tried::Refused(_) if !alone => alone = true,
                 Tried::Refused(reason) => {
@@ -301,9 +313,12 @@ impl Worker {
             }
             return Ok(Tried::Again);
         }
-        let Some(counted) = self.judge(&round, plugins) else {
-            batch.rollback().await;
-            return Ok(Tried::Shut);
+        let counted = match self.judge(&round, plugins) {
+            Ok(counted) => counted,
+            Err(not) => {
+                batch.rollback().await;
+                return Ok(not);
+            }
         };
         let written = self.write(batch, items, plugins, &mut round, now).await;
         match &written {
@@ -441,36 +456,6 @@ impl Worker {
                 self.batch,
                 self.next_offset
             ))),
-        }
-    }
-
-    /// What faults leave behind once the batch is committed.
-    fn after(&mut self, round: &Round) {
-        self.one_by_one = false;
-        self.piece = piece_after(self.piece, round.covered, round.faults.len());
-        for faulted in &round.faults {
-            let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
-            let said = match faulted.fate {
-                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
-                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
-                Fate::Held => "a message at which a plugin on probation faults is held",
-            };
-            if faulted.fate != Fate::TriedAgain {
-                self.shared.metrics.plugin_fault(&plugin.name, code);
-            }
-            tracing::warn!(
-                topic = &*faulted.position.topic,
-                partition = faulted.position.partition,
-                offset = faulted.position.offset,
-                task = faulted.task_id.as_str(),
-                plugin = plugin.name,
-                version = plugin.version,
-                digest = plugin.digest,
-                code,
-                reason = faulted.fault.reason,
-                backtrace = faulted.fault.backtrace,
-                "{said}"
-            );
         }
     }
 }

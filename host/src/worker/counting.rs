@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use taskhost_core::batch::WriteSet;
+use taskhost_core::batch::{WriteSet, piece_after};
+use taskhost_core::dead_letter::Source;
 use taskhost_core::task::TaskId;
 
 use super::Worker;
+use super::decide::{Fate, Round};
 use crate::telemetry::metrics::Outcome;
 
 impl Worker {
@@ -22,10 +24,12 @@ impl Worker {
             let share = began.elapsed() / u32::try_from(consumed).unwrap_or(u32::MAX);
             self.shared.metrics.processed(topic, consumed, share);
         }
-        if counts.dead_letters > 0 {
-            self.shared
-                .metrics
-                .dead_lettered(topic, counts.dead_letters);
+        // Neither a replay that fails again, whose record was counted when it came, nor a timer.
+        let letters = set.dead_letters.iter();
+        let records = letters.filter(|letter| letter.source == Source::Record);
+        let failed = u64::try_from(records.count()).unwrap_or(u64::MAX);
+        if failed > 0 {
+            self.shared.metrics.dead_lettered(topic, failed);
         }
         self.count_outcomes(set);
         for replay in &set.replayed {
@@ -49,6 +53,36 @@ impl Worker {
         }
         let changed = set.created.iter().chain(&set.updated);
         self.shared.waker.changed(changed);
+    }
+
+    /// What faults leave behind once the batch is committed.
+    pub(super) fn after(&mut self, round: &Round) {
+        self.one_by_one = false;
+        self.piece = piece_after(self.piece, round.covered, round.faults.len());
+        for faulted in &round.faults {
+            let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
+            let said = match faulted.fate {
+                Fate::DeadLetter => "a message at which the plugin faults became a dead letter",
+                Fate::TriedAgain => "a message exceeded its deadline and is tried again",
+                Fate::Held => "a message at which a plugin on probation faults is held",
+            };
+            if faulted.fate != Fate::TriedAgain {
+                self.shared.metrics.plugin_fault(&plugin.name, code);
+            }
+            tracing::warn!(
+                topic = &*faulted.position.topic,
+                partition = faulted.position.partition,
+                offset = faulted.position.offset,
+                task = faulted.task_id.as_str(),
+                plugin = plugin.name,
+                version = plugin.version,
+                digest = plugin.digest,
+                code,
+                reason = faulted.fault.reason,
+                backtrace = faulted.fault.backtrace,
+                "{said}"
+            );
+        }
     }
 
     fn count_outcomes(&self, set: &WriteSet) {

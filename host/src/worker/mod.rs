@@ -17,6 +17,7 @@ mod decide;
 mod dependencies;
 mod halt;
 mod lag;
+mod others;
 mod plugins;
 mod purity;
 mod recover;

@@ -6,11 +6,12 @@
 
 use std::time::Instant;
 
-use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::fault::Kind;
 use taskhost_core::partition::Action;
 use taskhost_core::route_breaker::{Receipt, Tally};
 
 use super::causes::{self, Item};
+use super::commit::Tried;
 use super::decide::{Fate, Faulted, Round};
 use super::plugins::Plugins;
 use super::{Failure, Worker, now};
@@ -110,8 +111,8 @@ impl Worker {
         }))
     }
 
-    /// Whether what was decided may be committed: none if not, for a breaker opened by it or before it.
-    pub(super) fn judge(&mut self, round: &Round, plugins: &Plugins) -> Option<Vec<Count>> {
+    /// What of it counts if what was decided may be committed; else what became of it.
+    pub(super) fn judge(&self, round: &Round, plugins: &Plugins) -> Result<Vec<Count>, Tried> {
         let probed = self.probing.as_ref().map(Probe::route);
         if let Some(route) = probed.map(|route| self.shared.routes[route].name.clone())
             && let Some(faulted) = round.faults.iter().find(|one| {
@@ -120,8 +121,7 @@ impl Worker {
             })
         {
             // Also a deadline: that nothing is decided is worse than that the machine may have been at fault.
-            self.probe_failed(&faulted.fault);
-            return None;
+            return Err(Tried::ProbeFailed(faulted.fault.clone()));
         }
         let mut counted = Vec::new();
         for (route, tally) in &round.tallies.0 {
@@ -145,24 +145,17 @@ impl Worker {
                 Some(receipt) => counted.push((*route, receipt)),
                 None => {
                     self.withdraw(counted);
-                    return None;
+                    return Err(Tried::Shut);
                 }
             }
         }
-        Some(counted)
+        Ok(counted)
     }
 
     /// What was judged was not committed.
     pub(super) fn withdraw(&self, counted: Vec<Count>) {
         for (route, receipt) in counted {
             self.shared.routes_breakers.withdraw(route, receipt);
-        }
-    }
-
-    /// The plugin faulted at the probe's message; nothing of it is committed.
-    pub(super) fn probe_failed(&mut self, fault: &Fault) {
-        if let Some(probe) = self.probing.take() {
-            probe.failed(fault);
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::causes::Stranded;
 use super::{Failure, Worker, now};
+use crate::telemetry::health::StrandedWakeups;
 
 /// How long a stranded wakeup waits until it is looked at again: soon after the configuration is put right, and so seldom
 /// that many cost nothing.
@@ -38,12 +39,14 @@ impl Worker {
         Ok(put_off)
     }
 
-    /// Counts them for the metric.
+    /// Counts them for metric and health.
     pub(super) async fn count_stranded(&mut self) -> Result<i64, Failure> {
-        let stranded = self.shared.store.count_stranded(&self.key).await?;
+        let (stranded, reason) = self.shared.store.count_stranded(&self.key).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let wakeups = u64::try_from(stranded).unwrap_or(0);
         self.shared.metrics.set_stranded(topic, partition, wakeups);
+        let told = reason.map(|reason| StrandedWakeups { wakeups, reason });
+        self.shared.health.set_stranded(topic, partition, told);
         Ok(stranded)
     }
 }

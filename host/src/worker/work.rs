@@ -126,7 +126,12 @@ impl Worker {
         let rules = &self.shared.rules;
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
-        while self.pending.len() < messages_max && bytes < bytes_max && self.end.is_none() {
+        // Behind a message that keeps a breaker open the log goes on after its end was seen.
+        let goes_on = self.shut.is_some();
+        while self.pending.len() < messages_max
+            && bytes < bytes_max
+            && (goes_on || self.end.is_none())
+        {
             let Some(fed) = self.feed.try_next() else {
                 break;
             };

@@ -140,6 +140,77 @@ async fn a_replay_that_fails_keeps_the_message_and_says_what_is_wrong_now() {
             .unwrap();
         assert_eq!(asked.ids.len(), taken);
     }
+    // Called back it is parked again, if it had as many tries as there are.
+    for (most, then) in [(1, State::Parked), (2, State::Open)] {
+        let back = store.cancel_replays("group", &[first], most, "bob").await;
+        assert_eq!(back.unwrap(), [first]);
+        assert_eq!(state(&store, first).await, (then, 1));
+        let asked = store
+            .request_replays("group", &[first], true, false, "ann")
+            .await;
+        assert_eq!(asked.unwrap().ids, [first]);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_that_is_called_back_leaves_nothing_and_one_that_a_batch_has_is_left_to_that() {
+    let database = Database::migrated().await;
+    let (store, key) = (database.store(), key(0));
+    let epoch = started(&store, &key).await;
+    run(&store, &key, epoch, &letters(1)).await;
+    let first = letter(0).id;
+    let ids = [first];
+    let none = store.cancel_replays("group", &ids, 5, "bob").await;
+    assert!(none.unwrap().is_empty(), "it is not on its way");
+
+    let ask = || store.request_replays("group", &ids, false, true, "ann");
+    assert_eq!(ask().await.unwrap().ids, ids);
+    let back = store.cancel_replays("group", &ids, 5, "bob").await;
+    assert_eq!(back.unwrap(), ids);
+    let (stored, _) = store
+        .show_dead_letter("group", first)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((stored.state, stored.republish), (State::Open, false));
+    assert_eq!(stored.decided_by.as_deref(), Some("bob"));
+    assert_eq!(store.due_replays(&key, 0, 10, 1000).await.unwrap(), []);
+
+    // A batch has it: whoever calls it back waits for its end, and is too late.
+    let ask = || store.request_replays("group", &ids, false, false, "ann");
+    assert_eq!(ask().await.unwrap().ids, ids);
+    let due = store.due_replays(&key, 0, 10, 1000).await.unwrap();
+    let wakeup = due[0].wakeup.id;
+    let set = ends(wakeup, first, End::Applied);
+    let mut batch = store.begin(&key, epoch).await.unwrap();
+    let locked = batch.lock_wakeups(&[wakeup], 0).await.unwrap();
+    assert_eq!(locked.len(), 1);
+    let deciding = async {
+        batch.write(&set, 0).await.unwrap();
+        finish(batch, &set).await
+    };
+    let (back, _) = tokio::join!(store.cancel_replays("group", &ids, 5, "bob"), deciding);
+    assert!(back.unwrap().is_empty(), "too late");
+    assert_eq!(state(&store, first).await, (State::Applied, 1));
+
+    // The other way round the batch finds it gone.
+    run(&store, &key, epoch, &{
+        let mut set = WriteSet::default();
+        set.dead_letters.push(letter(1));
+        set.counts.dead_letters = 1;
+        set
+    })
+    .await;
+    let ids = [letter(1).id];
+    let ask = store.request_replays("group", &ids, false, false, "ann");
+    assert_eq!(ask.await.unwrap().ids, ids);
+    let due = store.due_replays(&key, 0, 10, 1000).await.unwrap();
+    let back = store.cancel_replays("group", &ids, 5, "bob").await;
+    assert_eq!(back.unwrap(), ids);
+    let mut batch = store.begin(&key, epoch).await.unwrap();
+    let locked = batch.lock_wakeups(&[due[0].wakeup.id], 0).await.unwrap();
+    assert_eq!(locked, []);
+    batch.rollback().await;
 }
 
 #[tokio::test]

@@ -81,10 +81,10 @@ async fn what_a_host_cannot_decide_is_put_off_and_counted_and_only_its_owner_say
         .to_vec();
     let stale = store.strand(&key(0), epoch - 1, &rows, LATER).await;
     assert_eq!(stale.unwrap(), 0, "somebody who lost the partition");
-    assert_eq!(store.count_stranded(&key(0)).await.unwrap(), 0);
+    assert_eq!(store.count_stranded(&key(0)).await.unwrap(), (0, None));
     let stranded = store.strand(&key(0), epoch, &rows, LATER).await;
     assert_eq!(stranded.unwrap(), 2);
-    assert_eq!(store.count_stranded(&key(0)).await.unwrap(), 2);
+    assert_eq!(store.count_stranded(&key(0)).await.unwrap().0, 2);
     assert_eq!(offsets(&store.due(&key(0), NOW, 10).await.unwrap()), [3]);
     let due = store.due(&key(0), LATER, 10).await.unwrap();
     assert_eq!(offsets(&due), [3, 1, 2]);

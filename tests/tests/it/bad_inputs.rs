@@ -2,6 +2,7 @@
 //! says what is wrong, and holds up nothing.
 
 mod table;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -140,6 +141,33 @@ fn whatever_cannot_be_decided_is_one_dead_letter_with_its_code_and_holds_up_noth
     assert_eq!(found.letters.len(), bad, "each once");
     check_counts(&world, &host, bad);
     crate::laws::check(&world);
+    host.stop();
+}
+
+/// Not in the table: the crate neither sends nor reads such names.
+#[test]
+fn a_header_name_that_is_no_utf8_is_kept_as_far_as_it_is_text_and_harms_nobody() {
+    let world = world();
+    let host = world.host().config(&config(&world)).start();
+    unreadable::send(&world, None, None);
+    let body = json!({"taskId": "good", "status": "new"}).to_string();
+    unreadable::send(&world, Some(c"good"), Some(body.as_bytes()));
+    soon("the good one is applied", || world.find_task("good"));
+    let letters = world.dead_letters();
+    assert_eq!(letters.len(), 1, "{letters:#?}");
+    assert_eq!(letters[0].code, "tombstone");
+    let kept = json!([{"name": "na\u{fffd}me", "text": "value"}]);
+    assert_eq!(letters[0].headers, kept);
+    let told = soon("it is on the dead letter topic", || {
+        world.read("task-status.dlq").pop()
+    });
+    assert_eq!(
+        told.header("na\u{fffd}me").as_deref(),
+        Some("value"),
+        "{told:?}"
+    );
+    assert_eq!(host.halted(), []);
+    crate::laws::sums_add_up(&world);
     host.stop();
 }
 

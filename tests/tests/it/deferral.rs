@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use taskhost_tests::{Host, HostBuilder, Message, Proxy, World, soon, soon_within};
 
 use crate::documented::{self, Form, update};
@@ -183,6 +183,8 @@ fn a_task_created_on_one_host_wakes_what_waits_on_another() {
         (world.ask(started).len() == 301).then_some(())
     });
     assert_eq!(world.waiting(), []);
+    // The requests' own updates come after that.
+    world.wait_caught_up();
     crate::laws::check(&world);
     for host in hosts {
         host.stop();
@@ -293,6 +295,15 @@ fn wakeups_that_the_host_cannot_decide_hide_no_other_and_are_told() {
     soon("the metric tells of all of them", || {
         (host.metric("taskhost_wakeups_stranded", &labels) == Some(1200.0)).then_some(())
     });
+    let shown = host.get("/api/health/detailed");
+    assert_eq!(shown.status, 200, "they hold up nothing");
+    let partitions = &shown.json()["details"]["partitions"]["partitions"];
+    let shown = partitions.as_array().and_then(|all| {
+        let of_topic = |one: &&Value| one["topic"] == topic.as_str();
+        all.iter().find(of_topic).map(|one| one["stranded"].clone())
+    });
+    let reason = "its stored cause can't be read by this version";
+    assert_eq!(shown, Some(json!({"wakeups": 1200, "reason": reason})));
     host.wait_log("that this host can't decide");
     let put_off = "SELECT id::text FROM wakeups WHERE why = 'stranded' AND due > now()";
     assert_eq!(world.ask(put_off).len(), 1200, "none is lost");

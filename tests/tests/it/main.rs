@@ -1,6 +1,8 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
 mod bad_inputs;
+mod breaker_fleet;
+mod breaker_probes;
 mod commands;
 mod configuration;
 mod console_tools;

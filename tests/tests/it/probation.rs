@@ -324,3 +324,44 @@ fn what_is_held_is_a_dead_letter_once_the_probation_is_over_and_its_tasks_later_
     assert!(letters.iter().all(|letter| letter.code == "plugin-trap"));
     host.stop();
 }
+
+#[test]
+fn too_few_messages_for_a_breaker_are_dead_letters_after_the_probation_and_nothing_is_rolled_back()
+{
+    let world = swap::world();
+    let host = host(&world).env("TASKHOST_PROBATION", "6000").start();
+    activate(&world, &["--file", &file("guest_swap_broken")]);
+    soon("the host follows", || {
+        (swap::version(&host) == "9.0.0").then_some(())
+    });
+    // All of them fail, and that is less than says anything.
+    let few: Vec<_> = (1..=4).map(|n| thing(&format!("few-{n}"))).collect();
+    world.send_all(&few);
+    world.wait_caught_up();
+    assert_eq!(world.waiting().len(), 4);
+    assert_eq!(world.dead_letters(), []);
+    soon("the probation is over", || {
+        world.waiting().is_empty().then_some(())
+    });
+    world.wait_caught_up();
+    let letters = world.dead_letters();
+    assert_eq!(letters.len(), 4, "{letters:#?}");
+    assert!(letters.iter().all(|letter| letter.code == "plugin-trap"));
+    assert_eq!(
+        (state(&host), swap::version(&host)),
+        ("closed".to_owned(), "9.0.0".to_owned())
+    );
+    // What was held doesn't count twice: with as many again there is still too little to open it.
+    let more: Vec<_> = (6..=9).map(|n| thing(&format!("more-{n}"))).collect();
+    world.send_all(&more);
+    world.wait_caught_up();
+    assert_eq!(world.dead_letters().len(), 8);
+    assert_eq!(state(&host), "closed");
+    crate::laws::check(&world);
+    host.stop();
+    let kinds: HashSet<String> = route_events(&world)
+        .iter()
+        .filter_map(|event| event["kind"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(kinds, HashSet::from(["plugin.activated".to_owned()]));
+}

@@ -184,3 +184,57 @@ fn the_shipped_plugins_decide_the_same_when_they_are_asked_again() {
     crate::laws::check(&world);
     host.stop();
 }
+
+#[test]
+fn a_batch_in_which_messages_fault_is_decided_again_without_them_and_still_tells_pure_from_impure()
+{
+    for (behaviour, impure) in [(None, false), (Some("keep-state"), true)] {
+        let world = world();
+        let message = |number: usize| {
+            let mut body = json!({"id": format!("t-{number}")});
+            match number {
+                number if number % 10 == 3 => body["misbehave"] = "trap".into(),
+                number if number % 2 == 0 => body["misbehave"] = behaviour.into(),
+                _ => {}
+            }
+            Message::to("misbehave")
+                .key(format!("t-{number}"))
+                .json(&body)
+        };
+        let mut messages: Vec<Message> = (0..MESSAGES).map(message).collect();
+        // Later messages of a task at which it faulted, and of one that is there.
+        messages.extend([message(13), message(15)]);
+        messages.push(
+            Message::to("misbehave")
+                .key("t-13")
+                .json(&json!({"id": "t-13"})),
+        );
+        world.send_all(&messages);
+        let host = host(&world)
+            .env("TASKHOST_PLUGINS_PURITY_SAMPLE", "1")
+            .start();
+        world.wait_caught_up();
+        soon("some of it was decided again", || {
+            let checked = "taskhost_plugin_purity_checked_total";
+            (count(&host, checked, "guest-misbehave") > 1).then_some(())
+        });
+        if impure {
+            let entry = found(&host);
+            let task = entry["task"].as_str().expect("a task");
+            let number: usize = task[2..].parse().expect("its number");
+            assert!(number.is_multiple_of(2), "{entry}: it traps nowhere else");
+            assert_eq!(entry["difference"], "alone it answers another data");
+        } else {
+            assert_eq!(
+                count(&host, "taskhost_plugin_impure_total", "guest-misbehave"),
+                0
+            );
+        }
+        let letters = world.dead_letters();
+        assert_eq!(letters.len(), MESSAGES / 10 + 1, "{letters:#?}");
+        assert!(letters.iter().all(|letter| letter.code == "plugin-trap"));
+        assert_eq!(world.tasks().len(), MESSAGES - MESSAGES / 10 + 1);
+        crate::laws::check(&world);
+        host.stop();
+    }
+}

@@ -268,6 +268,15 @@ fn dead_letters_that_fail_again_open_no_breaker_and_are_applied_by_a_fixed_rule(
     assert_eq!(failed.code, Some(1), "{}{}", failed.stdout, failed.stderr);
     assert_eq!(breaker(&host)["state"], "closed");
     assert_eq!(world.dead_letters().len(), 24);
+    let topic = world.topic("swap");
+    assert_eq!(
+        host.count(
+            "kafka_consumer_messages_failed_total",
+            &[("topic", topic.as_str())]
+        ),
+        24,
+        "a record that fails again is no other record"
+    );
 
     activate(&world, &["--file", &file("guest_swap_v2")]);
     command(&commands, &replay);

@@ -77,7 +77,7 @@ pub(crate) fn under_load(world: &World, change: impl FnOnce()) -> usize {
 }
 
 /// Waits until every partition has decided by that version.
-fn wait_decided(world: &World, version: &str) {
+pub(crate) fn wait_decided(world: &World, version: &str) {
     soon("every partition has decided by it", || {
         let rows =
             world.ask("SELECT DISTINCT plugin_version || ' ' || cause_partition FROM task_events");

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Chosen, IDS_MAX, Walk};
+use super::{Chosen, Walk};
 use crate::cli::database::Database;
 use crate::cli::partition::confirm;
 use crate::cli::plugin_activate::by;
@@ -49,28 +49,22 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         eprintln!("to be discarded: {count}");
         confirm(arguments.yes)?;
     }
-    let (mut discarded, mut named) = (0, 0);
-    loop {
-        let ids = walk.next(IDS_MAX)?;
-        if ids.is_empty() {
-            break;
-        }
-        named += ids.len();
-        let store = &database.store;
-        let group = &config.kafka.group_id;
+    let done = walk.each(|ids| {
+        let (store, group) = (&database.store, &config.kafka.group_id);
         let done =
-            database.ask(store.discard_dead_letters(group, &ids, &by(), &arguments.reason))?;
-        discarded += done.len();
-    }
-    output::print(&match arguments.output.json {
-        true => format!("{}\n", json!({"discarded": discarded})),
-        false => format!("{discarded} discarded\n"),
+            database.ask(store.discard_dead_letters(group, ids, &by(), &arguments.reason))?;
+        Ok(done.len())
     })?;
-    match arguments.chosen.ids.is_empty() || discarded == named {
+    output::print(&match arguments.output.json {
+        true => format!("{}\n", json!({"discarded": done.changed})),
+        false => format!("{} discarded\n", done.changed),
+    })?;
+    match arguments.chosen.ids.is_empty() || done.changed == done.named {
         true => Ok(()),
         false => Err(Failure::Failed(format!(
-            "{} of {named} are not there, or neither open nor parked; `taskhost dlq show` tells",
-            named - discarded
+            "{} of {} are not there, or neither open nor parked; `taskhost dlq show` tells",
+            done.named - done.changed,
+            done.named
         ))),
     }
 }

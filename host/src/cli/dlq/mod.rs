@@ -1,5 +1,6 @@
-//! `taskhost dlq`: dead letters looked at, edited, replayed, sent again, discarded, exported and imported.
+//! `taskhost dlq`: dead letters looked at, edited, replayed, sent again, called back, discarded, exported and imported.
 
+mod cancel;
 mod discard;
 mod edit;
 mod export;
@@ -24,6 +25,7 @@ pub(super) enum Command {
     Show(show::Arguments),
     Edit(edit::Arguments),
     Replay(replay::Arguments),
+    Cancel(cancel::Arguments),
     Discard(discard::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
@@ -35,6 +37,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
         Command::Show(arguments) => show::run(arguments, global),
         Command::Edit(arguments) => edit::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
+        Command::Cancel(arguments) => cancel::run(arguments, global),
         Command::Discard(arguments) => discard::run(arguments, global),
         Command::Export(arguments) => export::run(arguments, global),
         Command::Import(arguments) => import::run(arguments, global),
@@ -132,6 +135,13 @@ struct Walk<'a> {
     after: Option<Place>,
 }
 
+/// What a walk came to.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    named: usize,
+    changed: usize,
+}
+
 impl<'a> Walk<'a> {
     fn of(
         chosen: &Chosen,
@@ -163,6 +173,22 @@ impl<'a> Walk<'a> {
         let database = self.database;
         let count = database.ask(database.store.count_dead_letters(self.group, filter))?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Changes all of them, some at a time; `change` says how many it could.
+    fn each(
+        &mut self,
+        mut change: impl FnMut(&[Uuid]) -> Result<usize, Failure>,
+    ) -> Result<Done, Failure> {
+        let mut done = Done::default();
+        loop {
+            let ids = self.next(IDS_MAX)?;
+            if ids.is_empty() {
+                return Ok(done);
+            }
+            done.named += ids.len();
+            done.changed += change(&ids)?;
+        }
     }
 
     /// The next ones; none at the end.

@@ -117,8 +117,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     }
     if outcome.pending > 0 {
         return Err(Failure::Failed(format!(
-            "{} are not decided after {} s without progress; they will be once a host has their partitions, see \
-             `taskhost partition list`",
+            "{} are not decided after {} s without progress; they will be once a host has their partitions and no breaker \
+             of their routes is open, see `taskhost partition list` and `taskhost breaker list`; `taskhost dlq cancel` \
+             calls them back",
             outcome.pending, arguments.timeout
         )));
     }

@@ -207,9 +207,7 @@ impl Store {
         let mut conditions = Conditions::of(group, filter);
         conditions.page(after, Order::NewestFirst, limit);
         let select = format!("SELECT {}, {MICROS}", columns!());
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(conditions.statement(&select)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(conditions.statement(&select)).await?;
         rows.iter()
             .map(|row| Ok((stored(row)?, place(row)?)))
             .collect()
@@ -229,9 +227,7 @@ impl Store {
         let mut conditions = Conditions::of(group, filter);
         conditions.page(after, Order::OldestFirst, limit);
         let select = format!("SELECT d.id, d.record_offset, {MICROS}");
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(conditions.statement(&select)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(conditions.statement(&select)).await?;
         rows.iter().map(place).collect()
     }
 
@@ -241,11 +237,9 @@ impl Store {
     /// Trouble only.
     pub async fn count_dead_letters(&self, group: &str, filter: &Filter) -> Result<i64, Error> {
         let conditions = Conditions::of(group, filter);
-        let mut session = Session::begin(self).await?;
-        let row = session
-            .row(conditions.statement("SELECT count(*) AS count"))
+        let row = self
+            .read_row(conditions.statement("SELECT count(*) AS count"))
             .await?;
-        session.rollback().await;
         row.map_or(Ok(0), |row| Ok(row.try_get("count")?))
     }
 
@@ -263,9 +257,7 @@ impl Store {
         let mut conditions = Conditions::of(group, filter);
         conditions.page(after, Order::NewestFirst, limit);
         let select = format!("EXPLAIN (ANALYZE, BUFFERS) SELECT {}, {MICROS}", columns!());
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(conditions.statement(&select)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(conditions.statement(&select)).await?;
         let lines = rows.iter().map(|row| row.try_get::<String, _>(0));
         Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
     }
@@ -297,9 +289,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn open_dead_letters(&self, group: &str) -> Result<Vec<OpenLetters>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(OPEN).bind(group)).await?;
-        session.rollback().await;
+        let rows = self.read_rows(sqlx::query(OPEN).bind(group)).await?;
         rows.iter()
             .map(|row| {
                 Ok(OpenLetters {

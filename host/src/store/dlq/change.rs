@@ -1,4 +1,4 @@
-//! What people do to dead letters without deciding them: edit the payload, discard.
+//! What people do to dead letters without deciding them: edit the payload, discard, call a replay back.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -8,7 +8,7 @@ use crate::store::dead_letters::State;
 use crate::store::error::Error;
 use crate::store::millis::Millis;
 use crate::store::pool::Store;
-use crate::store::session::Session;
+use crate::store::session::{Session, Statement};
 
 /// One edit of a dead letter's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,19 @@ const DISCARD: &str = "
 UPDATE dead_letters SET state = 'discarded', state_at = now(), decided_by = $3, note = $4
 WHERE group_id = $1 AND id = ANY ($2) AND state IN ('open', 'parked')
 RETURNING id";
+
+/// A batch that decides a replay locks the wakeup first, too: either it finds it gone, or this does.
+const CANCEL: &str = "
+WITH called_back AS (
+    DELETE FROM wakeups w USING dead_letters d
+    WHERE d.group_id = $1 AND d.id = ANY ($2) AND d.state = 'replaying'
+      AND w.group_id = d.group_id AND w.id = d.wakeup AND w.kind = 'replay'
+    RETURNING w.group_id, w.id
+)
+UPDATE dead_letters d SET state = CASE WHEN d.replays >= $3 THEN 'parked' ELSE 'open' END, state_at = now(),
+    wakeup = NULL, republish = false, decided_by = $4
+FROM called_back WHERE d.group_id = called_back.group_id AND d.wakeup = called_back.id
+RETURNING d.id";
 
 impl Store {
     /// Gives a dead letter another payload. What it came with is kept, and so is each edit. `seen` is the number of edits
@@ -99,6 +112,26 @@ impl Store {
         Ok(Edited::Edited)
     }
 
+    /// Calls replays back that are not decided yet, and says of which dead letters: each is what it was before, open, or
+    /// parked if it had its `most` tries.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn cancel_replays(
+        &self,
+        group: &str,
+        ids: &[Uuid],
+        most: u32,
+        by: &str,
+    ) -> Result<Vec<Uuid>, Error> {
+        let statement = sqlx::query(CANCEL)
+            .bind(group)
+            .bind(ids)
+            .bind(i64::from(most))
+            .bind(by);
+        self.changed_ids(statement).await
+    }
+
     /// Gives dead letters up for good, and says which of them. They stay counted as dead letters.
     ///
     /// # Errors
@@ -115,6 +148,11 @@ impl Store {
             .bind(ids)
             .bind(by)
             .bind(reason);
+        self.changed_ids(statement).await
+    }
+
+    /// Carries a change out that answers the ids of what it changed.
+    async fn changed_ids(&self, statement: Statement<'_>) -> Result<Vec<Uuid>, Error> {
         let mut session = Session::begin(self).await?;
         let rows = session.rows(statement).await?;
         session.commit_or_repeat().await?;

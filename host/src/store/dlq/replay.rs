@@ -176,9 +176,7 @@ impl Store {
             .bind(Millis(now))
             .bind(i64::from(limit))
             .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX));
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         rows.iter().map(due_replay).collect()
     }
 
@@ -192,9 +190,7 @@ impl Store {
         wakeups: &[Uuid],
     ) -> Result<HashMap<Uuid, StoredDeadLetter>, Error> {
         let statement = sqlx::query(OF_WAKEUPS).bind(group).bind(wakeups);
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(statement).await?;
-        session.rollback().await;
+        let rows = self.read_rows(statement).await?;
         rows.iter()
             .map(|row| Ok((row.try_get("wakeup")?, stored(row)?)))
             .collect()
@@ -205,9 +201,9 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn partitions_with_replays(&self, group: &str) -> Result<Vec<TopicPartition>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session.rows(sqlx::query(WITH_REPLAYS).bind(group)).await?;
-        session.rollback().await;
+        let rows = self
+            .read_rows(sqlx::query(WITH_REPLAYS).bind(group))
+            .await?;
         rows.iter()
             .map(|row| {
                 let topic: &str = row.try_get("topic")?;
@@ -225,11 +221,9 @@ impl Store {
         group: &str,
         ids: &[Uuid],
     ) -> Result<Vec<Counted>, Error> {
-        let mut session = Session::begin(self).await?;
-        let rows = session
-            .rows(sqlx::query(STATES).bind(group).bind(ids))
+        let rows = self
+            .read_rows(sqlx::query(STATES).bind(group).bind(ids))
             .await?;
-        session.rollback().await;
         rows.iter()
             .map(|row| {
                 Ok(Counted {

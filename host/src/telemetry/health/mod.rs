@@ -14,6 +14,6 @@ pub use history::{ActivationStart, PastActivation};
 pub use ready::{Missing, missing};
 pub use status::{
     BrokerCount, Dependency, DependencyState, Group, ImpurePlugin, PartitionState, RefusedPlugin,
-    RunningPlugin, Snapshot, Status,
+    RunningPlugin, Snapshot, Status, StrandedWakeups,
 };
 pub use terminus::{Report, detailed, kafka};

@@ -147,6 +147,15 @@ pub struct ImpurePlugin {
     pub at: OffsetDateTime,
 }
 
+/// Timers and messages of a partition that are due and that this host can't decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StrandedWakeups {
+    /// How many.
+    pub wakeups: u64,
+    /// Why one of them can't be.
+    pub reason: String,
+}
+
 /// Everything that is known, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -160,6 +169,8 @@ pub struct Snapshot {
     pub group: Group,
     /// The partitions this host has, by real topic and number.
     pub partitions: BTreeMap<(String, i32), PartitionState>,
+    /// Of those, what is due and can't be decided here.
+    pub stranded: BTreeMap<(String, i32), StrandedWakeups>,
     /// What decides, by route.
     pub plugins: BTreeMap<String, RunningPlugin>,
     /// The last activations by route, the current one first.
@@ -243,7 +254,20 @@ impl Status {
     /// Says that a partition was given back or lost.
     pub fn remove_partition(&self, topic: &str, partition: i32) {
         self.change(|now| {
-            now.partitions.remove(&(topic.to_owned(), partition));
+            let partition = (topic.to_owned(), partition);
+            now.partitions.remove(&partition);
+            now.stranded.remove(&partition);
+        });
+    }
+
+    /// Says what of a partition can't be decided here; none if all can.
+    pub fn set_stranded(&self, topic: &str, partition: i32, stranded: Option<StrandedWakeups>) {
+        self.change(|now| {
+            let partition = (topic.to_owned(), partition);
+            match stranded {
+                Some(stranded) => drop(now.stranded.insert(partition, stranded)),
+                None => drop(now.stranded.remove(&partition)),
+            }
         });
     }
 

@@ -157,10 +157,14 @@ fn partitions_indicator(now: &Snapshot) -> Indicator {
     let all: Vec<Value> = now
         .partitions
         .iter()
-        .map(|((topic, partition), state)| {
+        .map(|(id, state)| {
             let mut facts = object(json!(state));
-            facts.insert("topic".into(), topic.as_str().into());
-            facts.insert("partition".into(), (*partition).into());
+            facts.insert("topic".into(), id.0.as_str().into());
+            facts.insert("partition".into(), id.1.into());
+            // What is stranded holds up nothing, so it takes nothing down.
+            if let Some(stranded) = now.stranded.get(id) {
+                facts.insert("stranded".into(), json!(stranded));
+            }
             facts.into()
         })
         .collect();
