@@ -104,9 +104,9 @@ bench-micro: plugins ## Measure the steps of one batch alone: decode, decide, wr
 PROFILE_DIR := $(TARGET_DIR)/profile
 
 .PHONY: profile
-profile: plugins ## Draw where the host's time goes at full load: docs/performance/flame.svg (needs perf)
+profile: plugins ## Draw where the host's time goes at full load: docs/performance/ (needs perf)
 	@scripts/setup bench
 	RUSTFLAGS="-C force-frame-pointers=yes" CFLAGS=-fno-omit-frame-pointer CARGO_TARGET_DIR=$(PROFILE_DIR) \
 	cargo build --locked --workspace --release --bin taskhost
 	cargo build --locked --workspace --bins
-	$(TARGET_DIR)/debug/taskhost-bench --host $(PROFILE_DIR)/release/taskhost --profile $(TARGET_DIR)/bench/profile $(ARGS)
+	$(TARGET_DIR)/debug/taskhost-bench --host $(PROFILE_DIR)/release/taskhost --profile docs/performance $(ARGS)

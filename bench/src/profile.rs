@@ -40,6 +40,8 @@ const STAGES: &[(&str, &str)] = &[
         "plugin::component::Component::ask",
     ),
     ("decide: check and fold", "worker::decide::decide"),
+    // A guest runs on a stack of its own, whose outermost function is the engine's.
+    ("decide: the plugin's call", "wasmtime"),
     ("commit: encode the frame", "frame::Frame::encode"),
     ("commit: Postgres' client", "sqlx"),
     ("commit: the rest", "taskhost::store"),
@@ -57,7 +59,8 @@ pub(crate) fn run(stage: &Stage, messages: u64, folder: &Path) -> anyhow::Result
     };
     eprintln!("warming up the broker and Postgres …");
     drain(&mut unheard, messages / 4, &mut ())?;
-    let mut perf = Perf::new(folder.join("perf.data"));
+    let recorded = tempfile::NamedTempFile::new()?;
+    let mut perf = Perf::new(recorded.path().to_owned());
     eprintln!("looking at the host while it drains {messages} messages …");
     drain(&mut unheard, messages, &mut perf)?;
     let folded = perf.folded()?;
