@@ -13,6 +13,10 @@ use crate::breaker::Depth;
 /// How long each way of asking may take. A server that is busy answers such a question in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the pool is asked for a connection. It goes on asking a server that has none left, for as long as it may; a
+/// pool that is merely used up costs a probe a connection of its own.
+const POOL_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Writes no row, and is refused where no row could be written: by a read-only server, without the right, without the
 /// table.
 const WRITE_NOTHING: &str = "UPDATE progress SET batch = batch WHERE false";
@@ -50,7 +54,7 @@ impl Store {
             drop(own.close().await);
             asked
         };
-        let error = match within(asked).await {
+        let error = match within(PATIENCE, asked).await {
             Err(error) if error.is_out_of_connections() => error,
             answered => return answered,
         };
@@ -62,7 +66,7 @@ impl Store {
     }
 
     async fn ask_pooled(&self) -> Result<(), Error> {
-        let connection = within(self.pool.acquire()).await?;
+        let connection = within(POOL_PATIENCE, self.pool.acquire()).await?;
         self.ask_on(connection, WRITE_NOTHING.to_owned()).await
     }
 
@@ -71,7 +75,7 @@ impl Store {
         mut connection: PoolConnection<Postgres>,
         write: String,
     ) -> Result<(), Error> {
-        let asked = within(self.ask(&mut connection, write)).await;
+        let asked = within(PATIENCE, self.ask(&mut connection, write)).await;
         if asked.is_err() {
             connection.close_on_drop();
         }
@@ -107,9 +111,12 @@ async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sql
         .map(drop)
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, work).await {
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(patience, work).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(Error::Unanswered { waited: PATIENCE }),
+        Err(_) => Err(Error::Unanswered { waited: patience }),
     }
 }
