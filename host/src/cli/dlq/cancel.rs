@@ -1,13 +1,11 @@
 //! `taskhost dlq cancel`: replays that are not to be decided after all.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{Chosen, Walk};
-use crate::cli::database::Database;
-use crate::cli::partition::confirm;
+use super::Chosen;
+use super::sweep::Sweep;
 use crate::cli::plugin_activate::by;
-use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::State;
 
 /// Call replays back that no host has decided yet, such as those that wait behind an open breaker.
@@ -30,37 +28,19 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
-    arguments.chosen.check()?;
-    let database = Database::open(&config)?;
-    let mut walk = Walk::of(&arguments.chosen, &database, &config, &[State::Replaying])?;
-    let count = walk.count()?;
-    if arguments.dry_run {
-        return output::print(&match arguments.output.json {
-            true => format!("{}\n", json!({"dryRun": true, "count": count})),
-            false => format!("{count} to be called back\n"),
-        });
-    }
-    // Those that are named one by one were meant.
-    if arguments.chosen.ids.is_empty() && count > 0 {
-        eprintln!("to be called back: {count}");
-        confirm(arguments.yes)?;
-    }
-    let most = config.dead_letters.replays_max;
-    let done = walk.each(|ids| {
-        let (store, group) = (&database.store, &config.kafka.group_id);
-        let cancelled = database.ask(store.cancel_replays(group, ids, most, &by()))?;
+    let sweep = Sweep {
+        chosen: &arguments.chosen,
+        dry_run: arguments.dry_run,
+        yes: arguments.yes,
+        output: arguments.output,
+        states: &[State::Replaying],
+        done: "called back",
+        field: "cancelled",
+        others: "are not there or not on their way any more",
+    };
+    let (group, most) = (&config.kafka.group_id, config.dead_letters.replays_max);
+    sweep.run(&config, |database, ids| {
+        let cancelled = database.ask(database.store.cancel_replays(group, ids, most, &by()))?;
         Ok(cancelled.len())
-    })?;
-    output::print(&match arguments.output.json {
-        true => format!("{}\n", json!({"cancelled": done.changed})),
-        false => format!("{} called back\n", done.changed),
-    })?;
-    match arguments.chosen.ids.is_empty() || done.changed == done.named {
-        true => Ok(()),
-        false => Err(Failure::Failed(format!(
-            "{} of {} are not there or not on their way any more; `taskhost dlq show` tells",
-            done.named - done.changed,
-            done.named
-        ))),
-    }
+    })
 }

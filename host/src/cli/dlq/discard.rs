@@ -1,13 +1,11 @@
 //! `taskhost dlq discard`: dead letters that nobody wants to be decided.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{Chosen, Walk};
-use crate::cli::database::Database;
-use crate::cli::partition::confirm;
+use super::Chosen;
+use super::sweep::Sweep;
 use crate::cli::plugin_activate::by;
-use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::State;
 
 /// Give dead letters up for good: those that are open or parked.
@@ -33,38 +31,20 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
-    arguments.chosen.check()?;
-    let database = Database::open(&config)?;
-    let states = [State::Open, State::Parked];
-    let mut walk = Walk::of(&arguments.chosen, &database, &config, &states)?;
-    let count = walk.count()?;
-    if arguments.dry_run {
-        return output::print(&match arguments.output.json {
-            true => format!("{}\n", json!({"dryRun": true, "count": count})),
-            false => format!("{count} to be discarded\n"),
-        });
-    }
-    // Those that are named one by one were meant.
-    if arguments.chosen.ids.is_empty() && count > 0 {
-        eprintln!("to be discarded: {count}");
-        confirm(arguments.yes)?;
-    }
-    let done = walk.each(|ids| {
-        let (store, group) = (&database.store, &config.kafka.group_id);
-        let done =
-            database.ask(store.discard_dead_letters(group, ids, &by(), &arguments.reason))?;
+    let sweep = Sweep {
+        chosen: &arguments.chosen,
+        dry_run: arguments.dry_run,
+        yes: arguments.yes,
+        output: arguments.output,
+        states: &[State::Open, State::Parked],
+        done: "discarded",
+        field: "discarded",
+        others: "are not there, or neither open nor parked",
+    };
+    let (group, reason) = (&config.kafka.group_id, &arguments.reason);
+    sweep.run(&config, |database, ids| {
+        let store = &database.store;
+        let done = database.ask(store.discard_dead_letters(group, ids, &by(), reason))?;
         Ok(done.len())
-    })?;
-    output::print(&match arguments.output.json {
-        true => format!("{}\n", json!({"discarded": done.changed})),
-        false => format!("{} discarded\n", done.changed),
-    })?;
-    match arguments.chosen.ids.is_empty() || done.changed == done.named {
-        true => Ok(()),
-        false => Err(Failure::Failed(format!(
-            "{} of {} are not there, or neither open nor parked; `taskhost dlq show` tells",
-            done.named - done.changed,
-            done.named
-        ))),
-    }
+    })
 }

@@ -8,6 +8,7 @@ mod import;
 mod list;
 mod replay;
 mod show;
+mod sweep;
 
 use clap::{Args, Subcommand};
 use uuid::Uuid;
