@@ -21,7 +21,7 @@ use crate::usage;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was used when so many events had come.
-struct Mark {
+pub(crate) struct Mark {
     at: Instant,
     count: usize,
     /// Processor seconds of contender, broker and Postgres.
@@ -29,7 +29,7 @@ struct Mark {
 }
 
 impl Mark {
-    fn now(stage: &Stage, running: &Running, tally: &Tally) -> anyhow::Result<Self> {
+    pub(crate) fn now(stage: &Stage, running: &Running, tally: &Tally) -> anyhow::Result<Self> {
         let at = Instant::now();
         let [broker, postgres] = stage.cpu_seconds()?;
         Ok(Self {
@@ -177,8 +177,14 @@ fn tell(report: &mut Report, first: &Mark, last: &Mark) -> anyhow::Result<()> {
     let count = last.count - first.count;
     let rate = arrivals::rate(count, last.at.duration_since(first.at))?;
     report.add("throughput", "messages/s", rate);
+    tell_cost(report, first, last);
+    Ok(())
+}
+
+/// Processor time between two marks.
+pub(crate) fn tell_cost(report: &mut Report, first: &Mark, last: &Mark) {
     #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-    let messages = count as f64;
+    let messages = (last.count - first.count) as f64;
     let names = [
         "processor time, contender",
         "processor time, broker",
@@ -187,5 +193,4 @@ fn tell(report: &mut Report, first: &Mark, last: &Mark) -> anyhow::Result<()> {
     for (name, (before, after)) in names.into_iter().zip(first.cpu.iter().zip(last.cpu)) {
         report.add(name, "s/million", (after - before) / messages * 1e6);
     }
-    Ok(())
 }

@@ -54,6 +54,9 @@ struct Arguments {
     /// Seconds of a round of latency, after a quarter of that to warm up [20; quick: 5].
     #[arg(long)]
     seconds: Option<u64>,
+    /// Messages a second to measure latency at, instead of half of what a contender drained.
+    #[arg(long)]
+    rate: Option<f64>,
     /// Numbers of partitions to drain [1, 4, 16; quick: 4].
     #[arg(long)]
     partitions: Vec<i32>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::contender::{Contender, Running};
-use crate::drain::{prepare, reader};
+use crate::drain::{Mark, prepare, reader, tell_cost};
 use crate::load::{Sink, Source};
 use crate::report::{Report, percentile};
 use crate::stream::Stream;
@@ -84,7 +84,13 @@ fn measured(
     let running = contender.start(stage, suffix, pace.partitions)?;
     let began = Instant::now();
     let sender = send(source, suffix, stream, pace, began);
-    let mut taken = receive(&sink, stream, pace, began)?;
+    let mark = |tally: &Tally| Mark::now(stage, &running, tally);
+    let Received {
+        mut taken,
+        first,
+        last,
+    } = receive(&sink, stream, pace, began, mark)?;
+    let memory = running.memory_peak()?;
     let late = sender
         .join()
         .map_err(|_| anyhow::anyhow!("the sender failed"))??;
@@ -97,6 +103,8 @@ fn measured(
     ] {
         report.add(name, "ms", percentile(&mut taken, share));
     }
+    tell_cost(report, &first, &last);
+    report.add("memory, peak resident", "MiB", memory);
     // If the load itself was late, the machine was too small for both.
     report.add("sender late, at most", "ms", late.as_secs_f64() * 1000.0);
     Ok(())
@@ -144,14 +152,29 @@ fn send(
     })
 }
 
-/// Milliseconds from when each message was due to its event, of those after the warm-up.
-fn receive(sink: &Sink, stream: Stream, pace: Pace, began: Instant) -> anyhow::Result<Vec<f64>> {
+/// What is measured after the warm-up.
+struct Received {
+    /// Milliseconds from when each message was due to its event.
+    taken: Vec<f64>,
+    /// When it began, and when the last event had come.
+    first: Mark,
+    last: Mark,
+}
+
+/// Takes all events.
+fn receive(
+    sink: &Sink,
+    stream: Stream,
+    pace: Pace,
+    began: Instant,
+    mark: impl Fn(&Tally) -> anyhow::Result<Mark>,
+) -> anyhow::Result<Received> {
     let mut due = vec![Duration::ZERO; stream.len()];
     for (number, message) in stream.messages().enumerate() {
         due[message.place] = pace.due(number);
     }
     let mut tally = Tally::new(stream);
-    let mut taken = Vec::with_capacity(stream.len());
+    let (mut taken, mut first) = (Vec::with_capacity(stream.len()), None);
     while !tally.is_whole() {
         let event = sink
             .next_id(PATIENCE)?
@@ -159,8 +182,15 @@ fn receive(sink: &Sink, stream: Stream, pace: Pace, began: Instant) -> anyhow::R
         let now = began.elapsed();
         let due = due[tally.take(&event)?];
         if due >= pace.warm {
+            if first.is_none() {
+                first = Some(mark(&tally)?);
+            }
             taken.push(now.saturating_sub(due).as_secs_f64() * 1000.0);
         }
     }
-    Ok(taken)
+    Ok(Received {
+        taken,
+        first: first.context("no event after the warm-up")?,
+        last: mark(&tally)?,
+    })
 }

@@ -19,7 +19,10 @@ use crate::subject::Stage;
 use crate::summary::{RATIO_PARTITIONS, Summary, drain_subject, pace_subject};
 
 /// A change of what is measured gets another number, so that older rounds don't count.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+
+/// Rounds of draining until Java has compiled what a broker does most.
+const WARM_ROUNDS: usize = 3;
 
 /// Who takes part unless somebody is named.
 const USUAL: [Contender; 6] = [
@@ -38,9 +41,12 @@ type Measure = fn(&Stage, &mut Report, u64, usize) -> anyhow::Result<()>;
 const POISON_A_SECOND: u64 = 10_000;
 
 /// What only the host is measured at.
-const HOST: [(&str, Measure); 3] = [
+const HOST: [(&str, Measure); 4] = [
     ("host/latency", |stage, report, seconds, _| {
         rounds::latency(stage, report, seconds)
+    }),
+    ("host/restart", |stage, report, _, _| {
+        rounds::restart(stage, report)
     }),
     ("host/swap", |stage, report, _, _| {
         rounds::swap(stage, report)
@@ -57,6 +63,7 @@ pub(crate) struct Plan {
     messages: u64,
     rounds: usize,
     seconds: u64,
+    rate: Option<f64>,
     partitions: Vec<i32>,
     contenders: Vec<Contender>,
     only: Vec<String>,
@@ -104,6 +111,7 @@ impl Plan {
                 .rounds
                 .unwrap_or(if arguments.quick { 1 } else { 5 }),
             seconds: arguments.seconds.unwrap_or_else(|| pick(20, 5)),
+            rate: arguments.rate,
             partitions,
             contenders,
             only: arguments.only.clone(),
@@ -165,8 +173,8 @@ impl Plan {
 
     fn settings_of(&self, contender: Contender, stage: &Stage) -> anyhow::Result<String> {
         let mut text = format!(
-            "{VERSION} messages={} seconds={}",
-            self.messages, self.seconds
+            "{VERSION} messages={} seconds={} rate={:?}",
+            self.messages, self.seconds, self.rate
         );
         for file in contender.files(stage) {
             let found = file.metadata()?;
@@ -267,24 +275,28 @@ impl Plan {
             .any(|subject| rounds().any(|round| !ledger.has(subject, round)))
     }
 
-    /// A round that doesn't count: a broker that was just started has everything to compile and to create.
+    /// Rounds that don't count: a broker that was just started has everything to compile and to create.
     fn warm_up(&self, stage: &Stage) -> anyhow::Result<()> {
         let Some(first) = self.contenders.last() else {
             bail!("nobody takes part");
         };
         eprintln!("warming up the broker and Postgres …");
-        let mut unheard = Report::default();
-        let messages = self.messages / 4;
-        let warmed = drain::drain(stage, &mut unheard, *first, RATIO_PARTITIONS, messages);
-        // If it can't do its work, its own rounds will say so.
-        if let Err(reason) = warmed {
-            eprintln!("  {reason:#}");
+        for _ in 0..if self.quick { 1 } else { WARM_ROUNDS } {
+            let mut unheard = Report::default();
+            let warmed = drain::drain(stage, &mut unheard, *first, RATIO_PARTITIONS, self.messages);
+            // If it can't do its work, its own rounds will say so.
+            if let Err(reason) = warmed {
+                eprintln!("  {reason:#}");
+            }
         }
         Ok(())
     }
 
-    /// Half of what a contender's rounds of draining came to.
+    /// Half of what a contender's rounds of draining came to, unless the rate was named.
     fn pace(&self, maxima: &Summary, contender: Contender) -> anyhow::Result<Pace> {
+        if let Some(rate) = self.rate {
+            return Ok(self.paced(rate, RATIO_PARTITIONS));
+        }
         let found = [RATIO_PARTITIONS]
             .into_iter()
             .chain(self.partitions.iter().copied());
@@ -294,12 +306,16 @@ impl Plan {
         let Some((partitions, most)) = found else {
             bail!("no round of draining counts, so nobody knows its maximum");
         };
-        Ok(Pace {
-            rate: most / 2.0,
+        Ok(self.paced(most / 2.0, partitions))
+    }
+
+    fn paced(&self, rate: f64, partitions: i32) -> Pace {
+        Pace {
+            rate,
             warm: Duration::from_secs(self.seconds) / 4,
             measured: Duration::from_secs(self.seconds),
             partitions,
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
 use taskhost::dev::{
-    Broker, BrokerOptions, DeathSignal, Postgres, PostgresOptions, Process, broker,
+    Broker, BrokerOptions, DeathSignal, Jvm, Postgres, PostgresOptions, Process, broker,
 };
 use uuid::Uuid;
 
@@ -55,6 +55,7 @@ impl Stage {
             dir: directory.path().join("kafka"),
             port: None,
             libs: broker::find_libs()?,
+            jvm: Jvm::Sustained,
             extra: Vec::new(),
         })?;
         let postgres = Postgres::start(PostgresOptions {

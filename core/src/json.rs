@@ -4,10 +4,12 @@
 //! would stumble over later: a NUL, a key that stands twice, a lone surrogate, a number beyond range,
 //! nesting without end. Nothing is built, so it costs about as much as skipping the text.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Why a text is not accepted.
@@ -163,11 +165,11 @@ impl<'de> Visitor<'de> for Checker<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut keys = Keys::default();
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(Key(key)) = entries.next_key::<Key<'de>>()? {
             if key.contains('\0') {
                 return Err(self.fail(Problem::Nul));
             }
-            if !keys.insert(key.into_owned()) {
+            if !keys.insert(key) {
                 return Err(self.fail(Problem::DuplicateKey));
             }
             entries.next_value_seed(self)?;
@@ -176,16 +178,20 @@ impl<'de> Visitor<'de> for Checker<'_> {
     }
 }
 
+/// A key, borrowed from the text unless it has an escape.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The keys of one object: a list while they are few, as nearly always, and a set beyond.
 #[derive(Default)]
-struct Keys {
-    few: Vec<String>,
-    many: HashSet<String>,
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
 }
 
-impl Keys {
+impl<'de> Keys<'de> {
     /// Whether the key was new.
-    fn insert(&mut self, key: String) -> bool {
+    fn insert(&mut self, key: Cow<'de, str>) -> bool {
         const FEW: usize = 16;
         if self.few.contains(&key) || self.many.contains(&key) {
             return false;

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use taskhost::dev::{Broker, BrokerOptions, Listener, Postgres, PostgresOptions, broker};
+use taskhost::dev::{Broker, BrokerOptions, Jvm, Listener, Postgres, PostgresOptions, broker};
 use tempfile::TempDir;
 
 /// Both services, each on a port that it keeps over restarts. They end with the value.
@@ -52,6 +52,7 @@ impl Services {
             dir: dir.path().join("kafka"),
             port: None,
             libs: broker::find_libs().expect("Kafka's jars"),
+            jvm: Jvm::Quick,
             extra: owned(broker),
         };
         let broker = Broker::start_with(options, listeners);

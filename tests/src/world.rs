@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::broker::Client;
 use crate::database::{self, Database};
-use crate::patience::{PATIENCE, soon_or};
+use crate::patience::{PATIENCE, soon, soon_or};
 use crate::{
     DeadLetterRow, EventRow, HostBuilder, Message, ProgressRow, Record, Services, TaskRow,
     WaitingRow, Watermark,
@@ -415,6 +415,23 @@ impl World {
             }
             connection
         })
+    }
+
+    /// Keeps every batch from reading its tasks until the value is dropped. Then a batch of this message waits for it.
+    ///
+    /// # Panics
+    /// If none does in time.
+    #[must_use]
+    pub fn hold_tasks(&self, message: Message) -> PgConnection {
+        let held = self.hold("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE");
+        self.send(message);
+        soon("a batch waits for the table", || {
+            let waiting = self.ask(
+                "SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass",
+            );
+            (!waiting.is_empty()).then_some(())
+        });
+        held
     }
 
     /// Asks the database something else: one text value, `NULL` as none.

@@ -14,7 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sqlx::{Connection as _, PgConnection};
-use taskhost::dev::{Broker, BrokerOptions, Postgres, PostgresOptions, broker};
+use taskhost::dev::{Broker, BrokerOptions, Jvm, Postgres, PostgresOptions, broker};
 use tempfile::tempdir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +27,7 @@ fn a_brokers_messages_survive_an_orderly_stop_and_a_crash() {
         dir: dir.path().join("kafka"),
         port: None,
         libs,
+        jvm: Jvm::Quick,
         extra: Vec::new(),
     };
     let mut broker = Broker::start(options.clone()).expect("a broker");
@@ -114,6 +115,7 @@ fn a_broker_that_ends_early_says_why() {
         dir: dir.path().join("kafka"),
         port: None,
         libs,
+        jvm: Jvm::Quick,
         extra,
     };
     let message = Broker::start(options)
@@ -130,6 +132,7 @@ fn jars_that_are_not_there_are_named_with_the_command_that_brings_them() {
         dir: dir.path().join("kafka"),
         port: None,
         libs: libs.clone(),
+        jvm: Jvm::Quick,
         extra: Vec::new(),
     };
     let message = Broker::start(options)

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{EXIT_CODES, Failure, Global, serve};
 use crate::config::{Config, Loaded};
 use crate::dev::{
-    Broker, BrokerOptions, DevEnv, Lease, Postgres, PostgresOptions, broker, env_file,
+    Broker, BrokerOptions, DevEnv, Jvm, Lease, Postgres, PostgresOptions, broker, env_file,
 };
 
 /// Run the host with a Kafka and a Postgres of its own, for trying things out on this machine.
@@ -148,6 +148,7 @@ impl Services {
                 dir: lease.dir().join("kafka"),
                 port: arguments.kafka_port,
                 libs: broker::find_libs()?,
+                jvm: Jvm::Quick,
                 extra: Vec::new(),
             })?;
             env.push(("KAFKA_BROKERS", broker.bootstrap()));

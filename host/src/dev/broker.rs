@@ -23,13 +23,27 @@ pub const LIBS_VARIABLE: &str = "TASKHOST_KAFKA_LIBS";
 /// An orderly stop takes 0.3 s. What a killed broker loses is the time to recover, not data.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// One node and little memory: 512 MB of heap hold thousands of test partitions; the serial collector and the first
-/// compiler alone start fastest and leave the cores to others.
-const JAVA_FLAGS: [&str; 9] = [
+/// Little memory: 512 MB of heap hold thousands of test partitions; the serial collector and the first compiler alone start
+/// fastest and leave the cores to others.
+const QUICK: [&str; 4] = [
     "-Xmx512m",
     "-Xms64m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+];
+
+/// What Kafka's own `kafka-server-start.sh` and `kafka-run-class.sh` (4.3) say.
+const SUSTAINED: [&str; 6] = [
+    "-Xmx1G",
+    "-Xms1G",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
+
+/// Where its lines go, and how many.
+const LOG_FLAGS: [&str; 5] = [
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
@@ -65,6 +79,15 @@ const SETTINGS: [(&str, &str); 20] = [
     ("num.io.threads", "4"),
 ];
 
+/// What its Java is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jvm {
+    /// To start at once and use little: for tests, and for a machine that somebody works on.
+    Quick,
+    /// As Kafka's own scripts start a broker: slow at first, and far cheaper for each request once it is compiled.
+    Sustained,
+}
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -74,6 +97,8 @@ pub struct BrokerOptions {
     pub port: Option<u16>,
     /// The directory with Kafka's jars; [`find_libs`] knows the usual places.
     pub libs: PathBuf,
+    /// What its Java is set up for.
+    pub jvm: Jvm,
     /// Further broker settings, which win over ours.
     pub extra: Vec<(String, String)>,
 }
@@ -234,7 +259,7 @@ fn launch(
         .map_err(error::io("write", &settings))?;
     format_data(java, options, &settings)?;
 
-    let mut command = kafka(java, options);
+    let mut command = kafka(java, options, options.jvm);
     command.arg("kafka.Kafka").arg(&settings);
     let log = log_path(&options.dir);
     log_file::attach(&mut command, &log)?;
@@ -255,7 +280,7 @@ fn format_data(java: &Path, options: &BrokerOptions, settings: &Path) -> Result<
     let mut cluster = uuid::Uuid::new_v4().simple().to_string();
     cluster.truncate(21);
     cluster.push('A');
-    let mut command = kafka(java, options);
+    let mut command = kafka(java, options, Jvm::Quick);
     command
         .args([
             "kafka.tools.StorageTool",
@@ -319,10 +344,14 @@ fn properties(
     text
 }
 
-fn kafka(java: &Path, options: &BrokerOptions) -> Command {
+fn kafka(java: &Path, options: &BrokerOptions, jvm: Jvm) -> Command {
     let mut command = Command::new(java);
     command
-        .args(JAVA_FLAGS)
+        .args(match jvm {
+            Jvm::Quick => QUICK.as_slice(),
+            Jvm::Sustained => SUSTAINED.as_slice(),
+        })
+        .args(LOG_FLAGS)
         .arg("-cp")
         .arg(options.libs.join("*"))
         .current_dir(&options.dir)

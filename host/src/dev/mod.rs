@@ -19,7 +19,7 @@ pub mod postgres;
 mod probe;
 mod processes;
 
-pub use broker::{Broker, BrokerOptions, Listener};
+pub use broker::{Broker, BrokerOptions, Jvm, Listener};
 pub use env_file::{DevEnv, Lease};
 pub use error::{Error, Result};
 pub use postgres::{Postgres, PostgresOptions};

@@ -39,7 +39,7 @@ use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
 use crate::route_breaker::RouteBreakers;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Places, Purity, Rules, Shared, Waker};
+use crate::worker::{self, Gate, Places, Purity, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
@@ -180,12 +180,14 @@ async fn start(
     desk: &admin::Desk,
     stop: &CancellationToken,
 ) -> Result<Running, Error> {
-    let store = probe::postgres(config, status).await?;
-    desk.open(store.clone());
     let settings = kafka_settings(config);
     let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
     let limits = Arc::new(Limits::new());
-    topics::ensure(config, &settings, &admin, &limits, status).await?;
+    let (store, ()) = tokio::try_join!(
+        probe::postgres(config, status),
+        topics::ensure(config, &settings, &admin, &limits, status),
+    )?;
+    desk.open(store.clone());
     let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"))?;
     let (teller, tripped) =
         route_breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
@@ -319,6 +321,7 @@ async fn start(
         metrics: metrics.clone(),
         places,
         observer: Arc::new(observe::Halts(life.clone())),
+        gate: Gate::new(batches_at_once(config)),
         purity: Arc::new(Purity::new(
             config.plugins.purity_sample.0,
             metrics.clone(),
@@ -401,6 +404,14 @@ fn rules(config: &Config) -> Rules {
             delay_min: config.deferral.delay_min,
             delay_max: config.deferral.delay_max,
         },
+    }
+}
+
+/// How many batches are in hand at once: as many as the machine has cores, unless it is configured.
+fn batches_at_once(config: &Config) -> usize {
+    match config.batch.at_once_max {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        configured => usize::try_from(configured).unwrap_or(usize::MAX),
     }
 }
 

@@ -14,7 +14,7 @@ use super::error::Error;
 
 /// Messages in a feed above which it is paused: some batches' worth, so that a worker never waits for
 /// the broker between two of them.
-const MESSAGES_HIGH: usize = 4_000;
+const MESSAGES_HIGH: usize = 3_000;
 
 /// Bytes in a feed above which it is paused.
 const BYTES_HIGH: usize = 4 * 1024 * 1024;

@@ -185,7 +185,7 @@ const CONSUMER_FORCED: &[(&str, &str)] = &[
 /// librdkafka's own defaults are 100,000 messages and 64 MiB. With fewer, its queue is full more often,
 /// and it then looks again only after a second, which is its default.
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
-    ("queued.min.messages", "10000"),
+    ("queued.min.messages", "5000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "10"),
 ];

@@ -15,6 +15,7 @@ mod commit;
 mod counting;
 mod decide;
 mod dependencies;
+mod gate;
 mod halt;
 mod lag;
 mod others;
@@ -56,6 +57,7 @@ use crate::store::{Key, Started, Store};
 use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
 
+pub use gate::Gate;
 pub use halt::HaltObserver;
 pub use lag::{Places, watch as watch_lag};
 pub use purity::{Impurity, Purity, PurityObserver};
@@ -100,6 +102,8 @@ pub struct Shared {
     pub observer: Arc<dyn HaltObserver>,
     /// Decides a sample of the batches again.
     pub purity: Arc<Purity>,
+    /// How many batches are in hand at once.
+    pub gate: Gate,
     /// What the configuration says.
     pub rules: Rules,
 }

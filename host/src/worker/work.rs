@@ -100,17 +100,44 @@ impl Worker {
             return self.probe().await;
         }
         self.gather()?;
+        if self.pending.is_empty() && !self.is_due() {
+            return self.go_past_the_end().await;
+        }
+        let (shared, draining) = (self.shared.clone(), self.draining.clone());
+        let place = tokio::select! {
+            biased;
+            () = draining.cancelled() => return Ok(true),
+            place = shared.gate.place() => place,
+        };
+        // What came while it waited goes along.
+        self.gather()?;
+        match place {
+            Some(place) => place.during(self.decide_gathered()).await,
+            None => Ok(false),
+        }
+    }
+
+    /// A batch of wakeups or of the records that are here.
+    async fn decide_gathered(&mut self) -> Result<bool, Failure> {
         let their_turn = !self.wakeups_had_turn || self.pending.is_empty();
         self.wakeups_had_turn = false;
-        let is_due = self.next_due.is_some_and(|due| due <= now());
-        if their_turn && is_due && self.wakeups().await? {
+        if their_turn && self.is_due() && self.wakeups().await? {
             self.wakeups_had_turn = true;
             return Ok(true);
         }
-        if !self.pending.is_empty() {
-            self.messages().await?;
-            return Ok(true);
+        if self.pending.is_empty() {
+            return self.go_past_the_end().await;
         }
+        self.messages().await?;
+        Ok(true)
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_due.is_some_and(|due| due <= now())
+    }
+
+    /// Moves past what is no record at the end of the log, if there is nothing else.
+    async fn go_past_the_end(&mut self) -> Result<bool, Failure> {
         match self.end.take() {
             Some(end) if end > self.next_offset => {
                 self.advance(end).await?;
@@ -121,17 +148,13 @@ impl Worker {
     }
 
     /// Takes what is here, up to the bounds of a batch. No waiting: few messages make small batches and
-    /// many make large ones.
+    /// many make large ones. An end of the log that was seen in between is none any more: somebody who keeps up
+    /// sees one behind each few messages, and once they queue up they still belong together.
     pub(super) fn gather(&mut self) -> Result<(), Failure> {
         let rules = &self.shared.rules;
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
         let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
-        // Behind a message that keeps a breaker open the log goes on after its end was seen.
-        let goes_on = self.shut.is_some();
-        while self.pending.len() < messages_max
-            && bytes < bytes_max
-            && (goes_on || self.end.is_none())
-        {
+        while self.pending.len() < messages_max && bytes < bytes_max {
             let Some(fed) = self.feed.try_next() else {
                 break;
             };

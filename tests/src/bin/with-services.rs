@@ -19,7 +19,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use taskhost::dev::{
-    Broker, BrokerOptions, DeathSignal, Postgres, PostgresOptions, Process, broker,
+    Broker, BrokerOptions, DeathSignal, Jvm, Postgres, PostgresOptions, Process, broker,
 };
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -161,6 +161,7 @@ fn start_broker(dir: &Path) -> Result<Broker> {
         dir: dir.join("kafka"),
         port: None,
         libs,
+        jvm: Jvm::Quick,
         extra: Vec::new(),
     })?)
 }

@@ -1,6 +1,7 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
 mod bad_inputs;
+mod batching;
 mod breaker_fleet;
 mod breaker_probes;
 mod commands;

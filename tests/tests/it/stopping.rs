@@ -47,14 +47,7 @@ fn a_second_signal_ends_a_host_at_once() {
     let world = World::new();
     let mut host = world.host().start();
     // A batch that can't end keeps the workers busy, for as long as they may be.
-    let held = world.hold("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE");
-    world.send(update("held", "new"));
-    soon("a batch waits for the table", || {
-        let waiting = world.ask(
-            "SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass",
-        );
-        (!waiting.is_empty()).then_some(())
-    });
+    let held = world.hold_tasks(update("held", "new"));
     host.signal(Signal::SIGTERM);
     host.wait_log("stopping: ");
     host.signal(Signal::SIGTERM);
