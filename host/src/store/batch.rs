@@ -91,7 +91,7 @@ impl Store {
     /// # Errors
     /// [`Error::Lost`] if somebody else claimed the partition.
     pub async fn begin(&self, key: &Key, epoch: Epoch) -> Result<Batch, Error> {
-        let mut session = Session::begin_batch(self).await?;
+        let mut session = Session::begin(self).await?;
         let epoch = match mutant::is_armed(Mutant::Epoch) {
             true => last_claim(&mut session, key).await?,
             false => epoch,

@@ -53,16 +53,6 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// aren't: that would be a round trip for each batch.
 const IDLE_UNTESTED: Duration = Duration::from_secs(1);
 
-/// What the plans of a batch's statements are made under. They find rows by key, a few hundred at a time, whatever the
-/// tables hold: so a connection makes each plan once, and not from statistics, by which a table that is still empty would
-/// be read from end to end for ever.
-const BATCH_PLANS: [(&str, &str); 4] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
-
 /// When the server was last away; told to whoever waits for an answer.
 pub(super) type Renewed = Arc<watch::Sender<Option<Instant>>>;
 
@@ -73,8 +63,6 @@ pub struct Store {
     pub(super) options: PgConnectOptions,
     /// Begins a transaction.
     pub(super) begin_sql: Arc<str>,
-    /// Begins a batch's transaction.
-    pub(super) begin_batch_sql: Arc<str>,
     /// Whether settings hold for a whole session, so also outside of a transaction.
     pub(super) sessions_are_set: bool,
     /// How long an answer may take before the server counts as gone.
@@ -98,7 +86,7 @@ impl Store {
             (options.options(session), begin)
         } else {
             for (name, value) in session {
-                set_local(&mut begin, name, &value);
+                begin.push_str(&format!("; SET LOCAL {name} = '{value}'"));
             }
             (options.statement_cache_capacity(0), begin)
         };
@@ -125,7 +113,6 @@ impl Store {
         Ok(Self {
             pool,
             options,
-            begin_batch_sql: begin_batch(&begin).into(),
             begin_sql: begin.into(),
             sessions_are_set: settings.prepared,
             patience: settings.statement_timeout + ANSWER_MARGIN,
@@ -168,18 +155,4 @@ fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
         ("tcp_keepalives_count", "3".to_owned()),
         ("jit", "off".to_owned()),
     ]
-}
-
-/// What begins a batch, of what begins any transaction.
-fn begin_batch(begin: &str) -> String {
-    let mut begin = begin.to_owned();
-    for (name, value) in BATCH_PLANS {
-        set_local(&mut begin, name, value);
-    }
-    begin
-}
-
-/// Both are this file's own.
-fn set_local(begin: &mut String, name: &str, value: &str) {
-    begin.push_str(&format!("; SET LOCAL {name} = '{value}'"));
 }

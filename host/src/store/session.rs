@@ -65,15 +65,6 @@ impl Store {
 impl Session {
     /// Takes a connection and begins.
     pub(super) async fn begin(store: &Store) -> Result<Self, Error> {
-        Self::begin_with(store, &store.begin_sql).await
-    }
-
-    /// The same for a batch.
-    pub(super) async fn begin_batch(store: &Store) -> Result<Self, Error> {
-        Self::begin_with(store, &store.begin_batch_sql).await
-    }
-
-    async fn begin_with(store: &Store, begin: &Arc<str>) -> Result<Self, Error> {
         let patience = Patience {
             longest: store.patience,
             renewed: Arc::clone(&store.renewed),
@@ -84,7 +75,7 @@ impl Session {
             open: true,
             failed: false,
         };
-        let begin = sqlx::raw_sql(AssertSqlSafe(begin.clone()));
+        let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
         let done = within(&patience, begin.execute(session.connection()?)).await;
         session.note(done)?;
         Ok(session)
