@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::PATIENCE;
 
+/// The schema's steps, as the host has them.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
 /// A row of `tasks`.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
@@ -170,12 +173,25 @@ impl Database {
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Whether a host has brought the schema up to date: all of it, as a table whose columns change while it is read is no
+    /// table to read from.
     pub(crate) async fn is_migrated(&self) -> bool {
-        let sql = "SELECT to_regclass('dead_letters') IS NOT NULL";
-        sqlx::query_scalar(sql)
-            .fetch_one(&self.pool)
-            .await
-            .expect("an answer of Postgres")
+        let number = |sql: &'static str| {
+            let query = sqlx::query_scalar::<_, i64>(sql);
+            async {
+                query
+                    .fetch_one(&self.pool)
+                    .await
+                    .expect("an answer of Postgres")
+            }
+        };
+        let is_there = "SELECT count(to_regclass('_sqlx_migrations'))";
+        if number(is_there).await == 0 {
+            return false;
+        }
+        let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+        usize::try_from(number(applied).await)
+            .is_ok_and(|applied| applied == MIGRATOR.iter().count())
     }
 }
 
