@@ -1,5 +1,5 @@
-//! What every host does about dead letters beside deciding: it tells its partitions of replays, counts what is open, and
-//! removes what is done with, if no other host is at it.
+//! What every host does about dead letters beside deciding: it counts what is open, and removes what is done with, if no
+//! other host is at it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::DeadLetters;
 use crate::store::{Kept, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::Waker;
-
-/// How often it is looked for replays. A command's NOTIFY is quicker; this is the guarantee behind it.
-const REPLAYS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often dead letters are counted at most.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -27,7 +23,6 @@ const ROWS_MAX: u32 = 1000;
 pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) group: String,
-    pub(super) waker: Waker,
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: DeadLetters,
@@ -36,23 +31,9 @@ pub(super) struct Parts {
 /// Looks after dead letters until it is stopped.
 pub(super) async fn watch(parts: Parts, stop: CancellationToken) {
     let all = async {
-        tokio::join!(tell(&parts), count(&parts), trim(&parts));
+        tokio::join!(count(&parts), trim(&parts));
     };
     stop.run_until_cancelled(all).await;
-}
-
-async fn tell(parts: &Parts) {
-    loop {
-        match parts.store.partitions_with_replays(&parts.group).await {
-            Ok(partitions) => {
-                for partition in &partitions {
-                    parts.waker.poke(partition);
-                }
-            }
-            Err(error) => tracing::debug!(%error, "it is not known whether there are replays"),
-        }
-        tokio::time::sleep(REPLAYS_EVERY).await;
-    }
 }
 
 async fn count(parts: &Parts) {

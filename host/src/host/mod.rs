@@ -279,7 +279,6 @@ async fn start(
     let letters = dead_letters::Parts {
         store: store.clone(),
         group: config.kafka.group_id.clone(),
-        waker: waker.clone(),
         status: status.clone(),
         metrics: metrics.clone(),
         settings: config.dead_letters.clone(),

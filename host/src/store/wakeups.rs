@@ -85,11 +85,27 @@ FROM (
 ) AS early
 WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id";
 
-const OUTLOOK: &str = "
-SELECT epoch <> $4 AND owners <@ $5::text[] AS moved,
-       (SELECT min(due) FROM wakeups w WHERE due IS NOT NULL
-          AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS due
-FROM progress p WHERE group_id = $1 AND topic = $2 AND partition = $3";
+/// When a partition has something to decide besides records: replays at once, whatever the clocks of this host and of who
+/// asked for them say.
+macro_rules! next_due {
+    () => {
+        "CASE WHEN EXISTS (
+            SELECT FROM wakeups
+            WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND due IS NULL
+         ) THEN 'epoch'::timestamptz ELSE (
+            SELECT min(due) FROM wakeups
+            WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL
+         ) END AS due"
+    };
+}
+
+const NEXT_DUE: &str = concat!("SELECT ", next_due!());
+
+const OUTLOOK: &str = concat!(
+    "SELECT epoch <> $4 AND owners <@ $5::text[] AS moved, ",
+    next_due!(),
+    " FROM progress WHERE group_id = $1 AND topic = $2 AND partition = $3"
+);
 
 impl Store {
     /// What is due in a partition at `now`, at most `limit` (at least 1) wakeups: for each task whose first waiting
@@ -103,14 +119,12 @@ impl Store {
         rows.iter().map(wakeup).collect()
     }
 
-    /// When the next wakeup of a partition is due, which may be past; none if there is none.
+    /// When the next wakeup or replay of a partition is due, which may be past; none if there is none.
     ///
     /// # Errors
     /// Trouble only.
     pub async fn next_due(&self, key: &Key) -> Result<Option<i64>, Error> {
-        let sql = "SELECT min(due) AS due FROM wakeups
-                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL";
-        let row = self.read_row(keyed(sql, key)).await?;
+        let row = self.read_row(keyed(NEXT_DUE, key)).await?;
         let due: Option<Millis> = match row {
             Some(row) => row.try_get("due")?,
             None => None,

@@ -20,7 +20,8 @@ pub struct Gate(Semaphore);
 /// A place among the batches in hand.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
-    _held: SemaphorePermit<'a>,
+    /// None if the gate were closed, which it never is: it would keep nobody then.
+    _held: Option<SemaphorePermit<'a>>,
 }
 
 impl Gate {
@@ -29,10 +30,11 @@ impl Gate {
         Self(Semaphore::new(places.max(1)))
     }
 
-    /// Waits for a place: whoever came first is first. None once there is no gate any more.
-    pub(super) async fn place(&self) -> Option<Place<'_>> {
-        let held = self.0.acquire().await.ok()?;
-        Some(Place { _held: held })
+    /// Waits for a place: whoever came first is first.
+    pub(super) async fn place(&self) -> Place<'_> {
+        Place {
+            _held: self.0.acquire().await.ok(),
+        }
     }
 }
 

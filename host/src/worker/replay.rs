@@ -113,8 +113,8 @@ impl Letter<'_> {
 }
 
 impl Worker {
-    /// Decides dead letters that are to be decided again; false if there are none, or none of them can be now.
-    pub(super) async fn replays(&mut self) -> Result<bool, Failure> {
+    /// Decides dead letters that are to be decided again, and says whether any of them could be; none if there are none.
+    pub(super) async fn replays(&mut self) -> Result<Option<bool>, Failure> {
         let bytes_max = u64::try_from(self.shared.rules.bytes_max).unwrap_or(u64::MAX);
         let due = self
             .shared
@@ -122,7 +122,7 @@ impl Worker {
             .due_replays(&self.key, now(), REPLAYS_MAX, bytes_max)
             .await?;
         if due.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let wakeups: Vec<Wakeup> = due.iter().map(|replay| replay.wakeup.clone()).collect();
         let letters = due
@@ -133,7 +133,7 @@ impl Worker {
         if wakeups.iter().any(|wakeup| wakeup.why == Why::Stranded) {
             self.count_stranded().await?;
         }
-        Ok(decided)
+        Ok(Some(decided))
     }
 
     /// The next dead letter to be decided again, if there is one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use taskhost_core::batch::Why;
+use taskhost_core::batch::{Wakeup, Why};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
@@ -111,10 +111,7 @@ impl Worker {
         };
         // What came while it waited goes along.
         self.gather()?;
-        match place {
-            Some(place) => place.during(self.decide_gathered()).await,
-            None => Ok(false),
-        }
+        place.during(self.decide_gathered()).await
     }
 
     /// A batch of wakeups or of the records that are here.
@@ -189,26 +186,27 @@ impl Worker {
         Ok(())
     }
 
-    /// What is due now; false if nothing is.
+    /// What is due now, and else the replays that there are; false if nothing could be decided.
     pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
         let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
-        if due.is_empty() && self.replays().await? {
-            return Ok(true);
-        }
-        if due.is_empty() {
-            self.next_due = self.shared.store.next_due(&self.key).await?;
-            return Ok(false);
-        }
-        let letters = self.letters_of(&due).await?;
-        let decided = self.decide_wakeups(&due, &letters).await?;
+        let decided = match due.is_empty() {
+            true => self.replays().await?,
+            false => Some(self.due_wakeups(&due).await?),
+        };
+        self.next_due = match decided {
+            // What is due and can't be decided now is looked at again at the next tick.
+            Some(false) => None,
+            Some(true) | None => self.shared.store.next_due(&self.key).await?,
+        };
+        Ok(decided == Some(true))
+    }
+
+    async fn due_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
+        let letters = self.letters_of(due).await?;
+        let decided = self.decide_wakeups(due, &letters).await?;
         if due.iter().any(|wakeup| wakeup.why == Why::Stranded) {
             self.count_stranded().await?;
         }
-        self.next_due = match decided {
-            true => self.shared.store.next_due(&self.key).await?,
-            // What is due and can't be decided now is looked at again at the next tick.
-            false => None,
-        };
         Ok(decided)
     }
 

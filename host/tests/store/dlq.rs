@@ -58,10 +58,14 @@ async fn a_replay_ends_with_its_wakeup_or_not_at_all() {
     let keys = [one.keys, other.keys].concat();
     assert_eq!(keys, std::slice::from_ref(&key));
     assert_eq!(state(&store, first).await, (State::Replaying, 0));
-    assert_eq!(
-        store.partitions_with_replays("group").await.unwrap(),
-        std::slice::from_ref(&key.partition)
-    );
+    // At once, and for as long as it is there: it is no matter of a hint.
+    let own = ["host-0".to_owned()];
+    let looks = async || {
+        let regular = store.next_due_of_own(&key, epoch, &own).await.unwrap();
+        assert_eq!(store.next_due(&key).await.unwrap(), regular);
+        regular
+    };
+    assert_eq!(looks().await, Some(0));
 
     let due = store.due_replays(&key, 0, 10, 1000).await.unwrap();
     assert_eq!(due.len(), 1);
@@ -77,6 +81,7 @@ async fn a_replay_ends_with_its_wakeup_or_not_at_all() {
 
     run(&store, &key, epoch, &set).await;
     assert_eq!(state(&store, first).await, (State::Applied, 1));
+    assert_eq!(looks().await, None);
     assert!(
         store
             .due_replays(&key, 0, 10, 1000)

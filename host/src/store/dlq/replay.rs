@@ -100,12 +100,6 @@ const OF_WAKEUPS: &str = concat!(
     ", d.wakeup FROM dead_letters d WHERE group_id = $1 AND wakeup = ANY ($2)"
 );
 
-const WITH_REPLAYS: &str = "
-SELECT topic, partition FROM progress p
-WHERE group_id = $1 AND EXISTS (
-    SELECT FROM wakeups w
-    WHERE w.kind = 'replay' AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition))";
-
 const STATES: &str = "
 SELECT state, count(*) AS count FROM dead_letters WHERE group_id = $1 AND id = ANY ($2) GROUP BY state";
 
@@ -193,22 +187,6 @@ impl Store {
         let rows = self.read_rows(statement).await?;
         rows.iter()
             .map(|row| Ok((row.try_get("wakeup")?, stored(row)?)))
-            .collect()
-    }
-
-    /// The group's partitions that have replays to decide.
-    ///
-    /// # Errors
-    /// Trouble only.
-    pub async fn partitions_with_replays(&self, group: &str) -> Result<Vec<TopicPartition>, Error> {
-        let rows = self
-            .read_rows(sqlx::query(WITH_REPLAYS).bind(group))
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let topic: &str = row.try_get("topic")?;
-                Ok(TopicPartition::new(topic, row.try_get("partition")?))
-            })
             .collect()
     }
 
