@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A batch that takes longer than this waits for something else than the machine, such as a lock, and keeps nobody from
-/// beginning another.
+/// A batch that waits for longer than this does so for something else than the machine, such as a lock, and keeps nobody from
+/// beginning another. While guests run it keeps its place however long that takes: they take up a core.
 const PLACE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The places.

@@ -109,6 +109,10 @@ impl Worker {
             () = draining.cancelled() => return Ok(true),
             place = shared.gate.place() => place,
         };
+        // Meanwhile a breaker may have opened, or a plugin been replaced.
+        if !self.may_decide() {
+            return Ok(true);
+        }
         // What came while it waited goes along.
         self.gather()?;
         place.during(self.decide_gathered()).await
@@ -116,15 +120,16 @@ impl Worker {
 
     /// A batch of wakeups or of the records that are here.
     async fn decide_gathered(&mut self) -> Result<bool, Failure> {
-        let their_turn = !self.wakeups_had_turn || self.pending.is_empty();
-        self.wakeups_had_turn = false;
-        if their_turn && self.is_due() && self.wakeups().await? {
-            self.wakeups_had_turn = true;
+        let their_turn = self.is_due() && (!self.wakeups_had_turn || self.pending.is_empty());
+        // They had it also if they fail: records go on then.
+        self.wakeups_had_turn = their_turn;
+        if their_turn && self.wakeups().await? {
             return Ok(true);
         }
         if self.pending.is_empty() {
             return self.go_past_the_end().await;
         }
+        self.wakeups_had_turn = false;
         self.messages().await?;
         Ok(true)
     }
@@ -188,7 +193,8 @@ impl Worker {
 
     /// What is due now, and else the replays that there are; false if nothing could be decided.
     pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
-        let due = self.shared.store.due(&self.key, now(), WAKEUPS_MAX).await?;
+        let asked = now();
+        let due = self.shared.store.due(&self.key, asked, WAKEUPS_MAX).await?;
         let decided = match due.is_empty() {
             true => self.replays().await?,
             false => Some(self.due_wakeups(&due).await?),
@@ -196,7 +202,12 @@ impl Worker {
         self.next_due = match decided {
             // What is due and can't be decided now is looked at again at the next tick.
             Some(false) => None,
-            Some(true) | None => self.shared.store.next_due(&self.key).await?,
+            Some(true) => self.shared.store.next_due(&self.key).await?,
+            // A replay whose dead letter is gone is due, and nothing to decide. Retention removes it.
+            None => {
+                let next = self.shared.store.next_due(&self.key).await?;
+                next.filter(|due| *due > asked)
+            }
         };
         Ok(decided == Some(true))
     }

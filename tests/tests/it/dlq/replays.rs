@@ -308,3 +308,29 @@ fn a_timer_that_was_given_up_is_replayed_as_the_timer_that_it_was() {
     );
     host.stop();
 }
+
+#[test]
+fn a_replay_that_cannot_be_written_keeps_no_record_waiting() {
+    let world = World::with_partitions(1);
+    let host = world.host().start();
+    world.send(update("a", "done"));
+    world.wait_caught_up();
+    host.stop();
+    let command = world.host();
+    let _ = dlq(&command, &["replay", &only(&world), "--no-wait"]).ok();
+
+    // Somebody looks at the dead letter and went home with the transaction open.
+    let held = world.hold("SELECT FROM dead_letters FOR UPDATE");
+    world.send(update("b", "new"));
+    let host = world
+        .host()
+        .env("TASKHOST_DATABASE_LOCK_TIMEOUT", "100")
+        .start();
+    soon("the record is decided", || world.find_task("b"));
+    assert_eq!(shown(&command, &only(&world))["state"], "replaying");
+    drop(held);
+    soon("so is the replay", || {
+        (shown(&command, &only(&world))["state"] == "open").then_some(())
+    });
+    host.stop();
+}
