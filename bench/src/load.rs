@@ -1,18 +1,19 @@
 //! Messages in, task events out.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 /// How long the broker may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +24,8 @@ fn client(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Makes topics with that many partitions.
+/// Makes topics with that many partitions, and waits until the broker has them: it answers a little before that, and a message
+/// that comes meanwhile is refused for good.
 pub(crate) fn create(brokers: &str, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = client(brokers).create()?;
     let topics: Vec<NewTopic<'_>> = topics
@@ -33,7 +35,27 @@ pub(crate) fn create(brokers: &str, topics: &[&str], partitions: i32) -> anyhow:
     let done = admin.create_topics(&topics, &AdminOptions::new());
     let results = futures_lite(done)?;
     for result in results {
-        result.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
+        let name = result.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
+        for partition in 0..partitions {
+            await_partition(&admin, &name, partition)?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a partition tells its offsets.
+fn await_partition(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    partition: i32,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = admin.inner().fetch_watermarks(topic, partition, PATIENCE) {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "partition {partition} of {topic} does not come up: {error}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
@@ -119,9 +141,32 @@ fn futures_lite<T>(
     }
 }
 
+/// What the broker refused: a round with fewer messages than it says measures something else.
+#[derive(Default)]
+struct Refused {
+    messages: AtomicU64,
+    first: OnceLock<String>,
+}
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = delivered {
+            self.messages.fetch_add(1, Ordering::Relaxed);
+            let (topic, partition) = (message.topic(), message.partition());
+            let _ = self
+                .first
+                .set(format!("partition {partition} of {topic}: {error}"));
+        }
+    }
+}
+
 /// Sends messages.
 pub(crate) struct Source {
-    producer: BaseProducer,
+    producer: BaseProducer<Refused>,
 }
 
 impl Source {
@@ -135,7 +180,7 @@ impl Source {
             .set("linger.ms", linger)
             .set("queue.buffering.max.messages", "1000000")
             .set("partitioner", "murmur2_random")
-            .create()?;
+            .create_with_context(Refused::default())?;
         Ok(Self { producer })
     }
 
@@ -153,8 +198,20 @@ impl Source {
         Ok(())
     }
 
+    /// Waits until the broker has all of them.
+    ///
+    /// # Errors
+    /// If it refused one.
     pub(crate) fn flush(&self) -> anyhow::Result<()> {
-        Ok(self.producer.flush(Duration::from_secs(60))?)
+        self.producer.flush(Duration::from_secs(60))?;
+        let refused = self.producer.context();
+        match refused.first.get() {
+            Some(first) => {
+                let messages = refused.messages.load(Ordering::Relaxed);
+                anyhow::bail!("{messages} messages were refused, the first by {first}")
+            }
+            None => Ok(()),
+        }
     }
 }
 
