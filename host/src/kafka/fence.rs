@@ -1,9 +1,9 @@
 //! Ending what a former owner left open: taking its transactional id shuts it out and aborts its
 //! transaction, so that nobody waits for `transaction.timeout.ms`.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -12,19 +12,27 @@ use super::Settings;
 use super::context::Logging;
 use super::error::{Error, Result};
 
-/// Ids that this process has fenced: once is enough, because a living owner that was fenced begins again
-/// with the group membership it has then.
-static FENCED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+/// When this process last began to fence each id, with success.
+static FENCED: LazyLock<Mutex<HashMap<String, Instant>>> = LazyLock::new(Mutex::default);
 
-/// Fences a previous owner's transactional id. Blocks for about a second the first time.
+/// Fences a previous owner's transactional id, unless that was done `since` the partition was assigned: once is enough
+/// for all the partitions of a rebalance, because a living owner that was fenced begins again with the group membership
+/// it has then. An owner that was given the partition back after an earlier fencing, and died, is fenced again.
+///
+/// Blocks for about a second.
 ///
 /// # Errors
 /// [`super::Disposition::Trouble`] if the coordinator doesn't answer in time: try again, the partition can't be
 /// taken over before that.
-pub fn fence(settings: &Settings, previous_id: &str, patience: Duration) -> Result<()> {
-    let known =
-        |fenced: &mut Option<HashSet<String>>| fenced.get_or_insert_default().contains(previous_id);
-    if known(&mut FENCED.lock().unwrap_or_else(PoisonError::into_inner)) {
+pub fn fence(
+    settings: &Settings,
+    previous_id: &str,
+    since: Instant,
+    patience: Duration,
+) -> Result<()> {
+    let began = Instant::now();
+    let done = fenced().get(previous_id).copied();
+    if done.is_some_and(|done| done >= since) {
         return Ok(());
     }
     let producer: BaseProducer<Logging> = settings
@@ -45,10 +53,10 @@ pub fn fence(settings: &Settings, previous_id: &str, patience: Duration) -> Resu
             ) => {}
         Err(error) => return Err(Error::kafka("fencing a previous owner", &error)),
     }
-    FENCED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get_or_insert_default()
-        .insert(previous_id.to_owned());
+    fenced().insert(previous_id.to_owned(), began);
     Ok(())
+}
+
+fn fenced() -> MutexGuard<'static, HashMap<String, Instant>> {
+    FENCED.lock().unwrap_or_else(PoisonError::into_inner)
 }

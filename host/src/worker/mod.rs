@@ -193,7 +193,7 @@ pub struct Worker {
     worked: Worked,
     /// What the partition's row last said of that, in milliseconds.
     worked_told: i64,
-    /// Where this worker's own clock begins.
+    /// When the partition was assigned: where this worker's own clock begins.
     began: Instant,
     /// Whether the last batch was of wakeups: the next one is of records, if there are any.
     wakeups_had_turn: bool,

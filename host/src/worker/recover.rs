@@ -82,8 +82,8 @@ impl Worker {
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
         // All at once: each takes about a second, and readers wait for the last of them.
         let fences = owners.into_iter().map(|owner| {
-            let settings = self.shared.kafka.clone();
-            blocking(move || kafka::fence(&settings, &owner, FENCE_PATIENCE))
+            let (settings, assigned) = (self.shared.kafka.clone(), self.began);
+            blocking(move || kafka::fence(&settings, &owner, assigned, FENCE_PATIENCE))
         });
         futures::future::try_join_all(fences).await?;
         failpoint::hit("recovery-after-fence");

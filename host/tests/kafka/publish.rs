@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use taskhost::kafka::{Committed, Consumer, Unpublished, fence};
+use taskhost::kafka::{Committed, Consumer, Settings, Unpublished, fence};
 use taskhost_core::record::{Offset, TopicPartition};
 
 use crate::fixture::*;
@@ -233,59 +233,72 @@ async fn a_missing_output_topic_halts_its_own_partition_only() {
 async fn fencing_ends_what_a_dead_producer_left_open() {
     let output = topic("out", 1).await;
     let (dead, settings) = (unique("dead"), settings(&unique("g")));
-    let mut config = ClientConfig::new();
-    for (name, value) in &settings.client {
-        config.set(name, value);
-    }
-    config
-        .set("transactional.id", &dead)
-        .set("transaction.timeout.ms", "600000");
-    let target = output.clone();
-    let producer = blocking(move || {
-        let producer: BaseProducer = config.create().unwrap();
-        producer.init_transactions(PATIENCE).unwrap();
-        producer.begin_transaction().unwrap();
-        producer
-            .send(BaseRecord::<str, str>::to(&target).payload("left open"))
-            .map_err(|(error, _)| error)
-            .unwrap();
-        producer.flush(PATIENCE).unwrap();
-        producer
-    })
-    .await;
+    let first = left_open(&settings, &dead, &output).await;
     send(vec![record(&output, "later")]).await;
     let host = Host::of_all(settings.clone(), &output, 1).await;
     let partition = TopicPartition::new(&*output, 0);
     assert_eq!(stable_end(&host.consumer, &partition), 0);
 
-    let id = dead.clone();
+    let (id, known) = (dead.clone(), settings.clone());
     let took = blocking(move || {
         let started = Instant::now();
-        fence(&settings, &id, PATIENCE).unwrap();
+        fence(&known, &id, started, PATIENCE).unwrap();
         let took = started.elapsed();
-        // Known as done: nobody is asked.
-        fence(&settings, &id, Duration::ZERO).unwrap();
+        // Done since: nobody is asked.
+        fence(&known, &id, started, Duration::ZERO).unwrap();
         took
     })
     .await;
     println!("fencing took {took:?}");
-    soon("the end moves", async {
-        while stable_end(&host.consumer, &partition) < 3 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let moved = async |end: i64| {
+        soon("the end moves", async {
+            while stable_end(&host.consumer, &partition) < end {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    moved(3).await;
+    let refused = blocking(move || first.commit_transaction(PATIENCE)).await;
+    assert!(refused.is_err());
+
+    // It was alive, took its id again, and died with another one open.
+    let second = left_open(&settings, &dead, &output).await;
+    assert_eq!(stable_end(&host.consumer, &partition), 3);
+    blocking(move || fence(&settings, &dead, Instant::now(), PATIENCE).unwrap()).await;
+    moved(5).await;
+    let refused = blocking(move || second.commit_transaction(PATIENCE)).await;
+    assert!(refused.is_err());
     let values: Vec<_> = read(&output)
         .await
         .into_iter()
         .filter_map(|message| message.value)
         .collect();
     assert_eq!(values, [b"later".to_vec()]);
-    assert!(
-        blocking(move || producer.commit_transaction(PATIENCE))
-            .await
-            .is_err()
-    );
+}
+
+/// A transaction with one message, which nobody ends.
+async fn left_open(settings: &Settings, id: &str, topic: &str) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    for (name, value) in &settings.client {
+        config.set(name, value);
+    }
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", "600000");
+    let topic = topic.to_owned();
+    blocking(move || {
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        producer
+            .send(BaseRecord::<str, str>::to(&topic).payload("left open"))
+            .map_err(|(error, _)| error)
+            .unwrap();
+        producer.flush(PATIENCE).unwrap();
+        producer
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,7 +316,7 @@ async fn a_living_publisher_that_was_fenced_begins_again() {
     );
     blocking(move || {
         for id in ids {
-            fence(&settings, &id, PATIENCE).unwrap();
+            fence(&settings, &id, Instant::now(), PATIENCE).unwrap();
         }
     })
     .await;
