@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The order is that of the start; what is not there yet is waited for and said (log, `/readyz`), what is
-//! wrong stops the start with all its reasons. The end goes the other way: workers finish the batch in
-//! hand and publish it, the publisher drains, the consumer leaves the group.
+//! wrong stops the start with all its reasons. The end goes the other way, once a rebalance that is under way is over:
+//! workers finish the batch in hand and publish it, the publisher drains, the consumer leaves the group.
 
 mod dead_letters;
 mod history;

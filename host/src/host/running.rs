@@ -1,6 +1,7 @@
 //! A host at work: a worker for each assigned partition, watched, and ended in order.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use crate::worker::{Shared, Worker};
 
 /// How long joining the group takes at most when nobody has to be waited for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a host that is told to stop lets a rebalance go on that is under way, and how often it looks.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(2);
+const REBALANCE_LOOK: Duration = Duration::from_millis(50);
 
 /// How long closing the connections to Postgres may take.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
@@ -47,17 +52,26 @@ impl Running {
         }
     }
 
-    /// Starts workers as the group assigns partitions, and notices how they end.
+    /// Starts workers as the group assigns partitions, and notices how they end. Told to stop, it goes on until the group
+    /// is not rebalancing.
     pub(super) async fn serve(
         &mut self,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<(), Error> {
-        let mut waited = std::pin::pin!(tokio::time::sleep(JOIN_PATIENCE));
+        let shared = self.shared.clone();
+        let mut leave = pin!(async {
+            shutdown.await;
+            let settled = tokio::time::timeout(REBALANCE_PATIENCE, settled(&shared));
+            if settled.await.is_err() {
+                tracing::info!("the group goes on rebalancing; it is left all the same");
+            }
+        });
+        let mut waited = pin!(tokio::time::sleep(JOIN_PATIENCE));
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
-                () = &mut *shutdown => return Ok(()),
+                () = &mut leave => return Ok(()),
                 () = &mut waited, if !told => {
                     told = true;
                     if self.known.is_empty() {
@@ -185,4 +199,29 @@ impl Running {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Waits until the group is not rebalancing. A member that has asked to join can't leave before it is answered; it keeps
+/// all others waiting until then, and the partitions that the rebalance moves are nobody's until the one after it is over.
+async fn settled(shared: &Shared) {
+    let open = shared.breakers.subscribe();
+    let mut told = false;
+    // Nothing is waited for while a dependency is away.
+    while !open.borrow().any() && is_rebalancing(shared).await {
+        if !told {
+            told = true;
+            tracing::info!("told to stop: the group is left when its rebalance is over");
+        }
+        tokio::time::sleep(REBALANCE_LOOK).await;
+    }
+}
+
+/// What this member knows, and what the coordinator says, if it answers.
+async fn is_rebalancing(shared: &Shared) -> bool {
+    let admin = shared.admin.with_patience(REBALANCE_PATIENCE);
+    shared.consumer.is_rejoining()
+        || admin
+            .group(&shared.rules.group)
+            .await
+            .is_ok_and(|group| group.is_rebalancing())
 }

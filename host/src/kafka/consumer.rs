@@ -1,6 +1,7 @@
 //! The group's consumer: one for the host, served by a thread of its own.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,6 @@ use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
 use super::committed::{self, Committed};
 use super::context::Logging;
 use super::error::{Disposition, Error, Result};
@@ -23,6 +23,7 @@ use super::native::{CallError, PolledConsumer};
 use super::nudge::Nudge;
 use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
+use super::{Settings, is_classic};
 
 /// What the group's rebalances mean for this host.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) ownership: Arc<Ownership>,
     feeders: Mutex<HashMap<TopicPartition, (Tag, Feeder)>>,
     commands: Sender<Command>,
+    /// Assignments that librdkafka owes since partitions were given back.
+    pub(crate) owed: AtomicU8,
 }
 
 impl Consumer {
@@ -83,8 +86,8 @@ impl Consumer {
         assignments: mpsc::UnboundedSender<Assignment>,
     ) -> Result<Self> {
         const DOING: &str = "starting the consumer";
-        let client: BaseConsumer<Logging> = settings
-            .for_consumer()
+        let config = settings.for_consumer();
+        let client: BaseConsumer<Logging> = config
             .create_with_context(Logging)
             .map_err(|error| Error::kafka(DOING, &error))?;
         let (commands, received) = channel();
@@ -98,6 +101,7 @@ impl Consumer {
             ownership,
             feeders: Mutex::default(),
             commands,
+            owed: AtomicU8::new(0),
         });
         let thread = PollThread {
             nudge: Nudge::start(&shared)?,
@@ -107,6 +111,7 @@ impl Consumer {
             latest: None,
             closing: false,
             group: settings.group.clone(),
+            is_classic: is_classic(&config),
         };
         let (end, ended) = watch::channel(false);
         std::thread::Builder::new()
@@ -259,6 +264,12 @@ impl Consumer {
     /// Whether this consumer is a member of its group right now.
     pub fn is_member(&self) -> bool {
         self.membership().is_some()
+    }
+
+    /// Whether this consumer gives partitions back in a rebalance, and has not been told since what it has then: it asks to
+    /// join for that, or is about to.
+    pub fn is_rejoining(&self) -> bool {
+        self.shared.owed.load(Ordering::Relaxed) > 0
     }
 
     /// The lock that this consumer's revoke handler takes.

@@ -41,6 +41,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether its members are about to share the partitions out anew.
+    pub fn is_rebalancing(&self) -> bool {
+        matches!(self.state, PREPARING | COMPLETING)
+    }
+
     /// Why a host can't join: a consumer that shares partitions out in another way is in the group, and who that is.
     pub fn other_consumer(&self, name: &str) -> Option<String> {
         if self.members.is_empty() || matches!(&*self.assignor, "" | ASSIGNOR) {
@@ -78,6 +83,10 @@ pub struct GroupMember {
     /// What it is assigned.
     pub partitions: Vec<TopicPartition>,
 }
+
+/// The states of a group that shares its partitions out.
+const PREPARING: &str = "PreparingRebalance";
+const COMPLETING: &str = "CompletingRebalance";
 
 /// How hosts share partitions out under the classic protocol.
 pub(crate) const ASSIGNOR: &str = "cooperative-sticky";
@@ -326,8 +335,8 @@ unsafe fn group_of(description: *const sys::rd_kafka_ConsumerGroupDescription_t)
 fn state(state: sys::rd_kafka_consumer_group_state_t) -> &'static str {
     use sys::rd_kafka_consumer_group_state_t as S;
     match state {
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE => "PreparingRebalance",
-        S::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => "CompletingRebalance",
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE => PREPARING,
+        S::RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE => COMPLETING,
         S::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE => "Stable",
         S::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD => "Dead",
         S::RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY => "Empty",

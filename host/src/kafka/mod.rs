@@ -102,10 +102,7 @@ impl Settings {
         for (name, value) in CONSUMER_FORCED {
             config.set(*name, *value);
         }
-        if config
-            .get("group.protocol")
-            .is_none_or(|protocol| protocol.eq_ignore_ascii_case("classic"))
-        {
+        if is_classic(&config) {
             config.set("partition.assignment.strategy", describe::ASSIGNOR);
         }
         for (name, value) in CONSUMER_DEFAULTS {
@@ -200,6 +197,13 @@ const PRODUCER_FORCED: &[(&str, &str)] = &[
     ("message.max.bytes", "67108864"),
     ("topic.metadata.propagation.max.ms", "3000"),
 ];
+
+/// Whether the group's members share its partitions out; under the newer protocol the broker does.
+pub(crate) fn is_classic(consumer: &ClientConfig) -> bool {
+    consumer
+        .get("group.protocol")
+        .is_none_or(|protocol| protocol.eq_ignore_ascii_case("classic"))
+}
 
 fn config<'a>(lists: impl IntoIterator<Item = &'a Vec<(String, String)>>) -> ClientConfig {
     let merged: BTreeMap<&str, &str> = lists

@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ use super::rights::{GRANT_IT, MissingRight};
 /// whatever isn't finished is recovered by the next owner.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Assignments that follow when partitions are given back under the classic protocol: what is new in the same round, and
+/// what the next round brings, for which librdkafka then joins anew. There may be nothing in them.
+const OWED: u8 = 2;
+
 /// Longest sleep of the thread; commands wake it.
 const POLL_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -50,6 +55,8 @@ pub(crate) struct PollThread {
     pub(crate) closing: bool,
     /// For what is said of it.
     pub(crate) group: String,
+    /// Whether the members share the partitions out themselves.
+    pub(crate) is_classic: bool,
 }
 
 impl PollThread {
@@ -154,6 +161,8 @@ impl PollThread {
 
     fn assign(&mut self, partitions: &[TopicPartition]) {
         tracing::info!(partitions = %names(partitions), "partitions are assigned");
+        let owed = self.shared.owed.load(Ordering::Relaxed);
+        self.owe(owed.saturating_sub(1));
         let assigned: Vec<Assignment> = partitions
             .iter()
             .map(|partition| self.open(partition))
@@ -199,6 +208,7 @@ impl PollThread {
     fn revoke(&mut self, partitions: &[TopicPartition]) {
         let lost = self.shared.polled.client().assignment_lost();
         tracing::info!(partitions = %names(partitions), lost, "partitions are revoked");
+        self.owe(if self.is_classic && !lost { OWED } else { 0 });
         self.shared.ownership.drain(partitions);
         if !lost
             && !self
@@ -211,6 +221,11 @@ impl PollThread {
             );
         }
         self.give_back(partitions, lost);
+    }
+
+    /// Only this thread changes it.
+    fn owe(&self, assignments: u8) {
+        self.shared.owed.store(assignments, Ordering::Relaxed);
     }
 
     fn give_back(&mut self, partitions: &[TopicPartition], lost: bool) {
