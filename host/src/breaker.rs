@@ -99,6 +99,12 @@ impl Open {
         self.postgres.is_some() || self.kafka.is_some()
     }
 
+    /// Whether this one is.
+    #[must_use]
+    pub fn has(&self, name: Name) -> bool {
+        self.get(name).is_some()
+    }
+
     /// What is waited for, and why.
     #[must_use]
     pub fn reason(&self) -> Option<String> {

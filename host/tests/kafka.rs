@@ -13,6 +13,8 @@ mod fixture;
 mod admin;
 #[path = "kafka/consume.rs"]
 mod consume;
+#[path = "kafka/hanging.rs"]
+mod hanging;
 #[path = "kafka/publish.rs"]
 mod publish;
 #[path = "kafka/rebalance.rs"]

@@ -66,6 +66,7 @@ impl Running {
                 tracing::info!("the group goes on rebalancing; it is left all the same");
             }
         });
+        let (mut open, mut kafka_away) = (self.shared.breakers.subscribe(), false);
         let mut waited = pin!(tokio::time::sleep(JOIN_PATIENCE));
         let mut told = false;
         loop {
@@ -77,6 +78,13 @@ impl Running {
                     if self.known.is_empty() {
                         tracing::info!("no partition is assigned yet; after a crash Kafka waits for the former member's session to expire (KAFKA_SESSION_TIMEOUT)");
                     }
+                }
+                Ok(()) = open.changed() => {
+                    let away = open.borrow_and_update().has(breaker::Name::Kafka);
+                    if kafka_away && !away {
+                        self.shared.publisher.renew();
+                    }
+                    kafka_away = away;
                 }
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 assignment = self.assignments.recv() => match assignment {

@@ -11,6 +11,7 @@ use super::Settings;
 use super::context::Logging;
 use super::describe::{self, Group, TopicDescription};
 use super::error::{Disposition, Error, Result};
+use super::rebootstrap::Rebootstrap;
 use super::rights::{self, MissingRight, Needs};
 
 /// The topic's setting that bounds its record batches.
@@ -39,6 +40,7 @@ pub struct Broker {
 pub struct Admin {
     client: Arc<AdminClient<Logging>>,
     patience: Duration,
+    _watch: Arc<Rebootstrap>,
 }
 
 impl Admin {
@@ -47,13 +49,16 @@ impl Admin {
     /// # Errors
     /// If a setting is wrong; nothing is connected yet.
     pub fn new(settings: &Settings, patience: Duration) -> Result<Self> {
-        let client = settings
-            .for_client()
+        let config = settings.for_client();
+        let client = config
             .create_with_context(Logging)
             .map_err(|error| Error::kafka("starting the admin client", &error))?;
+        let client = Arc::new(client);
+        let watch = Rebootstrap::watch(&client, AdminClient::inner, &config);
         Ok(Self {
-            client: Arc::new(client),
+            client,
             patience,
+            _watch: Arc::new(watch),
         })
     }
 
@@ -61,8 +66,8 @@ impl Admin {
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self {
-            client: Arc::clone(&self.client),
             patience,
+            ..self.clone()
         }
     }
 

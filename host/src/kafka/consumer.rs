@@ -23,6 +23,7 @@ use super::native::{CallError, PolledConsumer};
 use super::nudge::Nudge;
 use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
+use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
 
 /// What the group's rebalances mean for this host.
@@ -63,6 +64,7 @@ pub struct Consumer {
     shared: Arc<Shared>,
     /// True when the poll thread has ended.
     ended: watch::Receiver<bool>,
+    _watch: Rebootstrap,
 }
 
 pub(crate) struct Shared {
@@ -121,7 +123,12 @@ impl Consumer {
                 end.send_replace(true);
             })
             .map_err(|error| Error::new(DOING, Disposition::Fatal, error.to_string()))?;
-        Ok(Self { shared, ended })
+        let watch = Rebootstrap::watch(&shared, |shared| shared.polled.client().client(), &config);
+        Ok(Self {
+            shared,
+            ended,
+            _watch: watch,
+        })
     }
 
     /// Begins to read a partition at an offset, unless the tag doesn't hold any more: false then.

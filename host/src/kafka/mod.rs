@@ -42,6 +42,7 @@ mod positions;
 mod producer;
 mod publisher;
 mod publishing;
+mod rebootstrap;
 mod reporting;
 mod rights;
 mod scan;

@@ -80,6 +80,12 @@ impl TransactionalProducer {
         })
     }
 
+    /// Whether it has been without any broker for a while. It knows of leaders and coordinators then that are gone, and can
+    /// wait for them until its time is over (librdkafka#5511).
+    pub(crate) fn has_lost_brokers(&self) -> bool {
+        self.producer.has_lost_brokers()
+    }
+
     pub(crate) fn begin(&self) -> std::result::Result<(), CallError> {
         if !self.has_transactions {
             return Ok(());

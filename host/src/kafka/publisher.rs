@@ -191,6 +191,21 @@ impl Publisher {
         self.order(Order::Hurry);
     }
 
+    /// The brokers were away and are back: producers that lived through it may wait for brokers that are gone, and are made
+    /// anew.
+    pub fn renew(&self) {
+        self.order(Order::Renew);
+    }
+
+    /// Ends offsets of a partition that hang, whose transaction is over: those of this process and of `former` owners, which
+    /// must have been fenced. Nothing of them takes effect.
+    pub fn sweep(&self, partition: &TopicPartition, former: Vec<String>) {
+        self.order(Order::Sweep {
+            partition: partition.clone(),
+            former,
+        });
+    }
+
     /// Publishes what waits, then ends. False if that took longer than `deadline`.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.order(Order::Stop {

@@ -3,6 +3,7 @@
 //! The order of each transaction: group membership first, then the tags under the revoke lock, then the
 //! transaction. A partition that is lost after the check is caught by the membership's generation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Settings;
 use super::consumer::Consumer;
-use super::error::Disposition;
+use super::error::{Disposition, Error};
 use super::group::Membership;
 pub(crate) use super::lanes::Work;
 use super::lanes::{Item, Lanes, Share};
@@ -68,6 +69,11 @@ pub(crate) enum Order {
     },
     Follow(Arc<Consumer>),
     Hurry,
+    Renew,
+    Sweep {
+        partition: TopicPartition,
+        former: Vec<String>,
+    },
     Stop {
         deadline: Instant,
     },
@@ -92,6 +98,8 @@ pub(crate) struct Thread {
     stop_by: Option<Instant>,
     /// Who waits to hear that nothing of its partition is on its way.
     withdrawn: Vec<oneshot::Sender<()>>,
+    /// Partitions whose offsets hang, and their former owners.
+    hanging: BTreeMap<TopicPartition, Vec<String>>,
 }
 
 impl Thread {
@@ -117,6 +125,7 @@ impl Thread {
             outdated: None,
             stop_by: None,
             withdrawn: Vec::new(),
+            hanging: BTreeMap::new(),
         }
     }
 
@@ -124,6 +133,10 @@ impl Thread {
         self.connect();
         while !self.is_over() {
             self.take_orders();
+            if self.producers.has_lost_brokers() {
+                tracing::info!("the producers had lost all brokers and are made anew");
+                self.producers.discard();
+            }
             self.connect();
             if self.producers.is_complete() {
                 // No transaction is open here: the last one ended, or init_transactions aborted it.
@@ -131,6 +144,7 @@ impl Thread {
                     let _ = reply.send(());
                 }
                 self.producers.serve();
+                self.sweep();
                 self.publish();
             }
             self.ready
@@ -197,6 +211,10 @@ impl Thread {
                 self.lanes.hurry();
                 self.disconnected.1 = None;
             }
+            Order::Renew => self.producers.discard(),
+            Order::Sweep { partition, former } => {
+                self.hanging.insert(partition, former);
+            }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }
     }
@@ -232,6 +250,50 @@ impl Thread {
                     _ => tracing::warn!(%error, "the publisher can't connect; trying again"),
                 }
                 self.disconnected = (failures + 1, Some(backoff(failures + 1)));
+            }
+        }
+    }
+
+    /// Ends what hangs. Whoever asked looks again, and asks again if it still does.
+    fn sweep(&mut self) {
+        let hanging = std::mem::take(&mut self.hanging);
+        // Without transactions nothing hangs.
+        let Some(consumer) = self
+            .consumer
+            .clone()
+            .filter(|_| !self.settings.at_least_once)
+        else {
+            return;
+        };
+        for (partition, former) in hanging {
+            let Some(membership) = self.membership(&consumer) else {
+                return;
+            };
+            let sweep = |producer: &TransactionalProducer| {
+                let swept = transaction::sweep(producer, &partition, &consumer, &membership);
+                swept.map_err(|error| error.into_error("ending offsets that hang"))
+            };
+            let former = former.iter().map(|id| {
+                let patience = CONNECT_PATIENCE;
+                sweep(&TransactionalProducer::connect(
+                    &self.settings,
+                    id,
+                    None,
+                    patience,
+                )?)
+            });
+            let swept: Result<(), Error> = self
+                .producers
+                .connected()
+                .map(sweep)
+                .chain(former)
+                .collect();
+            match swept {
+                Ok(()) => tracing::info!(%partition, "whatever offsets hung are ended"),
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "offsets may still hang");
+                    return self.producers.discard();
+                }
             }
         }
     }
@@ -405,8 +467,9 @@ impl Thread {
                     topic,
                     reason,
                     times = self.aborted,
-                    "a transaction was aborted; trying again"
+                    "a transaction was aborted; trying again with new producers"
                 );
+                self.producers.discard();
                 self.lanes.put_back(shares, self.aborted >= 2, backoff);
             }
         }

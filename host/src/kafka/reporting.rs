@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "librdkafka's queue of events")]
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -17,6 +17,7 @@ use super::client::prepared;
 use super::context::{self, Logging};
 use super::events::Content;
 use super::native::Queue;
+use super::rebootstrap::Rebootstrap;
 
 /// How long a full queue is waited for before a record is offered again.
 const FULL_PATIENCE: Duration = Duration::from_millis(100);
@@ -25,8 +26,9 @@ const FULL_PATIENCE: Duration = Duration::from_millis(100);
 pub(crate) struct Reporting {
     /// Before the producer, as it must be destroyed before it.
     queue: Queue,
-    base: BaseProducer<Logging>,
+    base: Arc<BaseProducer<Logging>>,
     delivered: Mutex<Delivered>,
+    watch: Rebootstrap,
 }
 
 /// What the reports said since they were last taken.
@@ -40,12 +42,13 @@ pub(crate) struct Delivered {
 
 impl Reporting {
     pub(crate) fn new(config: &ClientConfig) -> KafkaResult<Self> {
-        let base: BaseProducer<Logging> = config.create_with_context(Logging)?;
+        let base: Arc<BaseProducer<Logging>> = Arc::new(config.create_with_context(Logging)?);
         // SAFETY: the producer is alive, and the queue is destroyed before it.
         let queue = unsafe { Queue::main(base.client().native_ptr()) };
         let queue = queue.ok_or_else(|| KafkaError::ClientCreation("it has no queue".into()))?;
         Ok(Self {
             queue,
+            watch: Rebootstrap::watch(&base, |base| base.client(), config),
             base,
             delivered: Mutex::default(),
         })
@@ -53,6 +56,11 @@ impl Reporting {
 
     pub(crate) fn base(&self) -> &BaseProducer<Logging> {
         &self.base
+    }
+
+    /// Whether it has been without any broker for a while.
+    pub(crate) fn has_lost_brokers(&self) -> bool {
+        self.watch.has_lost_brokers()
     }
 
     /// Hands a record to librdkafka, waiting while its queue is full, but not beyond the deadline.

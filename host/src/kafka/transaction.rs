@@ -153,6 +153,25 @@ pub(crate) fn run(
     outcome
 }
 
+/// A transaction with an offset and nothing else, which is aborted: its end is the end of all offsets of the same producer
+/// that the group's coordinator holds for pending. After an outage of its own it can hold some whose transaction is over, and
+/// tells nobody the partition's offset.
+pub(crate) fn sweep(
+    producer: &TransactionalProducer,
+    partition: &TopicPartition,
+    consumer: &Consumer,
+    membership: &Membership,
+) -> Result<(), CallError> {
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset(&partition.topic, partition.partition, Position::Offset(0))
+        .map_err(|error| CallError::abort(error.rdkafka_error_code(), error.to_string()))?;
+    producer.begin()?;
+    let sent = producer.send_offsets(&offsets, consumer, membership);
+    producer.abort()?;
+    sent
+}
+
 /// Why a transaction doesn't go on.
 enum Stop {
     Abort(Cause),

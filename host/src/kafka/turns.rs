@@ -68,17 +68,27 @@ impl Turns {
         self.turn = (self.turn + 1) % self.seats.len().max(1);
     }
 
-    /// Nobody knows how a transaction ended: they are made anew. All of them, because whoever fenced one, which is the
-    /// usual reason, has fenced the others.
+    /// Whether any has been without brokers for a while.
+    pub(crate) fn has_lost_brokers(&self) -> bool {
+        self.connected()
+            .any(TransactionalProducer::has_lost_brokers)
+    }
+
+    /// They are made anew. All of them: whoever fenced one has fenced the others, and where one has lost its brokers, others
+    /// have.
     pub(crate) fn discard(&mut self) {
         for (_, producer) in &mut self.seats {
             *producer = None;
         }
     }
 
+    /// Those that are connected.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &TransactionalProducer> {
+        self.seats.iter().filter_map(|(_, seat)| seat.as_ref())
+    }
+
     /// Serves librdkafka's log lines and errors.
     pub(crate) fn serve(&self) {
-        let producers = self.seats.iter().filter_map(|(_, seat)| seat.as_ref());
-        producers.for_each(TransactionalProducer::serve);
+        self.connected().for_each(TransactionalProducer::serve);
     }
 }

@@ -174,6 +174,8 @@ pub struct Worker {
     settings: Option<Arc<Settings>>,
     /// The claim under which everything is written.
     epoch: i64,
+    /// Transactional ids of owners before this one who didn't give the partition back.
+    former: Vec<String>,
     /// The last committed batch.
     batch: BatchNumber,
     /// The next record to decide.
@@ -289,6 +291,7 @@ impl Worker {
             machine,
             settings: None,
             epoch: 0,
+            former: Vec::new(),
             batch: 0,
             next_offset: 0,
             log: None,

@@ -58,14 +58,11 @@ impl Worker {
         self.next_due = None;
         self.marked = claim.progress.published.unwrap_or(0);
         let own = &self.shared.transactional_ids;
-        let owners = claim
-            .previous_owners
-            .into_iter()
-            .filter(|id| !own.contains(id))
-            .collect();
+        let former = claim.previous_owners.into_iter();
+        self.former = former.filter(|id| !own.contains(id)).collect();
         failpoint::hit("recovery-after-claim");
         Ok(Event::Claimed {
-            owners,
+            owners: self.former.clone(),
             progress: claim.progress,
         })
     }
@@ -118,7 +115,7 @@ impl Worker {
             })?;
         let (log, committed) = blocking(move || {
             let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
-            let committed = consumer.committed(&partition, WATERMARK_PATIENCE)?;
+            let committed = consumer.committed(&partition, WATERMARK_PATIENCE);
             Ok((
                 Log {
                     topic_id,
@@ -129,6 +126,11 @@ impl Worker {
             ))
         })
         .await?;
+        // Everything of ours has ended and former owners are fenced: what keeps the broker from an answer may hang.
+        let committed = committed.inspect_err(|_| {
+            let former = self.former.clone();
+            self.shared.publisher.sweep(&self.partition, former);
+        })?;
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         Ok(Event::Inspected {

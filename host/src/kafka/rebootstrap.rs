@@ -1,0 +1,149 @@
+//! Bringing back a client that has lost all its brokers.
+//!
+//! A broker that comes back answers before its cluster has admitted it again, and then it names no broker at all. librdkafka
+//! believes it (librdkafka#5301, from 2.10 on): it drops every broker that it knew, those of `bootstrap.servers` included, and
+//! with nobody left to ask it never asks again. *Measured*: of five hosts whose only broker was frozen for 5 s, three never
+//! came back. So each client that lives long is asked something now and then, and told its first brokers again if nobody
+//! answers.
+#![expect(
+    unsafe_code,
+    reason = "librdkafka's C interface, which the crate hides"
+)]
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::Client;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+
+use super::context::Logging;
+
+/// How often a client is asked.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How long it may take to answer.
+const PATIENCE_MS: i32 = 1000;
+
+/// The pause after a first question without an answer, and the longest: each time that brokers are added, librdkafka keeps
+/// their names for good.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_LAST: Duration = Duration::from_secs(30);
+
+/// The watch over one client. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct Rebootstrap {
+    has_lost: Arc<AtomicBool>,
+    _ended: Sender<Infallible>,
+}
+
+impl Rebootstrap {
+    /// Watches a client in a thread of its own, which the client's user may keep waiting for long.
+    pub(crate) fn watch<T: Send + Sync + 'static>(
+        owner: &Arc<T>,
+        client: fn(&T) -> &Client<Logging>,
+        config: &ClientConfig,
+    ) -> Self {
+        let (ended, end) = channel();
+        let has_lost = Arc::new(AtomicBool::new(false));
+        let servers = config.get("bootstrap.servers").map(CString::new);
+        if let Some(Ok(servers)) = servers {
+            let (owner, has_lost) = (Arc::downgrade(owner), Arc::clone(&has_lost));
+            let thread = std::thread::Builder::new()
+                .name("kafka-watch".into())
+                .spawn(move || {
+                    run(&owner, &end, client, |client| {
+                        has_lost.store(true, Ordering::Relaxed);
+                        // SAFETY: the client is alive, and the text ends with NUL; the call is thread-safe.
+                        unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
+                    });
+                });
+            if let Err(error) = thread {
+                tracing::warn!(%error, "no thread to watch a Kafka client with");
+            }
+        }
+        Self {
+            has_lost,
+            _ended: ended,
+        }
+    }
+
+    /// Whether no broker answered for a while, so that this one was told its first brokers again.
+    pub(crate) fn has_lost_brokers(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed)
+    }
+}
+
+fn run<T>(
+    owner: &Weak<T>,
+    end: &Receiver<Infallible>,
+    client: fn(&T) -> &Client<Logging>,
+    lost: impl Fn(&Client<Logging>),
+) {
+    let mut unanswered = 0;
+    while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(pause(unanswered)) {
+        let Some(owner) = owner.upgrade() else {
+            return;
+        };
+        let client = client(&owner);
+        if answers(client) {
+            unanswered = 0;
+            continue;
+        }
+        unanswered += 1;
+        if unanswered > 1 {
+            tracing::debug!(unanswered, "a Kafka client is told its first brokers again");
+            lost(client);
+        }
+    }
+}
+
+fn pause(unanswered: u32) -> Duration {
+    match unanswered.checked_sub(1) {
+        None => EVERY,
+        Some(doublings) => AGAIN_FIRST
+            .saturating_mul(1 << doublings.min(10))
+            .min(AGAIN_LAST),
+    }
+}
+
+/// Whether any broker answers.
+fn answers(client: &Client<Logging>) -> bool {
+    const NO: i32 = 0;
+    let mut metadata = null();
+    // SAFETY: the client is alive, and so is the place to write to; what is written there is ours to destroy.
+    unsafe {
+        let code = sys::rd_kafka_metadata(
+            client.native_ptr(),
+            NO,
+            null_mut(),
+            &raw mut metadata,
+            PATIENCE_MS,
+        );
+        let answered = RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError;
+        if answered && !metadata.is_null() {
+            sys::rd_kafka_metadata_destroy(metadata);
+        }
+        answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_an_answer_is_asked_soon_and_then_ever_less() {
+        let seconds = |unanswered| pause(unanswered).as_secs();
+        assert_eq!(
+            [0, 1, 2, 3, 6, 7, 99].map(seconds),
+            [2, 1, 2, 4, 30, 30, 30]
+        );
+    }
+}
