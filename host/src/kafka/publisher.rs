@@ -197,11 +197,18 @@ impl Publisher {
         self.order(Order::Renew);
     }
 
-    /// Ends offsets of a partition that hang, whose transaction is over: those of this process and of `former` owners, which
-    /// must have been fenced. Nothing of them takes effect.
-    pub fn sweep(&self, partition: &TopicPartition, former: Vec<String>) {
-        self.order(Order::Sweep {
+    /// Commits the offset of a batch that is published once more, under every transactional id: those of this process and of
+    /// `former` owners, which must have been fenced. Offsets that hang at the coordinator end with that.
+    pub fn recommit_by_all(
+        &self,
+        partition: &TopicPartition,
+        batch: BatchNumber,
+        offset: Offset,
+        former: Vec<String>,
+    ) {
+        self.order(Order::RecommitByAll {
             partition: partition.clone(),
+            work: Work::Recommit { batch, offset },
             former,
         });
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Settings;
 use super::consumer::Consumer;
-use super::error::{Disposition, Error};
+use super::error::Disposition;
 use super::group::Membership;
 pub(crate) use super::lanes::Work;
 use super::lanes::{Item, Lanes, Share};
@@ -70,8 +70,9 @@ pub(crate) enum Order {
     Follow(Arc<Consumer>),
     Hurry,
     Renew,
-    Sweep {
+    RecommitByAll {
         partition: TopicPartition,
+        work: Work,
         former: Vec<String>,
     },
     Stop {
@@ -98,8 +99,8 @@ pub(crate) struct Thread {
     stop_by: Option<Instant>,
     /// Who waits to hear that nothing of its partition is on its way.
     withdrawn: Vec<oneshot::Sender<()>>,
-    /// Partitions whose offsets hang, and their former owners.
-    hanging: BTreeMap<TopicPartition, Vec<String>>,
+    /// Partitions whose offsets hang: what is committed once more, and who owned them before.
+    hanging: BTreeMap<TopicPartition, (Work, Vec<String>)>,
 }
 
 impl Thread {
@@ -144,7 +145,7 @@ impl Thread {
                     let _ = reply.send(());
                 }
                 self.producers.serve();
-                self.sweep();
+                self.recommit_by_all();
                 self.publish();
             }
             self.ready
@@ -212,8 +213,12 @@ impl Thread {
                 self.disconnected.1 = None;
             }
             Order::Renew => self.producers.discard(),
-            Order::Sweep { partition, former } => {
-                self.hanging.insert(partition, former);
+            Order::RecommitByAll {
+                partition,
+                work,
+                former,
+            } => {
+                self.hanging.insert(partition, (work, former));
             }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }
@@ -255,7 +260,7 @@ impl Thread {
     }
 
     /// Ends what hangs. Whoever asked looks again, and asks again if it still does.
-    fn sweep(&mut self) {
+    fn recommit_by_all(&mut self) {
         let hanging = std::mem::take(&mut self.hanging);
         // Without transactions nothing hangs.
         let Some(consumer) = self
@@ -265,33 +270,43 @@ impl Thread {
         else {
             return;
         };
-        for (partition, former) in hanging {
+        for (partition, (work, former)) in hanging {
             let Some(membership) = self.membership(&consumer) else {
                 return;
             };
-            let sweep = |producer: &TransactionalProducer| {
-                let swept = transaction::sweep(producer, &partition, &consumer, &membership);
-                swept.map_err(|error| error.into_error("ending offsets that hang"))
+            let part = Part {
+                partition: &partition,
+                frames: Vec::new(),
+                offset: work.offset(),
+                batch: work.batch(),
+            };
+            let recommit = |producer: &TransactionalProducer| match transaction::recommit(
+                producer,
+                &part,
+                &consumer,
+                &membership,
+            ) {
+                Outcome::Committed => Ok(()),
+                Outcome::Aborted(cause) => Err(cause.reason),
+                Outcome::Unknown(reason) => Err(reason),
             };
             let former = former.iter().map(|id| {
-                let patience = CONNECT_PATIENCE;
-                sweep(&TransactionalProducer::connect(
-                    &self.settings,
-                    id,
-                    None,
-                    patience,
-                )?)
+                TransactionalProducer::connect(&self.settings, id, None, CONNECT_PATIENCE)
+                    .map_err(|error| error.to_string())
+                    .and_then(|producer| recommit(&producer))
             });
-            let swept: Result<(), Error> = self
+            let all: Result<(), String> = self
                 .producers
                 .connected()
-                .map(sweep)
+                .map(recommit)
                 .chain(former)
                 .collect();
-            match swept {
-                Ok(()) => tracing::info!(%partition, "whatever offsets hung are ended"),
-                Err(error) => {
-                    tracing::warn!(%partition, %error, "offsets may still hang");
+            match all {
+                Ok(()) => {
+                    tracing::info!(%partition, "the offset is committed once more, to end what hangs");
+                }
+                Err(reason) => {
+                    tracing::warn!(%partition, reason, "offsets may still hang");
                     return self.producers.discard();
                 }
             }

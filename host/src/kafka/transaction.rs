@@ -153,23 +153,22 @@ pub(crate) fn run(
     outcome
 }
 
-/// A transaction with an offset and nothing else, which is aborted: its end is the end of all offsets of the same producer
-/// that the group's coordinator holds for pending. After an outage of its own it can hold some whose transaction is over, and
-/// tells nobody the partition's offset.
-pub(crate) fn sweep(
+/// A transaction with the offset of a batch that is published, and nothing else. Its end is also the end of what the group's
+/// coordinator still holds for pending of the same producer, although its transaction is over: so it was after outages of the
+/// coordinator's own.
+pub(crate) fn recommit(
     producer: &TransactionalProducer,
-    partition: &TopicPartition,
+    part: &Part<'_>,
     consumer: &Consumer,
     membership: &Membership,
-) -> Result<(), CallError> {
-    let mut offsets = TopicPartitionList::new();
-    offsets
-        .add_partition_offset(&partition.topic, partition.partition, Position::Offset(0))
-        .map_err(|error| CallError::abort(error.rdkafka_error_code(), error.to_string()))?;
-    producer.begin()?;
-    let sent = producer.send_offsets(&offsets, consumer, membership);
-    producer.abort()?;
-    sent
+) -> Outcome {
+    run(
+        producer,
+        std::slice::from_ref(part),
+        consumer,
+        membership,
+        &(),
+    )
 }
 
 /// Why a transaction doesn't go on.

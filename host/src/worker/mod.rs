@@ -176,6 +176,8 @@ pub struct Worker {
     epoch: i64,
     /// Transactional ids of owners before this one who didn't give the partition back.
     former: Vec<String>,
+    /// The last batch and the offset behind it, if Postgres knew at the claim that everything is published.
+    all_published: Option<(BatchNumber, Offset)>,
     /// The last committed batch.
     batch: BatchNumber,
     /// The next record to decide.
@@ -292,6 +294,7 @@ impl Worker {
             settings: None,
             epoch: 0,
             former: Vec::new(),
+            all_published: None,
             batch: 0,
             next_offset: 0,
             log: None,

@@ -49,6 +49,9 @@ impl Worker {
             .await?;
         self.epoch = claim.epoch;
         self.batch = claim.progress.batch;
+        self.all_published = (claim.progress.published == Some(self.batch) && self.batch > 0)
+            .then_some((self.batch, claim.progress.next_offset))
+            .and_then(|(batch, offset)| Some((batch, offset?)));
         self.waiting = claim.waiting;
         self.worked = Worked::from_millis(claim.worked);
         self.worked_told = claim.worked;
@@ -126,11 +129,7 @@ impl Worker {
             ))
         })
         .await?;
-        // Everything of ours has ended and former owners are fenced: what keeps the broker from an answer may hang.
-        let committed = committed.inspect_err(|_| {
-            let former = self.former.clone();
-            self.shared.publisher.sweep(&self.partition, former);
-        })?;
+        let committed = committed.inspect_err(|_| self.end_what_hangs())?;
         self.log = Some(log);
         self.settings = Some(self.batch_settings(log));
         Ok(Event::Inspected {
@@ -138,6 +137,16 @@ impl Worker {
             log,
             topic_known,
         })
+    }
+
+    /// Everything of ours has ended and former owners are fenced, so what keeps the broker from telling the offset may hang.
+    /// Only where all batches are known to be published, and which offset it must be: else it could be of a transaction that
+    /// was aborted.
+    fn end_what_hangs(&self) {
+        if let Some((batch, offset)) = self.all_published {
+            let (publisher, former) = (&self.shared.publisher, self.former.clone());
+            publisher.recommit_by_all(&self.partition, batch, offset, former);
+        }
     }
 
     fn batch_settings(&self, log: Log) -> Arc<Settings> {

@@ -45,18 +45,16 @@ fn host(world: &World) -> Host {
         .start()
 }
 
-/// What a process used of the processors so far.
+/// What the threads of a process used of the processors so far, as the scheduler counts it. The ticks in the process' `stat`
+/// are samples: threads that wake up with a timer, and all of an idle host's do, are met too often.
 fn used(host: &Host) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", host.pid())).expect("the process");
-    // The program's name, in brackets, may have spaces.
-    let (_, fields) = stat.rsplit_once(") ").expect("fields");
-    let ticks: u64 = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().expect("a number"))
-        .sum();
-    Duration::from_millis(ticks * 10)
+    let threads = fs::read_dir(format!("/proc/{}/task", host.pid())).expect("the process");
+    let nanoseconds = threads.filter_map(|thread| {
+        // One that has ended meanwhile counts for nothing.
+        let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// The share of one core that a host uses while nothing comes: the least of up to three measurements, as whatever else
@@ -66,7 +64,8 @@ fn share(host: &Host) -> f64 {
     for _ in 0..3 {
         let before = used(host);
         std::thread::sleep(MEASURED);
-        least = least.min((used(host) - before).as_secs_f64() / MEASURED.as_secs_f64());
+        let spent = used(host).saturating_sub(before);
+        least = least.min(spent.as_secs_f64() / MEASURED.as_secs_f64());
         if least < SHARE_MAX {
             break;
         }
