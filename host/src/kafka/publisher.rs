@@ -202,12 +202,14 @@ impl Publisher {
     pub fn recommit_by_all(
         &self,
         partition: &TopicPartition,
+        tag: Tag,
         batch: BatchNumber,
         offset: Offset,
         former: Vec<String>,
     ) {
         self.order(Order::RecommitByAll {
             partition: partition.clone(),
+            tag,
             work: Work::Recommit { batch, offset },
             former,
         });

@@ -72,6 +72,7 @@ pub(crate) enum Order {
     Renew,
     RecommitByAll {
         partition: TopicPartition,
+        tag: Tag,
         work: Work,
         former: Vec<String>,
     },
@@ -100,7 +101,7 @@ pub(crate) struct Thread {
     /// Who waits to hear that nothing of its partition is on its way.
     withdrawn: Vec<oneshot::Sender<()>>,
     /// Partitions whose offsets hang: what is committed once more, and who owned them before.
-    hanging: BTreeMap<TopicPartition, (Work, Vec<String>)>,
+    hanging: BTreeMap<TopicPartition, (Tag, Work, Vec<String>)>,
 }
 
 impl Thread {
@@ -215,10 +216,11 @@ impl Thread {
             Order::Renew => self.producers.discard(),
             Order::RecommitByAll {
                 partition,
+                tag,
                 work,
                 former,
             } => {
-                self.hanging.insert(partition, (work, former));
+                self.hanging.insert(partition, (tag, work, former));
             }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }
@@ -270,10 +272,14 @@ impl Thread {
         else {
             return;
         };
-        for (partition, (work, former)) in hanging {
+        for (partition, (tag, work, former)) in hanging {
+            // First the membership, then the tag, as for everything that is published: it may be somebody else's by now.
             let Some(membership) = self.membership(&consumer) else {
                 return;
             };
+            if !consumer.ownership().holds(&partition, tag) {
+                continue;
+            }
             let part = Part {
                 partition: &partition,
                 frames: Vec::new(),

@@ -145,7 +145,7 @@ impl Worker {
     fn end_what_hangs(&self) {
         if let Some((batch, offset)) = self.all_published {
             let (publisher, former) = (&self.shared.publisher, self.former.clone());
-            publisher.recommit_by_all(&self.partition, batch, offset, former);
+            publisher.recommit_by_all(&self.partition, self.tag, batch, offset, former);
         }
     }
 

@@ -122,7 +122,7 @@ async fn offsets_that_nobody_ends_end_with_the_next_commit_and_take_no_effect() 
     assert!(read().await.is_err(), "nobody is told the watermark");
 
     let publisher = &host.publisher;
-    publisher.recommit_by_all(&partition, 0, 5, vec![former]);
+    publisher.recommit_by_all(&partition, host.tag(&partition), 0, 5, vec![former]);
     let swept = soon("an answer", async {
         loop {
             if let Ok(committed) = read().await {
