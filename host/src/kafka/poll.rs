@@ -35,8 +35,11 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 /// what the next round brings, for which librdkafka then joins anew. There may be nothing in them.
 const OWED: u8 = 2;
 
-/// Longest sleep of the thread; commands wake it.
-const POLL_PATIENCE: Duration = Duration::from_millis(100);
+/// Longest sleep of the thread; events and commands wake it.
+const POLL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same while it closes: nothing tells it when librdkafka is done.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(20);
 
 /// What other threads ask of the poll thread.
 pub(crate) enum Command {
@@ -67,7 +70,11 @@ impl PollThread {
                     return self.end();
                 }
             }
-            if let Some(event) = self.shared.polled.poll(POLL_PATIENCE)
+            let patience = match self.closing {
+                true => CLOSING_PATIENCE,
+                false => POLL_PATIENCE,
+            };
+            if let Some(event) = self.shared.polled.poll(patience)
                 && !self.handle(event.content())
             {
                 return self.end();

@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -101,27 +100,22 @@ impl Watcher {
         }
     }
 
-    fn listen(
-        &self,
-        hint: mpsc::Sender<()>,
-    ) -> notify::Result<Debouncer<RecommendedWatcher, RecommendedCache>> {
+    fn listen(&self, hint: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
         let names: Vec<String> = self.files.keys().cloned().collect();
-        let heard = move |result: DebounceEventResult| {
+        let heard = move |result: notify::Result<Event>| {
             // A failure of the notifications is a reason to look, too.
-            let matters = result.map_or(true, |events| {
-                events
-                    .iter()
-                    .flat_map(|event| &event.paths)
-                    .any(|path| matters(path, &names))
+            let matters = result.map_or(true, |event| {
+                // That somebody reads, this host first of all, changes nothing.
+                !event.kind.is_access() && event.paths.iter().any(|path| matters(path, &names))
             });
             if matters {
                 // If a hint is waiting already, one look serves both.
                 let _ = hint.try_send(());
             }
         };
-        let mut debouncer = new_debouncer(self.timing.settle, None, heard)?;
-        debouncer.watch(&self.directory, RecursiveMode::NonRecursive)?;
-        Ok(debouncer)
+        let mut watcher = notify::recommended_watcher(heard)?;
+        watcher.watch(&self.directory, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
     }
 
     /// Looks at every file, offers what is at rest, and says when to look again at the latest.

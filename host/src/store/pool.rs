@@ -137,12 +137,13 @@ impl Store {
     }
 }
 
-/// What each session, or each transaction, runs under. `synchronous_commit` is what the protocol rests on, so a
-/// database's own default doesn't count. A plan is never worth compiling.
+/// What each session, or each transaction, runs under. `synchronous_commit` and the isolation are what the protocol rests
+/// on, so a database's own defaults don't count. A plan is never worth compiling.
 fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
     let millis = |duration: Duration| duration.as_millis().to_string();
     vec![
         ("synchronous_commit", "on".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
         (
             "idle_in_transaction_session_timeout",
             millis(IDLE_IN_TRANSACTION),

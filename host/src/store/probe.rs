@@ -83,16 +83,13 @@ impl Store {
     }
 
     async fn ask(&self, connection: &mut PgConnection, write: String) -> Result<(), sqlx::Error> {
-        let begin = self.begin_sql.to_string();
-        for statement in [begin, write] {
-            if let Err(error) = run(connection, statement).await {
-                if matches!(error, sqlx::Error::Database(_)) {
-                    run(connection, "ROLLBACK".to_owned()).await?;
-                }
-                return Err(error);
-            }
+        // In one round trip: it is asked all the time. What fails ends before its rollback.
+        let all = format!("{}; {write}; ROLLBACK", self.begin_sql);
+        let asked = run(connection, all).await;
+        if let Err(sqlx::Error::Database(_)) = asked {
+            run(connection, "ROLLBACK".to_owned()).await?;
         }
-        run(connection, "ROLLBACK".to_owned()).await
+        asked
     }
 }
 

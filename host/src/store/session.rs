@@ -45,9 +45,9 @@ pub(super) enum Ended {
 }
 
 impl Store {
-    /// The rows of a statement that only reads, in a transaction of its own.
+    /// The rows of a statement that only reads.
     pub(super) async fn read_rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
-        let mut session = Session::begin(self).await?;
+        let mut session = Session::look(self).await?;
         let rows = session.rows(statement).await?;
         session.rollback().await;
         Ok(rows)
@@ -55,7 +55,7 @@ impl Store {
 
     /// The row that there is at most, of a statement that only reads.
     pub(super) async fn read_row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
-        let mut session = Session::begin(self).await?;
+        let mut session = Session::look(self).await?;
         let row = session.row(statement).await?;
         session.rollback().await;
         Ok(row)
@@ -81,8 +81,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Takes a connection for one statement that only reads, and begins nothing if its settings hold without: for what is
-    /// asked all the time, beginning and ending cost more than asking.
+    /// Takes a connection for one statement that only reads, and begins nothing if its settings hold without: beginning
+    /// and ending cost more than asking.
     pub(super) async fn look(store: &Store) -> Result<Self, Error> {
         if !store.sessions_are_set {
             return Self::begin(store).await;
