@@ -62,20 +62,23 @@ impl Outcome {
         Self(parts)
     }
 
-    /// Fails with the first differences, if there are any.
+    /// Fails with the first differences of each part, if there are any.
     pub(crate) fn assert_is(&self, expected: &Self) {
-        for (name, expected) in &expected.0 {
+        let differences = expected.0.iter().filter_map(|(name, expected)| {
             let found = &self.0[name];
             let (missing, extra) = (without(expected, found), without(found, expected));
-            assert!(
-                missing.is_empty() && extra.is_empty(),
-                "{name}: {} lines are missing, {} should not be there; the first of them:\n{:#?}\n{:#?}",
-                missing.len(),
-                extra.len(),
-                &missing[..missing.len().min(3)],
-                &extra[..extra.len().min(3)],
-            );
-        }
+            (!missing.is_empty() || !extra.is_empty()).then(|| {
+                format!(
+                    "{name}: {} lines are missing, {} should not be there; the first of them:\n{:#?}\n{:#?}\n",
+                    missing.len(),
+                    extra.len(),
+                    &missing[..missing.len().min(3)],
+                    &extra[..extra.len().min(3)],
+                )
+            })
+        });
+        let differences: String = differences.collect();
+        assert!(differences.is_empty(), "{differences}");
     }
 
     /// How many lines a part has.
