@@ -8,8 +8,12 @@ use taskhost_tests::{Host, Message, World, soon, soon_within};
 /// How long the host's own time is measured, each time.
 const MEASURED: Duration = Duration::from_secs(20);
 
-/// Of one core.
+/// What they may cost, of one core: the difference that they make to an idle host. What a host uses without them is another
+/// matter, and the same work was seen to take 60 % more time on the same machine an hour later.
 const SHARE_MAX: f64 = 0.01;
+
+/// How much more of a core an idle host may use with them than without, at any speed of the machine.
+const MORE_MAX: f64 = 1.5;
 
 /// How late one may fire.
 const LATE_MAX_MS: f64 = 1_000.0;
@@ -57,20 +61,16 @@ fn used(host: &Host) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-/// The share of one core that a host uses while nothing comes: the least of up to three measurements, as whatever else
-/// runs on the machine can only add to it.
+/// The share of one core that a host uses while nothing comes: the lesser of two measurements, as whatever else runs on the
+/// machine can only add to it.
 fn share(host: &Host) -> f64 {
-    let mut least = f64::INFINITY;
-    for _ in 0..3 {
+    let measured = [(); 2].map(|()| {
         let before = used(host);
         std::thread::sleep(MEASURED);
         let spent = used(host).saturating_sub(before);
-        least = least.min(spent.as_secs_f64() / MEASURED.as_secs_f64());
-        if least < SHARE_MAX {
-            break;
-        }
-    }
-    least
+        spent.as_secs_f64() / MEASURED.as_secs_f64()
+    });
+    measured.into_iter().fold(f64::INFINITY, f64::min)
 }
 
 fn scans(world: &World) -> i64 {
@@ -97,7 +97,7 @@ fn a_million_wakeups_cost_an_idle_host_under_one_percent_of_a_core_and_the_next_
     let (scanned, with) = (scans(&world), share(&host));
     println!("idle: {without:.4} of a core without wakeups, {with:.4} with {rows}");
     assert!(
-        with < SHARE_MAX,
+        with - without < SHARE_MAX && with < without * MORE_MAX,
         "{with} of a core; {without} without wakeups"
     );
 
