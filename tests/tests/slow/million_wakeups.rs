@@ -9,7 +9,7 @@ use taskhost_tests::{Host, Message, World, soon, soon_within};
 const MEASURED: Duration = Duration::from_secs(20);
 
 /// What they may cost, of one core: the difference that they make to an idle host. What a host uses without them is another
-/// matter, and the same work was seen to take 60 % more time on the same machine an hour later.
+/// matter, and the same work was seen to take 60 % more time on the same machine two hours later.
 const SHARE_MAX: f64 = 0.01;
 
 /// How much more of a core an idle host may use with them than without, at any speed of the machine.
