@@ -2,6 +2,11 @@
 //!
 //! Of the messages of a task that wait in a partition only the first has a due time; when it is due, all of
 //! them are taken, in order. A timer has its own time, and its own turn.
+//!
+//! The table is empty most of the time and fills within seconds, and then its statistics say of thousands of rows that
+//! there is one. So no statement leaves the planner a choice that is wrong by more than a reading of the table: what is
+//! changed is chosen once, in an array, not by a join ([`super::write`] likewise), and each question has one index that can
+//! be used (migrations/0010).
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -53,37 +58,31 @@ ORDER BY turns.due, turns.id, w.sequence, w.place LIMIT $5";
 /// a batch holds is left out: that batch looks itself when it is done.
 const WAKE: &str = "
 UPDATE wakeups SET due = $2
-FROM (
-    SELECT group_id, id FROM wakeups
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM wakeups
     WHERE task_id = ANY ($1) AND kind = 'deferred' AND why = 'deferral' AND due > $2
-    FOR UPDATE SKIP LOCKED
-) AS early
-WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
-RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
+    FOR UPDATE SKIP LOCKED))
+RETURNING group_id, topic, partition";
 
 /// What is held on a route whose probation is over. A row that a batch holds is left out: its due time stands behind it.
 const RELEASE_HELD: &str = "
 UPDATE wakeups SET due = $3
-FROM (
-    SELECT group_id, id FROM wakeups
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM wakeups
     WHERE group_id = $1 AND route = $2 AND why = 'held' AND due > $3
-    FOR UPDATE SKIP LOCKED
-) AS early
-WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id
-RETURNING wakeups.group_id, wakeups.topic, wakeups.partition";
+    FOR UPDATE SKIP LOCKED))
+RETURNING group_id, topic, partition";
 
 /// A row that a batch holds is left out: it is being replaced or cancelled.
 const STRAND: &str = "
-UPDATE wakeups SET due = CASE WHEN wakeups.due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded', reason = early.reason
-FROM (
-    SELECT w.group_id, w.id, new.reason
-    FROM wakeups w JOIN unnest($5::uuid[], $6::text[]) AS new (id, reason) ON w.id = new.id
-    WHERE (w.group_id, w.topic, w.partition) = ($1, $2, $3) AND EXISTS (
+UPDATE wakeups SET due = CASE WHEN due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded',
+    reason = ($6::text[])[array_position($5::uuid[], id)]
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM wakeups
+    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($5) AND EXISTS (
         SELECT FROM progress p
         WHERE (p.group_id, p.topic, p.partition) = ($1, $2, $3) AND p.epoch = $4)
-    FOR UPDATE OF w SKIP LOCKED
-) AS early
-WHERE wakeups.group_id = early.group_id AND wakeups.id = early.id";
+    FOR UPDATE SKIP LOCKED))";
 
 /// When a partition has something to decide besides records: replays at once, whatever the clocks of this host and of who
 /// asked for them say. With the first by its order rather than any, it is a look into the index also for a plan that takes

@@ -51,7 +51,7 @@ RETURNING task_id, kind";
 /// Whoever owns it: a task has one timer of a name.
 const UNSET: &str = "
 DELETE FROM wakeups USING unnest($1::text[], $2::text[]) AS old (task_id, name)
-WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.name";
+WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.name AND wakeups.task_id = ANY ($1)";
 
 const WAKEUPS: &str = "
 INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
@@ -65,19 +65,19 @@ UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason, wh
     since_worked = new.since_worked
 FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[])
     AS new (id, due, attempt, reason, why, tries, since_worked)
-WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id";
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id AND wakeups.id = ANY ($4)";
 
 /// The first message that still waits gets its turn, unless it has a time of its own.
 const PROMOTE: &str = "
 UPDATE wakeups SET due = $5
-FROM unnest($4::text[]) AS changed (task_id)
-CROSS JOIN LATERAL (
-    SELECT id, due FROM wakeups
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'
-      AND wakeups.task_id = changed.task_id
-    ORDER BY sequence, place LIMIT 1
-) AS first
-WHERE wakeups.group_id = $1 AND wakeups.id = first.id AND first.due IS NULL";
+WHERE group_id = $1 AND due IS NULL AND id = ANY (ARRAY(
+    SELECT first.id FROM unnest($4::text[]) AS changed (task_id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM wakeups
+        WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'
+          AND wakeups.task_id = changed.task_id
+        ORDER BY sequence, place LIMIT 1
+    ) AS first))";
 
 /// A statement that stores dead letters, and what it does about those that are there.
 macro_rules! insert_letters {

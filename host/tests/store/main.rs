@@ -14,6 +14,7 @@ mod lost_commits;
 mod migrations;
 mod proxy;
 mod rollbacks;
+mod stale_statistics;
 mod support;
 mod throughput;
 mod waiting;

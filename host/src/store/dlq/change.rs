@@ -56,14 +56,14 @@ RETURNING id";
 /// A batch that decides a replay locks the wakeup first, too: either it finds it gone, or this does.
 const CANCEL: &str = "
 WITH called_back AS (
-    DELETE FROM wakeups w USING dead_letters d
-    WHERE d.group_id = $1 AND d.id = ANY ($2) AND d.state = 'replaying'
-      AND w.group_id = d.group_id AND w.id = d.wakeup AND w.kind = 'replay'
-    RETURNING w.group_id, w.id
+    DELETE FROM wakeups
+    WHERE group_id = $1 AND kind = 'replay' AND id = ANY (ARRAY(
+        SELECT wakeup FROM dead_letters WHERE group_id = $1 AND id = ANY ($2) AND state = 'replaying'))
+    RETURNING id
 )
 UPDATE dead_letters d SET state = CASE WHEN d.replays >= $3 THEN 'parked' ELSE 'open' END, state_at = now(),
     wakeup = NULL, republish = false, decided_by = $4
-FROM called_back WHERE d.group_id = called_back.group_id AND d.wakeup = called_back.id
+FROM called_back WHERE d.group_id = $1 AND d.id = ANY ($2) AND d.wakeup = called_back.id
 RETURNING d.id";
 
 impl Store {

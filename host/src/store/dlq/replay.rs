@@ -62,7 +62,7 @@ WITH chosen AS (
 ), marked AS (
     UPDATE dead_letters d SET state = 'replaying', state_at = now(), wakeup = gen_random_uuid(), republish = $4,
         decided_by = $5
-    FROM chosen WHERE (d.group_id, d.id) = (chosen.group_id, chosen.id)
+    FROM chosen WHERE (d.group_id, d.id) = (chosen.group_id, chosen.id) AND d.id = ANY ($2)
     RETURNING d.group_id, d.topic, d.partition, d.id, d.wakeup, d.task_id, d.route, d.record_offset, d.created_at
 ), inserted AS (
     INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, route, sequence, attempt, since, reason, cause)
@@ -72,26 +72,29 @@ WITH chosen AS (
 )
 SELECT id, topic, partition FROM marked";
 
-/// As many as fit, at least one: the bytes are those of the payloads.
+/// As many as fit, at least one: the bytes are those of the payloads. The collation leaves one index that can be used.
 const DUE: &str = concat!(
     "WITH first AS (
-        SELECT id, place FROM wakeups
+        SELECT id, place, why, attempt, tries, since, since_worked FROM wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND (due IS NULL OR due <= $4)
         ORDER BY place LIMIT $5
      ), sized AS (
-        SELECT first.place, d.id, d.wakeup, sum(COALESCE(octet_length(
-            CASE WHEN d.edits > 0 THEN d.edited_value ELSE d.value END), 0)) OVER (ORDER BY first.place) AS bytes
-        FROM first JOIN dead_letters d ON d.group_id = $1 AND d.wakeup = first.id
+        SELECT first.*, sum(letter.bytes) OVER (ORDER BY first.place) AS bytes
+        FROM first CROSS JOIN LATERAL (
+            SELECT COALESCE(octet_length(CASE WHEN edits > 0 THEN edited_value ELSE value END), 0) AS bytes
+            FROM dead_letters WHERE wakeup = first.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
+        ) AS letter
+     ), w AS (
+        SELECT * FROM sized WHERE bytes <= $6 OR place = (SELECT min(place) FROM sized)
      )
      SELECT ",
     columns!(),
     ", w.id AS w_id, w.why AS w_why, w.attempt AS w_attempt, w.tries AS w_tries, w.since AS w_since,
         w.since_worked AS w_since_worked
-     FROM sized
-     JOIN dead_letters d ON d.group_id = $1 AND d.id = sized.id
-     JOIN wakeups w ON w.group_id = $1 AND w.id = sized.wakeup
-     WHERE sized.bytes <= $6 OR sized.place = (SELECT min(place) FROM sized)
-     ORDER BY sized.place"
+     FROM w CROSS JOIN LATERAL (
+        SELECT * FROM dead_letters WHERE wakeup = w.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
+     ) AS d
+     ORDER BY w.place"
 );
 
 const OF_WAKEUPS: &str = concat!(
@@ -108,7 +111,7 @@ const END: &str = "
 UPDATE dead_letters d SET state = new.state, state_at = now(), wakeup = new.wakeup, republish = false,
     replays = d.replays + new.counts
 FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::int[]) AS new (id, state, wakeup, counts)
-WHERE d.group_id = $1 AND d.id = new.id AND d.state IN ('replaying', 'waiting')";
+WHERE d.group_id = $1 AND d.id = new.id AND d.id = ANY ($2) AND d.state IN ('replaying', 'waiting')";
 
 const FAIL: &str = "
 UPDATE dead_letters d SET code = new.code, reason = new.reason, backtrace = new.backtrace, stage = new.stage,
@@ -117,7 +120,7 @@ UPDATE dead_letters d SET code = new.code, reason = new.reason, backtrace = new.
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
     $10::text[], $11::text[], $12::text[])
     AS new (id, code, reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest)
-WHERE d.group_id = $1 AND d.id = new.id";
+WHERE d.group_id = $1 AND d.id = new.id AND d.id = ANY ($2)";
 
 impl Store {
     /// Lets dead letters be decided again, or sent again if `republish`: those of them that are open, and with `force`
