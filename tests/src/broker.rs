@@ -170,6 +170,9 @@ pub struct Watermark {
 /// Watermarks by real topic and partition.
 pub(crate) type Watermarks = Vec<((String, i32), Option<Watermark>)>;
 
+/// Ends by real topic and partition.
+pub(crate) type Ends = Vec<((String, i32), i64)>;
+
 impl Watermark {
     /// The number of the last published batch.
     #[must_use]
@@ -331,8 +334,18 @@ impl Client {
     }
 
     /// The end of each partition for a `read_committed` reader.
-    pub(crate) fn ends(&self, topics: &[String]) -> Vec<((String, i32), i64)> {
-        let consumer = self.consumer(&[("isolation.level", "read_committed")]);
+    pub(crate) fn ends(&self, topics: &[String]) -> Ends {
+        self.ends_seen(topics, "read_committed")
+    }
+
+    /// The end of each partition; none while one of them has records of a transaction that is not over there.
+    pub(crate) fn settled_ends(&self, topics: &[String]) -> Option<Ends> {
+        let ends = self.ends(topics);
+        (ends == self.ends_seen(topics, "read_uncommitted")).then_some(ends)
+    }
+
+    fn ends_seen(&self, topics: &[String], isolation: &str) -> Ends {
+        let consumer = self.consumer(&[("isolation.level", isolation)]);
         let mut ends = Vec::new();
         for topic in topics {
             for partition in Self::partitions(&consumer, topic) {

@@ -301,7 +301,8 @@ impl World {
         if !self.runtime.block_on(self.database.is_migrated()) {
             return false;
         }
-        // In this order: what is published before the ends are read is within them; and no batch in between.
+        // In this order: what is published before the ends are read is within them, unless its marker is still on its way
+        // to that partition; and no batch in between.
         let before = self.progress();
         let (group, topics) = (self.group(), self.real_consumed());
         // While a transaction is open there is no answer.
@@ -318,7 +319,9 @@ impl World {
         if !published {
             return false;
         }
-        let ends = self.client.ends(&self.real_consumed());
+        let Some(ends) = self.client.settled_ends(&topics) else {
+            return false;
+        };
         let after = self.progress();
         before == after
             && ends.iter().all(|((topic, partition), end)| {
