@@ -40,9 +40,13 @@ impl Asking {
     /// The one text that a query answers.
     fn ask(&self, url: &str, sql: &str) -> String {
         let mut connection = self.connect(url).expect("a connection");
+        self.ask_over(&mut connection, sql)
+    }
+
+    fn ask_over(&self, connection: &mut PgConnection, sql: &str) -> String {
         let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
         self.0
-            .block_on(query.fetch_one(&mut connection))
+            .block_on(query.fetch_one(connection))
             .expect("an answer")
     }
 }
@@ -145,15 +149,24 @@ fn a_server_without_connections_left_pauses_until_there_are_some() {
     let host = story::host(&world).env("DATABASE_URL", &*url).start();
     let mut story = Story::begin(&world, &host, POSTGRES);
     let taken = std::cell::RefCell::new(Vec::new());
+    // Kept throughout: a connection that ends is one for the host.
+    let mut watching = asking.connect(admin).expect("a connection");
     let take_all = || {
-        let left = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity
-             WHERE usename = 'ordinary' AND application_name <> ''";
+        // A process that ends, or begins, has a connection and is not listed: all there are have to be others'.
+        let all_taken = "WITH listed AS (
+               SELECT count(*) AS number,
+                 count(pg_terminate_backend(pid))
+                   FILTER (WHERE usename = 'ordinary' AND application_name <> '') AS hosts
+               FROM pg_stat_activity WHERE backend_type = 'client backend'
+             )
+             SELECT (hosts = 0 AND number >= current_setting('max_connections')::int
+               - current_setting('superuser_reserved_connections')::int)::text FROM listed";
         // The host wants its own back, so that this takes some rounds.
         soon("no connection is left, and the host has none", || {
             while let Ok(connection) = asking.connect(&url) {
                 taken.borrow_mut().push(connection);
             }
-            (asking.ask(admin, left) == "0").then_some(())
+            (asking.ask_over(&mut watching, all_taken) == "true").then_some(())
         });
     };
     let give_back = || taken.borrow_mut().clear();
