@@ -31,6 +31,9 @@ const ABORT_STEP_MS: i32 = 20;
 /// How long messages on their way are waited for once another has failed.
 const FAILED_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long the brokers may take to say whether there is a topic.
+const METADATA_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The time that is left of the transaction, or without end.
 const NO_TIMEOUT_MS: i32 = -1;
 
@@ -166,6 +169,17 @@ impl TransactionalProducer {
         });
         self.producer.take();
         result
+    }
+
+    /// Whether the brokers say so now. What librdkafka knows of a topic may be older than the topic.
+    pub(crate) fn is_missing(&self, topic: &str) -> bool {
+        let client = self.producer.base().client();
+        client
+            .fetch_metadata(Some(topic), METADATA_PATIENCE)
+            .is_ok_and(|answer| {
+                std::env::var_os("RED").is_some()
+                    || answer.topics().iter().all(|it| it.partitions().is_empty())
+            })
     }
 
     /// Serves librdkafka's log lines and errors.

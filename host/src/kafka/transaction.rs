@@ -229,10 +229,15 @@ fn send(
     let Delivered { sent, mut failed } = producer.drain();
     // A message that librdkafka refuses doesn't mark the transaction: it would be committed without it.
     failed.extend(refused);
-    if let Some(cause) = blame(&failed) {
+    if let Some((topic, code)) = blame(&failed) {
         count_by_topic(&failed)
             .into_iter()
             .for_each(|(topic, count)| observer.failed(topic, count));
+        let mut cause = Cause::delivery(topic, code);
+        // It may have been made, or made again, since librdkafka heard of it last: new producers know it.
+        if is_unknown(code) && !producer.is_missing(topic) {
+            cause.by_message = false;
+        }
         return Err(Stop::Abort(cause));
     }
     let expected: u64 = parts
@@ -265,7 +270,7 @@ fn offsets(parts: &[Part<'_>]) -> Result<TopicPartitionList, String> {
 }
 
 /// The failure to act on: one that a message caused, before trouble, before what a failure took along.
-fn blame(failed: &[(String, RDKafkaErrorCode)]) -> Option<Cause> {
+fn blame(failed: &[(String, RDKafkaErrorCode)]) -> Option<(&str, RDKafkaErrorCode)> {
     let rank = |code: RDKafkaErrorCode| match code {
         code if blames_message(code) => 0,
         RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => 2,
@@ -274,7 +279,7 @@ fn blame(failed: &[(String, RDKafkaErrorCode)]) -> Option<Cause> {
     failed
         .iter()
         .min_by_key(|(_, code)| rank(*code))
-        .map(|(topic, code)| Cause::delivery(topic, *code))
+        .map(|(topic, code)| (topic.as_str(), *code))
 }
 
 fn count_by_topic(failed: &[(String, RDKafkaErrorCode)]) -> HashMap<&str, u64> {
@@ -294,10 +299,19 @@ fn is_outdated(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether there was no such topic or partition.
+fn is_unknown(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
+    matches!(
+        code,
+        C::UnknownTopic | C::UnknownPartition | C::UnknownTopicOrPartition
+    )
+}
+
 /// Whether a message or its topic is to blame: the same again would fail again.
 fn blames_message(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
-    matches!(
+    let blames = matches!(
         code,
         C::MessageSizeTooLarge
             | C::InvalidMessage
@@ -307,15 +321,13 @@ fn blames_message(code: RDKafkaErrorCode) -> bool {
             | C::InvalidTimestamp
             | C::InvalidArgument
             | C::BadMessage
-            | C::UnknownTopic
-            | C::UnknownPartition
-            | C::UnknownTopicOrPartition
             | C::InvalidTopic
             | C::TopicAuthorizationFailed
             | C::PolicyViolation
             | C::UnsupportedForMessageFormat
             | C::InvalidPartitions
-    )
+    );
+    blames || is_unknown(code)
 }
 
 #[cfg(test)]
@@ -329,15 +341,15 @@ mod tests {
             ("b".to_owned(), RDKafkaErrorCode::MessageTimedOut),
             ("c".to_owned(), RDKafkaErrorCode::MessageSizeTooLarge),
         ];
-        let cause = blame(&failed).expect("something failed");
+        let (topic, code) = blame(&failed).expect("something failed");
         assert_eq!(
-            (cause.topic.as_deref(), cause.by_message),
-            (Some("c"), true)
+            (topic, Cause::delivery(topic, code).by_message),
+            ("c", true)
         );
-        let cause = blame(&failed[..2]).expect("something failed");
+        let (topic, code) = blame(&failed[..2]).expect("something failed");
         assert_eq!(
-            (cause.topic.as_deref(), cause.by_message),
-            (Some("b"), false)
+            (topic, Cause::delivery(topic, code).by_message),
+            ("b", false)
         );
     }
 

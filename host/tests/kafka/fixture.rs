@@ -5,6 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use taskhost::kafka::{
     Admin, Assignment, Committed, Consumer, Fed, Feed, Limits, Ownership, PublishObserver,
     Publisher, Sender, Settings, Tag, read_committed,
@@ -22,10 +25,13 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", Uuid::new_v4().simple())
 }
 
+fn brokers() -> String {
+    std::env::var("TEST_KAFKA_BROKERS")
+        .expect("TEST_KAFKA_BROKERS must name a Kafka broker to test against, as host:port")
+}
+
 /// Settings of a host in that group, under that group protocol.
 pub(crate) fn settings_with(group: &str, protocol: &str) -> Settings {
-    let brokers = std::env::var("TEST_KAFKA_BROKERS")
-        .expect("TEST_KAFKA_BROKERS must name a Kafka broker to test against, as host:port");
     let list = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
         pairs
             .iter()
@@ -41,7 +47,7 @@ pub(crate) fn settings_with(group: &str, protocol: &str) -> Settings {
     }
     Settings {
         client: list(&[
-            ("bootstrap.servers", &brokers),
+            ("bootstrap.servers", &brokers()),
             ("client.id", "taskhost-test"),
         ]),
         consumer,
@@ -83,6 +89,16 @@ pub(crate) async fn topic_with(name: &str, partitions: i32, config: &[(&str, &st
     let admin = Admin::new(&settings("none"), PATIENCE).unwrap();
     assert!(admin.create_with(&name, partitions, config).await.unwrap());
     name
+}
+
+pub(crate) async fn delete(topic: &str) {
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let deleted = client.delete_topics(&[topic], &options).await.unwrap();
+    assert_eq!(deleted, [Ok(topic.to_owned())]);
 }
 
 pub(crate) fn record(topic: &str, value: impl Into<Vec<u8>>) -> Record {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use taskhost::kafka::{Committed, Consumer, Settings, Unpublished, fence};
+use taskhost::kafka::{Admin, Committed, Consumer, Settings, Unpublished, fence};
 use taskhost_core::record::{Offset, TopicPartition};
 
 use crate::fixture::*;
@@ -227,6 +227,34 @@ async fn a_missing_output_topic_halts_its_own_partition_only() {
         "a missing topic held everybody up for {:?}",
         started.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_is_known_at_once() {
+    let (input, output) = (topic("in", 1).await, topic("out", 1).await);
+    let mut settings = settings(&unique("g"));
+    // Else the producer's question makes it again.
+    let auto = ("allow.auto.create.topics".to_owned(), "false".to_owned());
+    settings.producer.push(auto);
+    let host = Host::of_all(settings, &input, 1).await;
+    let partition = TopicPartition::new(input, 0);
+    host.begin(&partition, None);
+    let message = |batch| frame(batch, batch, vec![record(&output, format!("{batch}"))]);
+    host.publish(&partition, message(0)).await.unwrap();
+    delete(&output).await;
+    let answer = host.publish(&partition, message(1)).await;
+    assert!(
+        matches!(&answer, Err(Unpublished::Poison { topic, .. }) if *topic == output),
+        "{answer:?}"
+    );
+    // It begins again behind the watermark, as a host does, with the other producer's turn.
+    host.begin(&partition, Some(0));
+    host.publish(&partition, frame(1, 1, vec![])).await.unwrap();
+    let admin = Admin::new(&host.settings, PATIENCE).unwrap();
+    assert!(admin.create(&output, 1).await.unwrap());
+    // The producer that was told that the topic is gone.
+    assert_eq!(host.publish(&partition, message(2)).await, Ok(()));
+    assert_eq!(read(&output).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
