@@ -171,15 +171,12 @@ impl TransactionalProducer {
         result
     }
 
-    /// Whether the brokers say so now. What librdkafka knows of a topic may be older than the topic.
+    /// Whether the brokers say now that there is no such topic: what librdkafka knows may be older than the topic.
     pub(crate) fn is_missing(&self, topic: &str) -> bool {
         let client = self.producer.base().client();
         client
             .fetch_metadata(Some(topic), METADATA_PATIENCE)
-            .is_ok_and(|answer| {
-                std::env::var_os("RED").is_some()
-                    || answer.topics().iter().all(|it| it.partitions().is_empty())
-            })
+            .is_ok_and(|answer| answer.topics().iter().all(|it| it.partitions().is_empty()))
     }
 
     /// Serves librdkafka's log lines and errors.
