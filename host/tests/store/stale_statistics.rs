@@ -83,10 +83,6 @@ fn uuids(base: i64, numbers: std::ops::Range<i64>) -> Vec<Uuid> {
     numbers.map(|number| uuid(base, number)).collect()
 }
 
-fn tasks() -> impl Iterator<Item = TaskId> {
-    (0..SOME).map(|number| id(&format!("task-{number}")))
-}
-
 fn count<T>(rows: &[T]) -> i64 {
     i64::try_from(rows.len()).unwrap()
 }
@@ -102,7 +98,9 @@ async fn a_queue_that_was_analysed_while_it_was_empty_and_filled_since_holds_nob
     let epoch = started(&store, &key(0)).await;
     started(&store, &key(1)).await;
     fill_after_analysis(&database).await;
-    let tasks: Vec<TaskId> = tasks().collect();
+    let tasks: Vec<TaskId> = (0..SOME)
+        .map(|number| id(&format!("task-{number}")))
+        .collect();
 
     // Hints.
     let woken = store.wake_tasks(&tasks, NOW).await.unwrap();
