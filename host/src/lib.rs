@@ -39,5 +39,6 @@ pub mod worker;
 
 /// A batch makes thousands of small pieces in one thread and drops them in another, which glibc's allocator is slow at;
 /// librdkafka takes its memory from here, too (docs/performance.md has the figures).
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
