@@ -60,6 +60,10 @@ pub struct DeadLetter {
     pub source: Source,
     /// How often it was decided again.
     pub replays: i32,
+    /// Its place among what waits of its task in its partition. None for one that was imported, and for a timer.
+    pub sequence: Option<i64>,
+    /// Whether later messages of its task wait until it is replayed or discarded.
+    pub holds: bool,
 }
 
 /// What was given up.
@@ -353,6 +357,8 @@ mod tests {
             failed_at: 0,
             source: Source::Record,
             replays: 0,
+            sequence: None,
+            holds: false,
         };
         let told =
             |room: usize| letter.record_that_fits("t.dlq", "g", false, |it| it.size() <= room);
@@ -400,6 +406,8 @@ mod tests {
             failed_at: 0,
             source: Source::Record,
             replays: 0,
+            sequence: None,
+            holds: false,
         };
         let record = letter.record("t.dlq", "g", true);
         let header = |name: &str| {

@@ -203,6 +203,9 @@ pub fn read(record: &Message, topic_id: Uuid) -> Foreign {
         replays: own("replays")
             .and_then(|text| text.parse().ok())
             .unwrap_or(0),
+        // It belongs to no place of the partition that takes it.
+        sequence: None,
+        holds: false,
         message: Arc::new(Message {
             position: origin.clone().unwrap_or_else(|| record.position.clone()),
             timestamp: headers.timestamp(dialect).unwrap_or(record.timestamp),

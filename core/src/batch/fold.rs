@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::publish;
-use super::{Decider, Settings, Wakeup, WakeupKind, Why, WriteSet};
+use super::{Decider, Settings, Wakeup, WakeupKind, WriteSet};
 use crate::cause::{Cause, Source, Timer, Waited};
 use crate::dead_letter::{self, DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
@@ -17,6 +17,7 @@ use crate::fault::{Fault, Kind};
 use crate::outcome::Outcome;
 use crate::record::Message;
 use crate::task::{Task, TaskEvent, TaskId, derived_id};
+use crate::waiting::{Rank, Why};
 
 /// What was decided about a cause.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +118,8 @@ impl Fold {
             failed_at: self.now,
             source: dead_letter::Source::Record,
             replays: 0,
+            sequence: None,
+            holds: false,
         };
         self.dead_letter(letter, waited);
         self.out.done.extend(waited.map(|waited| waited.wakeup));
@@ -334,7 +337,8 @@ impl Fold {
                     name: Some(name.clone()),
                     route: decider.route.to_string(),
                     due: Some(due),
-                    sequence: cause.position().offset,
+                    counts_from: None,
+                    rank: Rank::of_record(cause.position().offset),
                     why: Why::Turn,
                     attempt: 0,
                     tries: 0,
@@ -389,6 +393,8 @@ impl Fold {
             failed_at: self.now,
             source,
             replays: 0,
+            sequence: None,
+            holds: false,
         };
         self.dead_letter(letter, cause.waited.as_ref());
         Outcome::DeadLetter

@@ -9,7 +9,7 @@ mod halves;
 mod publish;
 mod replay;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
 use crate::replay::Replayed;
 use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
+use crate::waiting::{Rank, Why};
 
 pub use fold::{Decided, Fold};
 pub use halves::{Halves, Step, piece_after};
@@ -117,6 +118,11 @@ pub struct WriteSet {
     pub waiting: Vec<Wakeup>,
     /// Causes that go on waiting.
     pub postponed: Vec<Postponed>,
+    /// Waiting causes that were due and are blocked by an earlier one: each becomes [`Why::Turn`], without a due time.
+    pub turned: BTreeSet<Uuid>,
+    /// Tasks of which something waits, or waited before the batch: the first cause that blocks the others gets its
+    /// turn, if it has no time of its own or waited for the task to exist.
+    pub settled: BTreeSet<TaskId>,
     /// Wakeups that are done with.
     pub done: Vec<Uuid>,
     /// The last order for each timer that was set or cancelled, by task and name. Whoever owns the
@@ -149,8 +155,11 @@ pub struct Wakeup {
     pub route: String,
     /// When to try, in milliseconds since 1970; none while it waits behind an earlier cause of its task.
     pub due: Option<i64>,
-    /// Order among a task's waiting causes: the record's offset.
-    pub sequence: i64,
+    /// The time that its deferral set, in milliseconds since 1970: an attempt before it isn't counted. Others may make a
+    /// cause due sooner, when its task changes.
+    pub counts_from: Option<i64>,
+    /// Order among a task's waiting causes. A timer has none.
+    pub rank: Rank,
     /// What it waits for.
     pub why: Why,
     /// How often the cause was deferred.
@@ -196,48 +205,6 @@ impl WakeupKind {
     }
 }
 
-/// What a wakeup waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// Its time or its turn: it was not decided yet.
-    Turn,
-    /// The plugin deferred it; a change of its task makes it due.
-    Deferral,
-    /// It exceeded its deadline and is tried again.
-    Deadline,
-    /// The plugin faulted on probation; whatever ends the probation makes it due.
-    Held,
-    /// A host that can decide it: its route is not configured, or its stored cause is of a later version.
-    Stranded,
-}
-
-impl Why {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Turn,
-        Self::Deferral,
-        Self::Deadline,
-        Self::Held,
-        Self::Stranded,
-    ];
-
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Turn => "turn",
-            Self::Deferral => "deferral",
-            Self::Deadline => "deadline",
-            Self::Held => "held",
-            Self::Stranded => "stranded",
-        }
-    }
-
-    /// From its stored name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.name() == name)
-    }
-}
-
 /// A waiting cause that was tried and waits on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Postponed {
@@ -247,7 +214,7 @@ pub struct Postponed {
     pub task_id: TaskId,
     /// What it waits for.
     pub why: Why,
-    /// When to try again, in milliseconds since 1970.
+    /// When to try again, in milliseconds since 1970. An attempt before it isn't counted.
     pub due: i64,
     /// How often the cause was deferred.
     pub attempt: i32,

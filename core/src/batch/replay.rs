@@ -56,7 +56,7 @@ impl Fold {
         let name = format!("replay:{}", replay.number);
         let wakeup = Wakeup {
             id: derived_id(replay.letter, &name),
-            sequence: replay.behind,
+            rank: crate::waiting::Rank::of_record(replay.behind),
             ..wakeup
         };
         self.out.done.push(waited.wakeup);

@@ -62,7 +62,7 @@ proptest! {
         }
         let mut first: HashMap<TaskId, i64> = HashMap::new();
         for row in &world.waiting {
-            first.entry(row.task_id.clone()).or_insert(row.sequence);
+            first.entry(row.task_id.clone()).or_insert(row.rank.sequence);
         }
         for event in &world.rest.events {
             if let Some(waiting) = first.get(&event.task_id) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskhost_core::batch::Why;
+use taskhost_core::waiting::Why;
 
 use crate::world::{Ask, NOW, World, message};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use taskhost_core::batch::{
-    Decided, Decider, Deferral, Fold, Retries, Settings, Wakeup, WakeupKind, Why, WriteSet,
+    Decided, Decider, Deferral, Fold, Retries, Settings, Wakeup, WakeupKind, WriteSet,
 };
 use taskhost_core::cause::{self, Cause, Route, Stored, Waited};
 use taskhost_core::decision::{Decision, Event, Outgoing, TimerOrder, Transition};
@@ -16,6 +16,7 @@ use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::{Message, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskId};
 use taskhost_core::trace::Trace;
+use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(77);
@@ -297,7 +298,7 @@ impl World {
             if rows.is_empty() {
                 return;
             }
-            rows.sort_by(|a, b| (&a.task_id, a.sequence).cmp(&(&b.task_id, b.sequence)));
+            rows.sort_by(|a, b| (&a.task_id, a.rank).cmp(&(&b.task_id, b.rank)));
             let mut fold = self.fold(HashSet::new());
             for row in rows.iter().take(size) {
                 let Some(Stored::Message(message)) = Stored::decode(&row.cause) else {

@@ -10,8 +10,9 @@
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use taskhost_core::batch::{Wakeup, WakeupKind, Why};
+use taskhost_core::batch::{Wakeup, WakeupKind};
 use taskhost_core::task::TaskId;
+use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 use super::Key;

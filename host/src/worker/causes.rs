@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use taskhost_core::batch::{Wakeup, Why};
+use taskhost_core::batch::Wakeup;
 use taskhost_core::cause::{self, Cause, Route, Source, Stored, Waited};
 use taskhost_core::envelope::Undecodable;
 use taskhost_core::record::Message;
 use taskhost_core::task::{TaskId, derived_id};
+use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 use super::plugins::Plugins;

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, Why, WriteSet};
+use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::{Offset, Record};
+use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 use super::causes::{self, Items};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::{Decided, Decider, Fold, Settings, Why, WriteSet};
+use taskhost_core::batch::{Decided, Decider, Fold, Settings, WriteSet};
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
@@ -12,6 +12,7 @@ use taskhost_core::outcome::Outcome;
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::route_breaker::Tally;
 use taskhost_core::task::{Task, TaskId};
+use taskhost_core::waiting::Why;
 
 use super::causes::{Item, Items};
 use super::plugins::Plugins;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use taskhost_core::batch::{Wakeup, WakeupKind, Why};
+use taskhost_core::batch::{Wakeup, WakeupKind};
 use taskhost_core::cause::{self, Cause, Route, Waited};
 use taskhost_core::dead_letter::Source;
 use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::replay::{self, Replay};
+use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 use super::causes::Item;

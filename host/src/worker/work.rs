@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use taskhost_core::batch::{Wakeup, Why};
+use taskhost_core::batch::Wakeup;
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
+use taskhost_core::waiting::Why;
 
 use super::recover::unpublished;
 use super::{Failure, Worker, now};

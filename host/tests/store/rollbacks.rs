@@ -1,7 +1,8 @@
 //! Rollbacks: once, remembered, and forgotten by who forces; what is held; people's orders.
 
 use taskhost::store::{Activated, ActivationKind, Heard, NewActivation, OrderedState, Store};
-use taskhost_core::batch::{Wakeup, Why, WriteSet};
+use taskhost_core::batch::{Wakeup, WriteSet};
+use taskhost_core::waiting::Why;
 
 use crate::support::*;
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use taskhost::store::{Batch, Commit, Epoch, Key, Settings, Store};
-use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, Why, WriteSet};
+use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
 use taskhost_core::cause::Stored;
 use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
+use taskhost_core::waiting::Why;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! Why causes wait, what makes them due before their time, and the clock by which they grow older.
 
-use taskhost_core::batch::{Postponed, Wakeup, Why, WriteSet};
+use taskhost_core::batch::{Postponed, Wakeup, WriteSet};
+use taskhost_core::waiting::Why;
 
 use crate::support::*;
 

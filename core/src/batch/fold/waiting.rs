@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::super::{Decider, Postponed, Wakeup, WakeupKind, Why};
+use super::super::{Decider, Postponed, Wakeup, WakeupKind};
 use super::Fold;
 use crate::cause::Cause;
 use crate::decision;
@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::retry;
 use crate::task::derived_id;
+use crate::waiting::{Rank, Why};
 
 /// A cause is to wait.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +167,8 @@ impl Fold {
             name: None,
             route: decider.route.to_string(),
             due: wait.due,
-            sequence: cause.position().offset,
+            counts_from: wait.due,
+            rank: Rank::of_record(cause.position().offset),
             why: wait.why,
             attempt: wait.attempt,
             tries: wait.tries,

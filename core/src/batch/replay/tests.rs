@@ -200,7 +200,7 @@ fn a_replay_waits_behind_all_that_waits_for_its_task() {
     let set = fold.finish();
     let wakeup = &set.waiting[0];
     assert_eq!(
-        (wakeup.kind, wakeup.sequence, wakeup.due),
+        (wakeup.kind, wakeup.rank.sequence, wakeup.due),
         (WakeupKind::Deferred, 99, None)
     );
     assert_eq!(set.done, [WAKEUP]);
