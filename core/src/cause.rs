@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::dead_letter::Replay;
 use crate::descriptor::{Descriptor, TaskIdSource};
 use crate::envelope::{self, Envelope, Undecodable, utf8_header};
 use crate::record::{Message, Position};
-use crate::replay::Replay;
 use crate::task::{InvalidTaskId, TaskId};
 use crate::trace::{Trace, TraceHint};
+use crate::waiting::{Rank, Why};
 
 /// A topic, and optionally a task type, whose messages one plugin decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,18 @@ pub struct Route {
     pub task_type: Option<String>,
     /// The type of messages that name none, if they may.
     pub default_task_type: Option<String>,
+    /// What becomes of later messages of a task when one of its messages becomes a dead letter.
+    pub on_dead_letter: OnDeadLetter,
+}
+
+/// What becomes of later messages of a task when one of its messages becomes a dead letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDeadLetter {
+    /// They are decided.
+    #[default]
+    GoOn,
+    /// They wait until the dead letter is replayed or discarded.
+    HoldTask,
 }
 
 /// A task's cause, ready to be decided.
@@ -82,14 +95,23 @@ pub struct Timer {
 pub struct Waited {
     /// The row.
     pub wakeup: Uuid,
+    /// The task that the row is for. The cause is for another one if its dead letter was edited, or if its plugin now finds
+    /// task ids elsewhere.
+    pub task_id: TaskId,
+    /// Its place among what waits of its task.
+    pub rank: Rank,
+    /// What it waited for.
+    pub why: Why,
+    /// When it was to be tried, in milliseconds since 1970; none while it waited for its turn.
+    pub due: Option<i64>,
+    /// As in [`crate::batch::Wakeup::counts_from`].
+    pub counts_from: Option<i64>,
     /// How often the cause was deferred.
     pub attempt: i32,
     /// How often in a row it exceeded its deadline.
     pub tries: i32,
     /// How long the partition had worked when it began to wait, in milliseconds; none if that is not known.
     pub since_worked: Option<i64>,
-    /// Whether it was held because its plugin faulted on probation.
-    pub was_held: bool,
     /// Set if it is a dead letter that is decided again.
     pub replay: Option<Replay>,
 }
@@ -161,6 +183,14 @@ impl Cause {
             Source::Message { message, .. } => Borrowed::Message(message),
             Source::Timer(timer) => Borrowed::Timer(timer),
         })
+    }
+
+    /// Its place among the causes of its task that its partition has.
+    pub fn rank(&self) -> Rank {
+        match &self.waited {
+            Some(waited) => waited.rank,
+            None => Rank::of_record(self.position().offset),
+        }
     }
 
     /// How often it was deferred.

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use crate::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, DEAD_LETTER_MESSAGE_BYTES_MAX, cut};
 use crate::record::{Header, Message, Record, set_header};
-use crate::replay::Replay;
 use crate::task::{PluginVersion, TaskId};
 use crate::timestamp;
 
@@ -65,6 +64,28 @@ pub struct DeadLetter {
     /// Whether later messages of its task wait until it is replayed or discarded.
     pub holds: bool,
 }
+
+/// What is known of a dead letter while it is decided again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The dead letter.
+    pub letter: Uuid,
+    /// Which replay of it this is, from 1.
+    pub number: i32,
+    /// When it failed first, in milliseconds since 1970.
+    pub failed_at: i64,
+    /// What was given up.
+    pub source: Source,
+    /// Whether this replay waited before.
+    pub is_waiting: bool,
+    /// Whether later messages of its task wait until it is settled.
+    pub holds: bool,
+    /// Whether it was given up because its task didn't exist.
+    pub was_missing: bool,
+}
+
+/// The code of a message that was given up because its task didn't exist.
+pub const TASK_MISSING: &str = "task-missing";
 
 /// What was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

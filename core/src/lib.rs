@@ -43,6 +43,7 @@ pub mod recovery;
 pub mod replay;
 pub mod reset;
 pub mod retry;
+pub mod round;
 pub mod route_breaker;
 pub mod task;
 pub mod timestamp;

@@ -1,34 +1,17 @@
 //! A dead letter that is decided again: what is known of it then, and how that can end.
 //!
-//! A replay is a new cause at the time of its replay, so it waits behind what waits for its task (law 4). Its time and its
-//! ids stay those of the record, so that what it creates is what the record would have created.
+//! A replay is a new cause at its record's place, so it waits behind what waits of its task before that place (law 4). Its
+//! time and its ids stay those of the record, so that what it creates is what the record would have created.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::cause::{Cause, Source, Timer, Waited};
-use crate::dead_letter::{self, DeadLetter, TIMER_NAME};
-use crate::record::{Message, Offset, TopicPartition};
+use crate::dead_letter::{DeadLetter, TIMER_NAME};
+use crate::record::{Message, TopicPartition};
 use crate::task::{TaskId, derived_id};
 use crate::trace::{Trace, TraceHint};
-
-/// A dead letter that is decided again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replay {
-    /// The dead letter.
-    pub letter: Uuid,
-    /// Which replay of it this is, from 1.
-    pub number: i32,
-    /// When it failed first, in milliseconds since 1970.
-    pub failed_at: i64,
-    /// What was given up.
-    pub source: dead_letter::Source,
-    /// Whether this replay was deferred before.
-    pub is_waiting: bool,
-    /// The last record that was decided before it: where it waits, if it has to.
-    pub behind: Offset,
-}
 
 /// How a replay went.
 #[derive(Debug, Clone, PartialEq, Eq)]

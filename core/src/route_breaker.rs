@@ -108,6 +108,21 @@ pub struct RouteBreaker {
     window: [(u64, Tally); PIECES as usize],
 }
 
+/// A breaker as it was at a moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    breaker: RouteBreaker,
+    now: Duration,
+}
+
+impl Snapshot {
+    /// [`RouteBreaker::is_certain`] at that moment.
+    #[must_use]
+    pub fn is_certain(&self, tally: Tally, rest: u64) -> bool {
+        self.breaker.is_certain(self.now, tally, rest)
+    }
+}
+
 impl RouteBreaker {
     /// One that is closed, with nothing counted.
     pub fn new(rules: Rules) -> Self {
@@ -143,6 +158,15 @@ impl RouteBreaker {
             ..all
         };
         self.opens(tally, all) && self.opens(tally, at_best)
+    }
+
+    /// The breaker as it is now, to ask of a batch that is being decided.
+    #[must_use]
+    pub fn snapshot(&self, now: Duration) -> Snapshot {
+        Snapshot {
+            breaker: self.clone(),
+            now,
+        }
     }
 
     /// Says whether a batch that was decided may be committed. `random` is between 0 and 1.

@@ -1,15 +1,16 @@
 //! Carries tasks from cause to cause and collects what has to be written.
 
+mod order;
 mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::publish;
 use super::{Decider, Settings, Wakeup, WakeupKind, WriteSet};
-use crate::cause::{Cause, Source, Timer, Waited};
+use crate::cause::{Cause, OnDeadLetter, Source, Timer, Waited};
 use crate::dead_letter::{self, DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
@@ -17,7 +18,8 @@ use crate::fault::{Fault, Kind};
 use crate::outcome::Outcome;
 use crate::record::Message;
 use crate::task::{Task, TaskEvent, TaskId, derived_id};
-use crate::waiting::{Rank, Why};
+use crate::waiting::{Ahead, Rank, Why};
+use order::Holding;
 
 /// What was decided about a cause.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +37,10 @@ pub struct Fold {
     /// Milliseconds since 1970, for dead letters and deferrals only: no decision sees it.
     now: i64,
     tasks: HashMap<TaskId, Slot>,
-    /// Tasks behind one of whose causes later ones of this partition wait.
-    blocked: HashSet<TaskId>,
+    /// What waits of each task, of this partition: outside of the batch, and of its causes so far.
+    ahead: HashMap<TaskId, Ahead>,
+    /// The batch's replays of dead letters that hold their task, until each is decided.
+    holding: Vec<Holding>,
     /// The partition's working time in milliseconds: what waits grows older by it.
     worked: i64,
     pub(super) out: WriteSet,
@@ -52,12 +56,12 @@ struct Slot {
 }
 
 impl Fold {
-    /// Begins with the tasks as locked, and those that have causes of this partition waiting.
+    /// Begins with the tasks as read, and what waits of them in the partition besides the batch's own causes.
     pub fn new(
         settings: Arc<Settings>,
         now: i64,
         tasks: impl IntoIterator<Item = Task>,
-        blocked: HashSet<TaskId>,
+        ahead: HashMap<TaskId, Ahead>,
     ) -> Self {
         let slot = |task: Task| {
             (
@@ -73,7 +77,8 @@ impl Fold {
             settings,
             now,
             tasks: tasks.into_iter().map(slot).collect(),
-            blocked,
+            ahead,
+            holding: Vec::new(),
             worked: 0,
             out: WriteSet::default(),
         }
@@ -89,12 +94,6 @@ impl Fold {
     /// A task as the causes so far left it.
     pub fn task(&self, id: &TaskId) -> Option<&Task> {
         self.tasks.get(id).map(|slot| &slot.task)
-    }
-
-    /// Whether a cause has to wait behind an earlier one of its task. Such a cause is not decided. A
-    /// cause that itself waited is only blocked by one that was deferred again in this batch.
-    pub fn is_blocked(&self, cause: &Cause) -> bool {
-        self.blocked.contains(&cause.task_id) && matches!(cause.source, Source::Message { .. })
     }
 
     /// Takes a record that is no cause: a dead letter.
@@ -118,11 +117,13 @@ impl Fold {
             failed_at: self.now,
             source: dead_letter::Source::Record,
             replays: 0,
-            sequence: None,
+            sequence: Some(sequence_of(message, waited)),
+            // Nobody knows its task.
             holds: false,
         };
         self.dead_letter(letter, waited);
         self.out.done.extend(waited.map(|waited| waited.wakeup));
+        self.settle_row(waited);
         self.count("", Outcome::DeadLetter, waited)
     }
 
@@ -146,6 +147,17 @@ impl Fold {
         {
             return Ok(Outcome::Ignored);
         }
+        let outcome = self.take(cause, decided, decider)?;
+        self.settle(cause);
+        Ok(outcome)
+    }
+
+    fn take(
+        &mut self,
+        cause: &Cause,
+        decided: Decided,
+        decider: &Decider,
+    ) -> Result<Outcome, Fault> {
         let outcome = match decided {
             Decided::Fault(fault) => match self.chance(cause, decider, &fault) {
                 Some(outcome) => return Ok(outcome),
@@ -393,11 +405,27 @@ impl Fold {
             failed_at: self.now,
             source,
             replays: 0,
-            sequence: None,
-            holds: false,
+            sequence: cause.is_message().then(|| cause.rank().sequence),
+            holds: self.holds(cause, decider),
         };
+        if letter.holds {
+            let is_missing = letter.code == dead_letter::TASK_MISSING;
+            self.waits(&cause.task_id, cause.rank(), is_missing);
+        }
         self.dead_letter(letter, cause.waited.as_ref());
         Outcome::DeadLetter
+    }
+
+    /// Whether the cause's dead letter holds its task. One that was imported has no place, and holds nothing.
+    fn holds(&self, cause: &Cause, decider: &Decider) -> bool {
+        let replay = cause
+            .waited
+            .as_ref()
+            .and_then(|waited| waited.replay.as_ref());
+        match replay {
+            Some(replay) => replay.holds,
+            None => cause.is_message() && decider.on_dead_letter == OnDeadLetter::HoldTask,
+        }
     }
 
     fn dead_letter(&mut self, letter: DeadLetter, waited: Option<&Waited>) {
@@ -416,6 +444,10 @@ impl Fold {
             false => self.out.dead_letters.push(letter),
         }
     }
+}
+
+fn sequence_of(message: &Message, waited: Option<&Waited>) -> i64 {
+    waited.map_or(message.position.offset, |waited| waited.rank.sequence)
 }
 
 fn letter_id(cause: &Cause) -> Uuid {

@@ -5,7 +5,6 @@
 //! by one end in the same [`WriteSet`] (law 3), and each record in exactly one outcome (law 1).
 
 mod fold;
-mod halves;
 mod publish;
 mod replay;
 
@@ -15,7 +14,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::dead_letter::DeadLetter;
+use crate::cause::{OnDeadLetter, Waited};
+use crate::dead_letter::{DeadLetter, Replay};
 use crate::descriptor::Descriptor;
 use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
@@ -24,7 +24,6 @@ use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
 use crate::waiting::{Rank, Why};
 
 pub use fold::{Decided, Fold};
-pub use halves::{Halves, Step, piece_after};
 
 /// What a batch's decisions are carried out with.
 #[derive(Debug, Clone)]
@@ -103,6 +102,8 @@ pub struct Decider {
     /// Set while its activation is on probation: a cause at which it faults spends no attempt and waits, for so long
     /// unless somebody makes it due before.
     pub hold: Option<Duration>,
+    /// What becomes of later messages of a task when one of its messages becomes a dead letter.
+    pub on_dead_letter: OnDeadLetter,
 }
 
 /// Everything that one batch writes, beside the progress row.
@@ -224,4 +225,22 @@ pub struct Postponed {
     pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
+}
+
+impl Wakeup {
+    /// What a cause that comes from this row says of its waiting.
+    pub fn waited(&self, replay: Option<Replay>) -> Waited {
+        Waited {
+            wakeup: self.id,
+            task_id: self.task_id.clone(),
+            rank: self.rank,
+            why: self.why,
+            due: self.due,
+            counts_from: self.counts_from,
+            attempt: self.attempt,
+            tries: self.tries,
+            since_worked: self.since_worked,
+            replay,
+        }
+    }
 }

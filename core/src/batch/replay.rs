@@ -19,6 +19,8 @@ impl Fold {
             return;
         };
         self.out.done.push(waited.wakeup);
+        // Its dead letter holds the task no longer.
+        self.settle_row(Some(waited));
         let mut record = Record {
             topic: message.position.topic.to_string(),
             key: message.key.clone(),
@@ -38,8 +40,7 @@ impl Fold {
         });
     }
 
-    /// A replay has to wait: from now on it is a message that waits like any other, behind all that wait for its task
-    /// now and before all that come.
+    /// A replay has to wait: from now on it is a message that waits like any other, at its record's place.
     pub(super) fn replay_waits(
         &mut self,
         cause: &Cause,
@@ -56,7 +57,6 @@ impl Fold {
         let name = format!("replay:{}", replay.number);
         let wakeup = Wakeup {
             id: derived_id(replay.letter, &name),
-            rank: crate::waiting::Rank::of_record(replay.behind),
             ..wakeup
         };
         self.out.done.push(waited.wakeup);

@@ -7,12 +7,13 @@ use uuid::Uuid;
 use super::super::{Decider, Postponed, Wakeup, WakeupKind};
 use super::Fold;
 use crate::cause::Cause;
+use crate::dead_letter;
 use crate::decision;
 use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::retry;
 use crate::task::derived_id;
-use crate::waiting::{Rank, Why};
+use crate::waiting::Why;
 
 /// A cause is to wait.
 #[derive(Debug, Clone, Copy)]
@@ -29,22 +30,34 @@ struct Wait {
 impl Fold {
     /// Takes a cause that waits behind an earlier one of its task.
     pub fn behind(&mut self, cause: &Cause, decider: &Decider) -> Outcome {
-        if cause.waited.is_some() && !cause.is_new_replay() {
-            return Outcome::Deferred;
-        }
-        let wait = Wait {
-            why: Why::Turn,
-            due: None,
-            attempt: 0,
-            tries: 0,
-            since_worked: Some(self.worked),
+        self.waits(&cause.task_id, cause.rank(), false);
+        let outcome = match &cause.waited {
+            Some(waited) if !cause.is_new_replay() => {
+                // One that isn't due stays as it is.
+                if waited.due.is_some_and(|due| due <= self.now) {
+                    self.out.turned.insert(waited.wakeup);
+                }
+                Outcome::Deferred
+            }
+            _ => {
+                let wait = Wait {
+                    why: Why::Turn,
+                    due: None,
+                    attempt: 0,
+                    tries: 0,
+                    // Its age starts with its turn.
+                    since_worked: None,
+                };
+                self.wait(
+                    cause,
+                    decider,
+                    "an earlier message of this task waits",
+                    wait,
+                )
+            }
         };
-        self.wait(
-            cause,
-            decider,
-            "an earlier message of this task waits",
-            wait,
-        )
+        self.settle(cause);
+        outcome
     }
 
     /// Takes a plugin's deferral: the cause waits, or is given up if it did so for too long.
@@ -56,13 +69,14 @@ impl Fold {
         delay: Duration,
     ) -> Outcome {
         let limits = self.settings.deferral;
-        let attempt = cause.attempt() + 1;
+        let early = self.before_its_time(cause);
+        let attempt = cause.attempt() + i32::from(early.is_none());
         let since = self.since_worked(cause);
         let age = self.worked.saturating_sub(since).max(0);
         let too_often = i64::from(attempt) > i64::from(limits.attempts_max);
-        if too_often || age > millis(limits.age_max) {
+        if early.is_none() && (too_often || age > millis(limits.age_max)) {
             let code = match self.task(&cause.task_id) {
-                None => "task-missing",
+                None => dead_letter::TASK_MISSING,
                 Some(_) => "deferred-too-long",
             };
             let reason = format!("it waited for {age} ms and {attempt} decisions: {reason}");
@@ -71,18 +85,29 @@ impl Fold {
         }
         let delay = retry::doubled(
             delay,
-            attempt.unsigned_abs() - 1,
+            attempt.unsigned_abs().saturating_sub(1),
             limits.delay_min,
             limits.delay_max,
         );
         let wait = Wait {
-            why: Why::Deferral,
-            due: Some(self.after(delay)),
+            why: match self.task(&cause.task_id) {
+                None if cause.is_message() => Why::TaskMissing,
+                _ => Why::Deferral,
+            },
+            due: Some(early.unwrap_or_else(|| self.after(delay))),
             attempt,
             tries: 0,
             since_worked: Some(since),
         };
         self.wait(cause, decider, reason, wait)
+    }
+
+    /// The time that an earlier deferral set, if it is still to come: the cause was only made due sooner, because its task
+    /// changed. So a task that others change a hundred times doesn't use up the attempts of what waits for it.
+    fn before_its_time(&self, cause: &Cause) -> Option<i64> {
+        let waited = cause.waited.as_ref()?;
+        let deferred = matches!(waited.why, Why::Deferral | Why::TaskMissing);
+        waited.counts_from.filter(|due| deferred && self.now < *due)
     }
 
     /// Whether a fault is a deadline that is tried again before it counts.
@@ -128,8 +153,9 @@ impl Fold {
 
     /// Makes a cause wait. Later ones of its task wait behind it.
     fn wait(&mut self, cause: &Cause, decider: &Decider, reason: &str, wait: Wait) -> Outcome {
-        if wait.due.is_some() {
-            self.blocked.insert(cause.task_id.clone());
+        if cause.is_message() {
+            let is_missing = wait.why == Why::TaskMissing;
+            self.waits(&cause.task_id, cause.rank(), is_missing);
         }
         match (&cause.waited, wait.due) {
             (Some(_), _) if cause.is_new_replay() && cause.is_message() => {
@@ -168,7 +194,7 @@ impl Fold {
             route: decider.route.to_string(),
             due: wait.due,
             counts_from: wait.due,
-            rank: Rank::of_record(cause.position().offset),
+            rank: cause.rank(),
             why: wait.why,
             attempt: wait.attempt,
             tries: wait.tries,

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// What to ask about next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Two or more items in one call.
     Together(Range<usize>),
     /// One item, in an instance of its own: if that faults, the item is at fault.
@@ -21,7 +21,7 @@ const PIECE_MIN: usize = 16;
 
 /// How large the pieces of the next batch are, after one of `count` items and `faults`, begun in pieces of `piece`: so that
 /// every second one has a culprit, if there go on to be as many; twice as large after a batch without.
-pub fn piece_after(piece: usize, count: usize, faults: usize) -> usize {
+pub(super) fn piece_after(piece: usize, count: usize, faults: usize) -> usize {
     match faults {
         0 => piece.saturating_mul(2),
         faults => (count / (2 * faults)).max(PIECE_MIN),
@@ -32,7 +32,7 @@ pub fn piece_after(piece: usize, count: usize, faults: usize) -> usize {
 ///
 /// After each [`Halves::step`], the caller takes the answers, or says what went wrong before it asks for the next one.
 #[derive(Debug)]
-pub struct Halves {
+pub(super) struct Halves {
     /// In order from the end. With each range, how many failures there had been when it was left behind as the second
     /// half of one that failed: if there are no more when its turn comes, the first half was fine.
     left: Vec<(Range<usize>, Option<u32>)>,
@@ -43,7 +43,7 @@ pub struct Halves {
 
 impl Halves {
     /// Begins with pieces of so many items.
-    pub fn of(count: usize, piece: usize) -> Self {
+    pub(super) fn of(count: usize, piece: usize) -> Self {
         let starts = (0..count).step_by(piece.max(1));
         let pieces =
             starts.map(|start| (start..start.saturating_add(piece.max(1)).min(count), None));
@@ -55,7 +55,7 @@ impl Halves {
     }
 
     /// The next items; none at the end.
-    pub fn step(&mut self) -> Option<Step> {
+    pub(super) fn step(&mut self) -> Option<Step> {
         loop {
             let (range, behind) = self.left.pop()?;
             let is_known_to_fail = behind == Some(self.failures);
@@ -75,7 +75,7 @@ impl Halves {
     }
 
     /// The last step's call faulted, and nothing of it was taken.
-    pub fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.failures += 1;
         if self.current.len() > 1 {
             let range = self.current.clone();
@@ -85,7 +85,7 @@ impl Halves {
 
     /// The answer to one item of the last step breaks a rule. Those before it were taken; those behind it were answered
     /// as if it had been, too, so they are asked about again.
-    pub fn broke(&mut self, item: usize) {
+    pub(super) fn broke(&mut self, item: usize) {
         self.failures += 1;
         self.left.push((item + 1..self.current.end, None));
         self.left.push((item..item + 1, None));
