@@ -205,6 +205,8 @@ pub fn from_line(line: &str) -> Result<Line, String> {
             .and_then(|name| Source::from_name(&name))
             .unwrap_or(Source::Record),
         replays: small(&all, "replays").unwrap_or(0),
+        sequence: None,
+        holds: false,
     };
     let edited = match small(&all, "edits").unwrap_or(0) {
         0 => None,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use taskhost_core::breaker::{Change, Era, Turn};
 use taskhost_core::fault::Fault;
-use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, Tally};
+use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, Snapshot, Tally};
 use tokio::sync::watch;
 
 use crate::store::{BreakerOrder, OrderedState};
@@ -166,12 +166,11 @@ impl RouteBreakers {
         })
     }
 
-    /// Whether what was decided is certain to open the breaker, whatever becomes of the rest of the batch.
+    /// A route's breaker as it is now, to ask of a batch that is being decided.
     #[must_use]
-    pub fn is_certain(&self, route: usize, tally: Tally, rest: u64) -> bool {
-        self.list
-            .get(route)
-            .is_some_and(|one| one.lock().breaker.is_certain(self.now(), tally, rest))
+    pub fn snapshot(&self, route: usize) -> Option<Snapshot> {
+        let one = self.list.get(route)?;
+        Some(one.lock().breaker.snapshot(self.now()))
     }
 
     /// Whether what was decided of a route since that era may be committed; it counts then, until it is withdrawn.

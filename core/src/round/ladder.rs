@@ -51,6 +51,13 @@ impl Default for Ladder {
 }
 
 impl Ladder {
+    /// A round begins. The item that was to be blamed may no longer be the first: it is tried alone once more.
+    pub fn begin(&mut self) {
+        if matches!(self.rung, Rung::Blamed(_)) {
+            self.rung = Rung::Alone;
+        }
+    }
+
     /// How the next round decides.
     pub fn rung(&self) -> Rung {
         match &self.rung {
@@ -98,12 +105,6 @@ impl Ladder {
             0 => Rung::Together { piece: self.piece },
             _ => Rung::Alone,
         };
-    }
-
-    /// Nothing is known of the items any more for which it went down: they were decided by somebody else, or are gone.
-    pub fn reset(&mut self) {
-        self.alone = 0;
-        self.rung = Rung::Together { piece: self.piece };
     }
 }
 

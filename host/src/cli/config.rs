@@ -54,6 +54,7 @@ fn lines(loaded: &Loaded) -> String {
             "topic": route.real_topic,
             "taskType": route.task_type,
             "defaultTaskType": route.default_task_type,
+            "onDeadLetter": crate::config::on_dead_letter_name(route.on_dead_letter),
             "file": loaded.config.plugins.file(&route.plugin).display().to_string(),
             "config": masked(&route.config),
             "origin": route.origin.to_string(),

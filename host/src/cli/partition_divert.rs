@@ -202,6 +202,8 @@ fn letter(record: &Record, reason: &str) -> DeadLetter {
         failed_at: now,
         source: Source::Outgoing,
         replays: 0,
+        sequence: None,
+        holds: false,
     }
 }
 

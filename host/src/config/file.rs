@@ -180,7 +180,13 @@ impl Reader<'_> {
     }
 
     fn route(&mut self, table: &DeTable<'_>) -> RouteTable {
-        const TEXTS: [&str; 4] = ["topic", "task_type", "default_task_type", "plugin"];
+        const TEXTS: [&str; 5] = [
+            "topic",
+            "task_type",
+            "default_task_type",
+            "on_dead_letter",
+            "plugin",
+        ];
         let mut route = RouteTable::default();
         for (key, value) in table {
             let name: &str = key.get_ref();

@@ -39,7 +39,7 @@ pub use kafka::Kafka;
 pub use log::Log;
 pub use plugins::Plugins;
 pub use problem::{ConfigErrors, Origin, Problem};
-pub use routes::Route;
+pub use routes::{Route, on_dead_letter_name};
 pub use setting::Setting;
 pub use topics::{DeadLetters, Topics};
 pub use value::DatabaseUrl;

@@ -5,10 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use taskhost_core::cause::OnDeadLetter;
+
 use super::file::{Extras, RouteTable};
 use super::input::Input;
 use super::problem::{Origin, Problem};
 use super::topics::{Topics, check_name};
+
+/// Values of `on_dead_letter`.
+const GO_ON: &str = "go-on";
+const HOLD_TASK: &str = "hold-task";
 
 /// One route.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +29,8 @@ pub struct Route {
     pub task_type: Option<String>,
     /// The type of messages that name none.
     pub default_task_type: Option<String>,
+    /// What becomes of later messages of a task when one of its messages becomes a dead letter.
+    pub on_dead_letter: OnDeadLetter,
     /// The plugin's name: `<plugins.dir>/<plugin>.wasm`.
     pub plugin: String,
     /// What the plugin is configured with: always a JSON object.
@@ -62,6 +70,7 @@ fn shipped(topic: &str, plugin: &str, default_task_type: &str, topics: &Topics) 
         real_topic: topics.real(topic).to_owned(),
         task_type: None,
         default_task_type: Some(default_task_type.to_owned()),
+        on_dead_letter: OnDeadLetter::GoOn,
         plugin: plugin.to_owned(),
         config: serde_json::Value::Object(serde_json::Map::new()),
         origin: Origin::Default,
@@ -84,6 +93,7 @@ fn route(input: &mut Input, table: &RouteTable, origin: &Origin, topics: &Topics
     let plugin = text("plugin", check_plugin);
     let task_type = text("task_type", check_type);
     let default_task_type = text("default_task_type", check_type);
+    let on_dead_letter = text("on_dead_letter", check_on_dead_letter);
     for (key, missing) in [("topic", topic.is_none()), ("plugin", plugin.is_none())] {
         if missing {
             input.problems.push(Problem {
@@ -103,6 +113,10 @@ fn route(input: &mut Input, table: &RouteTable, origin: &Origin, topics: &Topics
         topic,
         task_type,
         default_task_type,
+        on_dead_letter: match on_dead_letter.as_deref() {
+            Some(HOLD_TASK) => OnDeadLetter::HoldTask,
+            _ => OnDeadLetter::GoOn,
+        },
         plugin,
         config: table
             .config
@@ -110,6 +124,21 @@ fn route(input: &mut Input, table: &RouteTable, origin: &Origin, topics: &Topics
             .unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())),
         origin: origin.clone(),
     })
+}
+
+/// The setting's value.
+pub fn on_dead_letter_name(rule: OnDeadLetter) -> &'static str {
+    match rule {
+        OnDeadLetter::GoOn => GO_ON,
+        OnDeadLetter::HoldTask => HOLD_TASK,
+    }
+}
+
+fn check_on_dead_letter(value: &str) -> Result<(), String> {
+    match value {
+        GO_ON | HOLD_TASK => Ok(()),
+        _ => Err(format!("neither {GO_ON:?} nor {HOLD_TASK:?}")),
+    }
 }
 
 /// Two routes of one name, or of one topic with two defaults, leave open which one is meant.

@@ -359,6 +359,7 @@ pub(crate) fn routes(config: &Config) -> Vec<Route> {
         topic: route.real_topic.clone(),
         task_type: route.task_type.clone(),
         default_task_type: route.default_task_type.clone(),
+        on_dead_letter: route.on_dead_letter,
     };
     config.routes.iter().map(route).collect()
 }

@@ -16,12 +16,12 @@ use taskhost_core::cause::Route;
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::record::TopicPartition;
+use taskhost_core::round::{Unanswered, Work};
 use taskhost_core::task::PluginVersion;
 use taskhost_core::timestamp;
 use time::OffsetDateTime;
 
-use super::component::{Component, Question, Work};
-use super::diagnosis::Failure;
+use super::component::{Component, Question};
 use super::library::Library;
 use super::observer::PluginObserver;
 use super::refused::Refused;
@@ -92,7 +92,7 @@ impl Active {
         &self,
         works: &[Work<'_>],
         at: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Failure> {
+    ) -> Result<Vec<Vec<Decision>>, Unanswered> {
         self.component.decide(&self.question(works, at))
     }
 
@@ -104,7 +104,7 @@ impl Active {
         &self,
         works: &[Work<'_>],
         at: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Failure> {
+    ) -> Result<Vec<Vec<Decision>>, Unanswered> {
         self.component.decide_again(&self.question(works, at))
     }
 

@@ -8,7 +8,9 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use taskhost_core::cause::{Cause, Source};
 use taskhost_core::decision::Decision;
 
-use super::component::{Question, Work};
+use taskhost_core::round::Work;
+
+use super::component::Question;
 
 #[path = "convert.rs"]
 #[allow(
@@ -24,7 +26,7 @@ mod bindings {
 }
 
 mod component {
-    pub(super) use super::super::component::Work;
+    pub(super) use taskhost_core::round::Work;
 }
 
 /// Where decisions come from instead of from WebAssembly.

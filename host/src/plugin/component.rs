@@ -11,36 +11,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use sha2::{Digest, Sha256};
-use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::TopicPartition;
-use taskhost_core::task::{Task, TaskId};
+use taskhost_core::round::{Unanswered, Work};
 
 use super::bindings::PluginPre;
 use super::bindings::taskhost::plugin::types as wit;
 use super::convert;
-use super::diagnosis::{Failure, Stage, diagnose, waiting};
+use super::diagnosis::{Stage, diagnose, waiting};
 use super::engine::Engine;
 use super::journal;
 use super::lines::Lines;
 use super::refused::Refused;
 use super::sandbox::{self, State};
 use super::world;
-
-/// One task and the causes to decide on it.
-#[derive(Debug, Clone)]
-pub struct Work<'a> {
-    /// The task's id.
-    pub task_id: &'a TaskId,
-    /// The task as stored; none if there is none yet.
-    pub task: Option<&'a Task>,
-    /// What happened, in order.
-    pub causes: Vec<&'a Cause>,
-    /// The number of each cause in the batch, by which the plugin names it in a log line.
-    pub numbers: Vec<u32>,
-}
 
 /// What one call of `decide` is about.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +54,7 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// A decision for each cause of each work, or the plugin's fault.
-type Answer = Result<Vec<Vec<Decision>>, Failure>;
+type Answer = Result<Vec<Vec<Decision>>, Unanswered>;
 
 impl Component {
     /// Compiles a component and checks its world. Takes a second for a large one: not for an async thread.
@@ -139,8 +125,8 @@ impl Component {
             Ok(Err(reason)) => Err(Refused::Configuration {
                 reason: taskhost_core::decision::clean(&reason),
             }),
-            Err(Failure::Fault(fault)) => Err(Refused::Faulty { fault }),
-            Err(Failure::Machine { reason }) => Err(machine(reason)),
+            Err(Unanswered::Fault(fault)) => Err(Refused::Faulty { fault }),
+            Err(Unanswered::Machine { reason }) => Err(machine(reason)),
         }
     }
 
@@ -149,7 +135,7 @@ impl Component {
     ///
     /// # Errors
     /// The plugin's fault, which any of the causes can have brought about, or the machine's trouble.
-    pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
+    pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Unanswered> {
         let (answer, lines) = self.ask(question)?;
         let causes = question.works.iter().map(|work| work.causes.len());
         // A call that fails is followed by others about the same causes, down to single ones: the lines come then.
@@ -163,17 +149,17 @@ impl Component {
     ///
     /// # Errors
     /// The plugin's fault, or the machine's trouble.
-    pub fn decide_again(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Failure> {
+    pub fn decide_again(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Unanswered> {
         self.ask(question)?.0
     }
 
     /// The answer, and what was logged on the way to it.
-    fn ask(&self, question: &Question<'_>) -> Result<(Answer, Lines), Failure> {
+    fn ask(&self, question: &Question<'_>) -> Result<(Answer, Lines), Unanswered> {
         #[cfg(feature = "bench")]
         if let Some(decisions) = super::compiled_in::decide(question) {
             return Ok((Ok(decisions), Lines::new(0)));
         }
-        let no_room = || Failure::Machine {
+        let no_room = || Unanswered::Machine {
             reason: NO_ROOM.to_owned(),
         };
         let works = convert::works(question.works, question.logical_topic);
@@ -246,7 +232,7 @@ fn checked(descriptor: Descriptor) -> Result<Descriptor, Refused> {
 fn counted(
     answer: Vec<Vec<wit::Decision>>,
     works: &[wit::Work],
-) -> Result<Vec<Vec<wit::Decision>>, Failure> {
+) -> Result<Vec<Vec<wit::Decision>>, Unanswered> {
     if answer.len() != works.len() {
         return Err(malformed(format!(
             "it answers {} works, asked were {}",
@@ -265,6 +251,6 @@ fn counted(
     Ok(answer)
 }
 
-fn malformed(reason: String) -> Failure {
-    Failure::Fault(Fault::new(Kind::MalformedAnswer, reason))
+fn malformed(reason: String) -> Unanswered {
+    Unanswered::Fault(Fault::new(Kind::MalformedAnswer, reason))
 }

@@ -12,7 +12,7 @@ use taskhost_core::task::Task;
 use taskhost_core::timestamp::MILLIS_MAX;
 
 use super::bindings::taskhost::plugin::types as wit;
-use super::component::Work;
+use taskhost_core::round::Work;
 
 /// What a plugin is asked, in the interface's form. `topic` is the logical topic of its messages.
 pub(super) fn works(works: &[Work<'_>], topic: &str) -> Vec<wit::Work> {

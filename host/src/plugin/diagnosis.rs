@@ -2,6 +2,7 @@
 
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, cut};
+use taskhost_core::round::Unanswered;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -21,24 +22,10 @@ pub(super) enum Stage {
     Call,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The plugin's own fault.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// The machine had no room or no time for it: no fault of the plugin and no attempt of the message.
-    #[error("the host could not run the plugin: {reason}")]
-    Machine {
-        /// What was missing.
-        reason: String,
-    },
-}
-
 /// What an error of the engine means.
-pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> Failure {
+pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> Unanswered {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        return Failure::Machine {
+        return Unanswered::Machine {
             reason: format!("{error:#}"),
         };
     }
@@ -46,7 +33,7 @@ pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> 
         Some(found) => found,
         // An instance that can't be made for no reason of the guest's is the machine's trouble.
         None if stage == Stage::Instantiate => {
-            return Failure::Machine {
+            return Unanswered::Machine {
                 reason: format!("{error:#}"),
             };
         }
@@ -62,7 +49,7 @@ pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> 
         }
         _ => reason,
     };
-    Failure::Fault(Fault {
+    Unanswered::Fault(Fault {
         kind,
         reason,
         backtrace: backtrace(error),
@@ -129,7 +116,7 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
 
 /// The failure of a guest that waits: with a clock that stands still and nothing else to wait for, it
 /// would wait for ever.
-pub(super) fn waiting() -> Failure {
+pub(super) fn waiting() -> Unanswered {
     let reason = "it waits for a clock or another event, and for a plugin none ever comes";
-    Failure::Fault(Fault::new(Kind::Trap, reason))
+    Unanswered::Fault(Fault::new(Kind::Trap, reason))
 }

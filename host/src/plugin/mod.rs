@@ -48,8 +48,7 @@ pub use activation::{Offer, Offered, Wish};
 pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
 #[cfg(feature = "bench")]
 pub use compiled_in::{Rules, decide_by};
-pub use component::{Component, Question, Work, digest};
-pub use diagnosis::Failure;
+pub use component::{Component, Question, digest};
 pub use engine::{Engine, EngineError};
 pub use in_memory::InMemory;
 pub use library::Library;

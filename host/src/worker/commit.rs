@@ -1,35 +1,34 @@
-//! One batch through its Postgres transaction: lock, decide, check the activations, write, advance, commit.
+//! One round through its Postgres transaction: read, decide, check the activations, write, advance, commit.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::batch::{Wakeup, WriteSet};
-use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::fault::Fault;
 use taskhost_core::frame::Frame;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::{Offset, Record};
-use taskhost_core::waiting::Why;
+use taskhost_core::round::{self, Ground, Items, Round, Rung, Unanswered};
+use taskhost_core::task::TaskId;
+use taskhost_core::waiting::Ahead;
 use uuid::Uuid;
 
-use super::causes::{self, Items};
-use super::decide::{self, Ground, Round};
 use super::plugins::Plugins;
 use super::purity::Evidence;
-use super::replay::Letters;
 use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
-use crate::plugin::Failure as DecideError;
-use crate::store::{self, Commit, Disposition};
+use crate::store::{Batch, Commit, Disposition};
 
-/// How a try to commit a batch ended.
+/// How a try to commit a round ended.
 pub(super) enum Tried {
     /// It is committed.
     Committed(Box<Round>),
     /// Somebody was first at a task or a route: the same again, at once.
     Again,
+    /// Several causes exceeded their deadline in one call; nothing of them is decided.
+    Exceeded,
     /// Postgres refused what is in the batch.
     Refused(String),
     /// The breaker of a route is open, now or since before: nothing of it is committed.
@@ -41,235 +40,58 @@ pub(super) enum Tried {
 }
 
 impl Worker {
-    /// Decides and commits pending records: all of them, or fewer where a batch has to be cut.
-    pub(super) async fn messages(&mut self) -> Result<(), Failure> {
-        let began = Instant::now();
-        loop {
-            let plugins = self.plugins()?;
-            let alone = self.singly > 0 || self.probing.is_some();
-            let count = if alone { 1 } else { self.pending.len() };
-            let records = self.pending.iter().take(count);
-            let items =
-                causes::of_messages(records, &self.shared.routes, self.topic_id(), &plugins);
-            let items = Arc::new(items);
-            let whole = !alone && !self.one_by_one;
-            match self.attempt(&items, &plugins, whole, None).await? {
-                Tried::Committed(round) => {
-                    self.committed(&round.set, began);
-                    self.covered(round.covered);
-                    return Ok(());
-                }
-                Tried::Again | Tried::Nothing => {}
-                Tried::Refused(_) if !alone => self.singly = items.list.len(),
-                Tried::Refused(reason) => {
-                    let covered = self.blame(&items, &plugins, reason, began).await?;
-                    self.covered(covered);
-                    return Ok(());
-                }
-                Tried::Shut => return Ok(()),
-                Tried::ProbeFailed(fault) => return self.failed_at_record(&fault, &plugins).await,
-            }
-            if self.draining.is_cancelled() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Records that are decided and committed are pending no more.
-    fn covered(&mut self, count: usize) {
-        self.pending.drain(..count);
-        self.singly = self.singly.saturating_sub(count);
-    }
-
-    /// Postgres refuses this one item's write set, also when it is alone: a dead letter. How many items are
-    /// committed now: none if somebody was first at a task or a route, and it has to be decided again.
-    async fn blame(
+    /// One try in one transaction.
+    pub(super) async fn attempt(
         &mut self,
         items: &Arc<Items>,
         plugins: &Plugins,
-        reason: String,
-        began: Instant,
-    ) -> Result<usize, Failure> {
-        let refusal = Fault::new(Kind::RefusedByDatabase, reason);
-        match self.attempt(items, plugins, false, Some(&refusal)).await? {
-            Tried::Committed(round) => {
-                self.committed(&round.set, began);
-                Ok(round.covered)
-            }
-            Tried::Refused(reason) => {
-                let reason = format!("not even the dead letter is taken: {reason}");
-                Err(Failure::Halt(Halt::Refused { reason }))
-            }
-            _ => Ok(0),
-        }
-    }
-
-    /// Decides and commits wakeups that are due, or puts them off that can't be decided here; false if none of them counts
-    /// any more.
-    pub(super) async fn decide_wakeups(
-        &mut self,
-        due: &[Wakeup],
-        letters: &Letters,
-    ) -> Result<bool, Failure> {
-        let began = Instant::now();
-        let mut alone = self.probing.is_some();
-        // What was too slow alone would be too slow in a batch, and that would cost everybody twice the deadline.
-        let was_slow = due.iter().any(|wakeup| wakeup.why == Why::Deadline);
-        loop {
-            let plugins = self.plugins()?;
-            let count = if alone { 1 } else { due.len() };
-            let topic_id = self.topic_id();
-            let (items, stranded) = causes::of_wakeups(
-                &due[..count],
-                &self.shared.routes,
-                topic_id,
-                &plugins,
-                letters,
-            );
-            let items = Arc::new(items);
-            let put_off = self.strand(&stranded).await?;
-            if items.list.is_empty() {
-                return Ok(put_off > 0);
-            }
-            let whole = !alone && !self.one_by_one && !was_slow;
-            match self.attempt(&items, &plugins, whole, None).await? {
-                Tried::Committed(round) => {
-                    self.committed(&round.set, began);
-                    return Ok(true);
-                }
-                Tried::Nothing | Tried::Shut => return Ok(false),
-                Tried::ProbeFailed(fault) => {
-                    self.failed_at_wakeup(&fault, due, letters, &plugins)
-                        .await?;
-                    return Ok(false);
-                }
-                Tried::Again => {}
-                Tried::Refused(_) if !alone => alone = true,
-                Tried::Refused(reason) => {
-                    return Ok(self.blame(&items, &plugins, reason, began).await? > 0);
-                }
-            }
-            if self.draining.is_cancelled() {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// A batch with no causes: moves past commit markers, so that lag is 0 and retention never overtakes an
-    /// idle partition.
-    pub(super) async fn advance(&mut self, end: Offset) -> Result<(), Failure> {
-        let began = Instant::now();
-        let batch = self.shared.store.begin(&self.key, self.epoch).await?;
-        self.check_place(batch.number(), batch.next_offset())?;
-        self.store_batch(batch, Vec::new(), end).await?;
-        self.committed(&WriteSet::default(), began);
-        Ok(())
-    }
-
-    /// What is current for the partition's routes.
-    pub(super) fn plugins(&self) -> Result<Plugins, Failure> {
-        let Self {
-            shared, partition, ..
-        } = self;
-        Plugins::current(
-            &shared.catalog,
-            &shared.routes,
-            &partition.topic,
-            &shared.topics,
-        )
-        .ok_or_else(|| Failure::Trouble {
-            dependency: Dependency::Plugins,
-            reason: "a route of this topic has no plugin".to_owned(),
-            extent: Extent::Own,
-        })
-    }
-
-    pub(super) fn topic_id(&self) -> Uuid {
-        self.log.map_or(Uuid::nil(), |log| log.topic_id)
-    }
-
-    /// One try in one transaction. A `refusal` makes the only item a dead letter, undecided.
-    async fn attempt(
-        &mut self,
-        items: &Arc<Items>,
-        plugins: &Plugins,
-        whole: bool,
-        refusal: Option<&Fault>,
+        rung: &Rung,
     ) -> Result<Tried, Failure> {
         failpoint::hit("before-batch");
-        let mut batch = self.shared.store.begin(&self.key, self.epoch).await?;
+        let mut batch = self
+            .shared
+            .store
+            .begin(&self.key, self.claimed.epoch)
+            .await?;
         self.check_place(batch.number(), batch.next_offset())?;
-        let (now, ids, wakeups) = (now(), items.tasks(), items.wakeups());
-        let tasks = batch.lock_tasks(&ids).await?;
-        let still_due: HashSet<Uuid> = match wakeups.is_empty() {
-            true => HashSet::new(),
-            false => batch
-                .lock_wakeups(&wakeups, now)
-                .await?
-                .iter()
-                .map(|wakeup| wakeup.id)
-                .collect(),
-        };
-        if still_due.len() != wakeups.len() {
-            // Cancelled, replaced or postponed since it was read: read again.
+        let Some(ground) = self.ground(&mut batch, items).await? else {
+            // Cancelled or replaced since it was read: read again.
             batch.rollback().await;
             return Ok(Tried::Nothing);
-        }
-        let blocked = match (wakeups.is_empty() || items.are_replays()) && self.waiting > 0 {
-            true => batch.blocked(&ids).await?,
-            false => HashSet::new(),
         };
-        let Some(settings) = self.settings.clone() else {
-            return Err(Failure::Uncertain(
-                "the partition was not inspected".to_owned(),
-            ));
-        };
-        let sampled = match whole {
-            true => self.shared.purity.choose(items),
-            false => None,
+        let sampled = match rung {
+            Rung::Together { .. } => self.shared.purity.choose(items),
+            _ => None,
         };
         let ground = Ground {
-            settings,
-            now,
-            tasks,
-            blocked,
-            worked: self.worked.millis(),
-            breakers: self.shared.routes_breakers.clone(),
-            probing: self.probing.is_some(),
-            piece: self.piece,
             keep: sampled.is_some(),
+            ..ground
         };
         let began = Instant::now();
-        let decided = match refusal {
-            Some(fault) => Ok(decide::refused(items, &ground, plugins, fault)),
-            None => tokio::task::block_in_place(|| decide::decide(items, &ground, plugins, whole)),
-        };
+        let asking = plugins.asking(&self.partition);
+        let decided = tokio::task::block_in_place(|| round::decide(items, &ground, rung, &asking));
         let round = match decided {
             Ok(round) => round,
-            Err(DecideError::Fault(_)) => {
+            Err(unanswered) => {
                 batch.rollback().await;
-                self.one_by_one = true;
-                return Ok(Tried::Again);
-            }
-            Err(other) => {
-                batch.rollback().await;
-                return Err(Failure::Trouble {
-                    dependency: Dependency::Plugins,
-                    reason: other.to_string(),
-                    extent: Extent::Own,
-                });
+                return match unanswered {
+                    Unanswered::Fault(_) => Ok(Tried::Exceeded),
+                    machine @ Unanswered::Machine { .. } => Err(plugins_failed(&machine)),
+                };
             }
         };
         self.shared.metrics.decided(
             u32::try_from(round.covered).unwrap_or(u32::MAX),
             began.elapsed(),
         );
-        if round.covered == 0 {
+        if round.covered == 0 && !items.list.is_empty() {
             batch.rollback().await;
             return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
-        let mut tried = self.finish(batch, items, plugins, round, now).await?;
+        let mut tried = self
+            .finish(batch, items, plugins, round, ground.now)
+            .await?;
         if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
             if let Some(turn) = sampled {
@@ -285,10 +107,57 @@ impl Worker {
         Ok(tried)
     }
 
+    /// What the items are decided on; none if one of their rows is gone.
+    pub(super) async fn ground(
+        &mut self,
+        batch: &mut Batch,
+        items: &Items,
+    ) -> Result<Option<Ground>, Failure> {
+        let (ids, rows) = (items.tasks(), items.rows());
+        let tasks = batch.lock_tasks(&ids).await?;
+        if !rows.is_empty() && batch.lock_wakeups(&rows).await? != rows.len() {
+            return Ok(None);
+        }
+        let ahead = self.ahead(batch, items, &ids, &rows).await?;
+        let Some((_, settings)) = &self.claimed.inspected else {
+            let reason = "the partition was not inspected".to_owned();
+            return Err(Failure::Uncertain(reason));
+        };
+        let breakers = &self.shared.routes_breakers;
+        let snapshots = items.routes().into_iter();
+        Ok(Some(Ground {
+            settings: settings.clone(),
+            now: now(),
+            worked: self.claimed.waiting.worked.millis(),
+            ahead,
+            tasks,
+            breakers: snapshots
+                .filter_map(|route| Some((route, breakers.snapshot(route)?)))
+                .collect(),
+            is_probe: self.claimed.routes.probing.is_some(),
+            keep: false,
+        }))
+    }
+
+    /// What waits of the tasks besides the items. It isn't asked for where nothing waits.
+    async fn ahead(
+        &mut self,
+        batch: &mut Batch,
+        items: &Items,
+        ids: &[TaskId],
+        rows: &[Uuid],
+    ) -> Result<HashMap<TaskId, Ahead>, Failure> {
+        let waiting = &self.claimed.waiting;
+        if waiting.count == 0 && !waiting.holding {
+            return Ok(HashMap::new());
+        }
+        Ok(batch.ahead(ids, rows, &items.letters()).await?)
+    }
+
     /// Writes and commits what was decided.
     async fn finish(
         &mut self,
-        mut batch: store::Batch,
+        mut batch: Batch,
         items: &Items,
         plugins: &Plugins,
         mut round: Round,
@@ -304,13 +173,8 @@ impl Worker {
         if !batch.check_activations(&under).await? {
             batch.rollback().await;
             for route in routes {
-                if let Err(error) = self.shared.catalog.refresh(route).await {
-                    return Err(Failure::Trouble {
-                        dependency: Dependency::Plugins,
-                        reason: error.to_string(),
-                        extent: Extent::Own,
-                    });
-                }
+                let refreshed = self.shared.catalog.refresh(route).await;
+                refreshed.map_err(|error| plugins_failed(&error))?;
             }
             return Ok(Tried::Again);
         }
@@ -323,11 +187,7 @@ impl Worker {
         };
         let written = self.write(batch, items, plugins, &mut round, now).await;
         match &written {
-            Ok(None) => {
-                self.probed(&round);
-                self.after(&round);
-                Ok(Tried::Committed(Box::new(round)))
-            }
+            Ok(None) => Ok(Tried::Committed(Box::new(round))),
             _ => {
                 self.withdraw(counted);
                 written.map(|tried| tried.unwrap_or(Tried::Again))
@@ -338,7 +198,7 @@ impl Worker {
     /// Writes and commits what may be; what became of it otherwise.
     async fn write(
         &mut self,
-        mut batch: store::Batch,
+        mut batch: Batch,
         items: &Items,
         plugins: &Plugins,
         round: &mut Round,
@@ -361,29 +221,28 @@ impl Worker {
             Err(Stored::Failed(failure)) => return Err(failure),
         }
         let began = starts.into_iter().map(|start| (start.route, start.number));
-        self.started.extend(began);
+        self.claimed.started.extend(began);
         Ok(None)
     }
 
-    /// The next record to decide once the first `covered` items are committed. Wakeups don't move it.
+    /// The next record to decide once the first `covered` items are committed. Rows don't move it.
     fn next_after(&self, covered: usize, items: &Items) -> Offset {
-        if items.list.iter().any(|item| item.waited().is_some()) {
-            return self.next_offset;
+        let (fetched, next_offset) = (&self.claimed.fetched, self.claimed.reached.next_offset);
+        if items.list.iter().any(|item| item.waited().is_some()) || covered == 0 {
+            return next_offset;
         }
-        let last = covered
-            .checked_sub(1)
-            .and_then(|last| self.pending.get(last));
-        let after = last.map_or(self.next_offset, |message| message.position.offset + 1);
-        match self.end {
-            Some(end) if covered == self.pending.len() => end.max(after),
+        let last = fetched.pending.get(covered - 1);
+        let after = last.map_or(next_offset, |message| message.position.offset + 1);
+        match fetched.end {
+            Some(end) if covered == fetched.pending.len() => end.max(after),
             _ => after,
         }
     }
 
     /// Advances progress and commits; then the frame is on its way.
-    async fn store_batch(
+    pub(super) async fn store_batch(
         &mut self,
-        batch: store::Batch,
+        batch: Batch,
         records: Vec<Record>,
         next_offset: Offset,
     ) -> Result<(), Stored> {
@@ -397,9 +256,12 @@ impl Worker {
             next_offset,
             records,
         };
-        let known = Some(self.published);
-        let batch = batch.having_worked(self.worked.millis());
-        let frame = match batch.commit(self.next_offset, frame, token, known).await {
+        let known = Some(self.claimed.reached.published);
+        let batch = batch.having_worked(self.claimed.waiting.worked.millis());
+        let frame = match batch
+            .commit(self.claimed.reached.next_offset, frame, token, known)
+            .await
+        {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
                 tracing::warn!(%error, "the answer to COMMIT was lost; asking for the outcome");
@@ -417,8 +279,8 @@ impl Worker {
             Err(error) => return Err(Stored::Failed(error.into())),
         };
         self.shared.metrics.committed(began.elapsed());
-        self.batch = frame.batch;
-        self.next_offset = frame.next_offset;
+        self.claimed.reached.batch = frame.batch;
+        self.claimed.reached.next_offset = frame.next_offset;
         self.publish(frame);
         Ok(())
     }
@@ -431,7 +293,7 @@ impl Worker {
                 Ok(committed) => return Ok(committed),
                 Err(error)
                     if error.disposition() == Disposition::Trouble
-                        && !self.draining.is_cancelled() =>
+                        && !self.signals.draining.is_cancelled() =>
                 {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
                     let (eras, extent) = (self.eras, error.extent());
@@ -445,24 +307,19 @@ impl Worker {
             }
         }
     }
+}
 
-    /// Progress must be where this worker left it; if not, somebody else was here.
-    fn check_place(&self, number: i64, next_offset: Offset) -> Result<(), Failure> {
-        let unmoved = number == self.batch + 1 && next_offset == self.next_offset;
-        match unmoved || mutant::is_armed(Mutant::Epoch) {
-            true => Ok(()),
-            false => Err(Failure::Uncertain(format!(
-                "progress is at batch {} and offset {next_offset}, not at {} and {}",
-                number - 1,
-                self.batch,
-                self.next_offset
-            ))),
-        }
+/// The machine or the catalog can't give an answer now: no fault of a message.
+pub(super) fn plugins_failed(error: &dyn std::error::Error) -> Failure {
+    Failure::Trouble {
+        dependency: Dependency::Plugins,
+        reason: error.to_string(),
+        extent: Extent::Own,
     }
 }
 
 /// Why a batch was not stored.
-enum Stored {
+pub(super) enum Stored {
     /// Postgres refused what is in it.
     Refused(String),
     /// Anything else.

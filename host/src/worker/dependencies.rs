@@ -28,7 +28,7 @@ impl Worker {
     pub(super) async fn dependencies(&mut self) -> bool {
         let mut waited = false;
         loop {
-            let reason = self.open.borrow_and_update().reason();
+            let reason = self.signals.open.borrow_and_update().reason();
             let Some(reason) = reason else {
                 self.eras = self.shared.breakers.eras();
                 if waited {
@@ -41,7 +41,7 @@ impl Worker {
             let health = &self.shared.health;
             health.set_partition(topic, partition, PartitionState::Paused { reason });
             // The breakers live as long as the worker.
-            let _ = self.open.changed().await;
+            let _ = self.signals.open.changed().await;
         }
     }
 
@@ -49,7 +49,7 @@ impl Worker {
     /// answer that doesn't come.
     pub(super) fn show_pauses(&self, action: &Action) -> impl Future<Output = Infallible> + use<> {
         let (health, partition) = (self.shared.health.clone(), self.partition.clone());
-        let (mut open, otherwise) = (self.open.clone(), self.state(action));
+        let (mut open, otherwise) = (self.signals.open.clone(), self.state(action));
         async move {
             loop {
                 if open.changed().await.is_err() {
@@ -72,7 +72,7 @@ impl Worker {
             BACKOFF_MAX,
             rand::random(),
         );
-        let mut open = self.open.clone();
+        let mut open = self.signals.open.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = open.wait_for(crate::breaker::Open::any) => {}

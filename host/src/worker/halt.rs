@@ -58,7 +58,12 @@ impl Worker {
         if told {
             return Ok(!self.shared.store.is_halted(&self.key).await?);
         }
-        match self.shared.store.halt(&self.key, self.epoch, halt).await {
+        match self
+            .shared
+            .store
+            .halt(&self.key, self.claimed.epoch, halt)
+            .await
+        {
             // Whoever claimed the partition since says what there is to say of it.
             Err(error) if error.disposition() == Disposition::Lost => Ok(false),
             result => result.map(|()| false),

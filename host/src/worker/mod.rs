@@ -1,19 +1,18 @@
 //! One assigned partition at work: performs what core's [`Partition`] says, and feeds back what happened.
 //!
 //! ```text
-//!  feed ──► gather ──► causes ──► decide (plugin) ──► commit (Postgres) ──► publisher
-//!                                      ▲                    │
-//!                                      └── tasks, locked ◄──┘ one transaction
+//!  feed ──► gather ──► items ──► round::decide (core, plugin) ──► commit (Postgres) ──► publisher
+//!             rows ──►               ▲                                │
+//!                                    └──────── tasks, locked ◄────────┘ one transaction
 //! ```
 //!
-//! Nothing is decided here: [`recover`] carries out the steps from claim to assignment, [`work`] gathers batches and
-//! waits for what comes, [`commit`] takes one batch through its transaction. What fails is trouble
-//! (the step is repeated after a backoff), uncertainty (everything is read again), or a halt.
+//! Nothing is decided here: [`recover`] carries out the steps from claim to assignment, [`work`] gathers records and waits
+//! for what comes, [`rows`] finds what is due, [`rounds`] takes both through the ladder, [`commit`] takes one round through
+//! its transaction, and [`settle`] does what follows. What fails is trouble (the step is repeated after a backoff),
+//! uncertainty (everything is read again), or a halt.
 
-mod causes;
+mod claimed;
 mod commit;
-mod counting;
-mod decide;
 mod dependencies;
 mod gate;
 mod halt;
@@ -22,40 +21,39 @@ mod others;
 mod plugins;
 mod purity;
 mod recover;
-mod replay;
+mod rounds;
 mod routes;
+mod rows;
+mod settle;
 mod starts;
 mod stranded;
-mod together;
 mod tracing_context;
 mod waker;
 mod work;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::FuturesOrdered;
-use taskhost_core::batch::{Deferral, Settings};
-use taskhost_core::breaker::Era;
+use taskhost_core::batch::Deferral;
 use taskhost_core::cause::Route;
-use taskhost_core::frame::BatchNumber;
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
-use taskhost_core::record::{Message, Offset, TopicPartition};
-use taskhost_core::recovery::{Log, Reset};
-use taskhost_core::worked::Worked;
+use taskhost_core::record::TopicPartition;
+use taskhost_core::recovery::Reset;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::breaker::{Breakers, Eras, Extent, Open};
-use crate::kafka::{Admin, Answer, Consumer, Feed, Limits, Publisher, Tag};
+use crate::kafka::{Admin, Consumer, Feed, Limits, Publisher, Tag};
 use crate::plugin::Catalog;
-use crate::route_breaker::{Probe, RouteBreakers};
-use crate::store::{Key, Started, Store};
+use crate::route_breaker::RouteBreakers;
+use crate::store::{Key, Store};
 use crate::telemetry::health::{PartitionState, Status};
 use crate::telemetry::metrics::Metrics;
+
+use claimed::Claimed;
 
 pub use gate::Gate;
 pub use halt::HaltObserver;
@@ -140,9 +138,6 @@ pub struct Rules {
 /// The longest backoff: an outage that ends is noticed within it.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// The answer that is awaited for a batch's frame.
-type Publishing = futures::future::BoxFuture<'static, (BatchNumber, Answer)>;
-
 /// One partition between its assignment and its end.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -150,73 +145,31 @@ pub struct Worker {
     key: Key,
     tag: Tag,
     feed: Feed,
-    draining: CancellationToken,
-    /// Which dependencies are away.
-    open: watch::Receiver<Open>,
     /// Numbers of the topic's routes.
     own_routes: Vec<usize>,
-    /// Tells that something changed about the breakers of routes.
-    routes_changed: watch::Receiver<u64>,
-    /// The eras of the routes' breakers in which the batch in hand began.
-    entered: HashMap<usize, Era>,
-    /// A breaker of a route keeps it from deciding.
-    shut: Option<routes::Shut>,
-    /// The next message is tried alone, to see whether a breaker may close.
-    probing: Option<Probe>,
+    /// What wakes it.
+    signals: Signals,
     /// The breakers' eras in which the step in hand began.
     eras: Eras,
     /// What the last step failed with.
     trouble: Option<String>,
-    /// A cause of this partition may be due.
-    poked: Arc<Notify>,
     machine: Partition,
-    /// The batch settings, once the topic's id is known.
-    settings: Option<Arc<Settings>>,
-    /// The claim under which everything is written.
-    epoch: i64,
-    /// Transactional ids of owners before this one who didn't give the partition back.
-    former: Vec<String>,
-    /// The last batch and the offset behind it, if Postgres knew at the claim that everything is published.
-    all_published: Option<(BatchNumber, Offset)>,
-    /// The last committed batch.
-    batch: BatchNumber,
-    /// The next record to decide.
-    next_offset: Offset,
-    log: Option<Log>,
-    /// Records fetched and not decided, in order.
-    pending: VecDeque<Arc<Message>>,
-    /// The end of the log behind `pending`, if it was seen.
-    end: Option<Offset>,
-    /// How many of the pending records are decided in a batch of their own.
-    singly: usize,
-    /// Whether the next batch is decided one by one from the start, because it exceeded its deadline at once.
-    one_by_one: bool,
-    /// How many items are decided in one call: fewer than all while plugins fault.
-    piece: usize,
-    /// How long the partition has worked.
-    worked: Worked,
-    /// What the partition's row last said of that, in milliseconds.
-    worked_told: i64,
     /// When the partition was assigned: where this worker's own clock begins.
     began: Instant,
-    /// Whether the last batch was of wakeups: the next one is of records, if there are any.
-    wakeups_had_turn: bool,
-    /// Frames on their way to Kafka, in order.
-    publishing: FuturesOrdered<Publishing>,
-    /// The last batch that Kafka has.
-    published: BatchNumber,
-    /// The last batch that Postgres knows to be published.
-    marked: BatchNumber,
-    /// Deferred records of this partition.
-    waiting: i64,
-    /// The activations that took effect last, as recorded.
-    started: Started,
-    /// The most wakeups that can't be decided here of which the log told.
-    stranded_told: i64,
-    /// When the next wakeup is due, in milliseconds since 1970.
-    next_due: Option<i64>,
-    /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
-    unresolved: bool,
+    /// What belongs to the last claim.
+    claimed: Claimed,
+}
+
+/// What wakes a worker.
+struct Signals {
+    /// The partition is to be given back.
+    draining: CancellationToken,
+    /// Which dependencies are away.
+    open: watch::Receiver<Open>,
+    /// Something changed about the breakers of routes.
+    routes_changed: watch::Receiver<u64>,
+    /// A row of this partition may be due.
+    poked: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -224,7 +177,7 @@ impl std::fmt::Debug for Worker {
         write!(
             f,
             "Worker({} at {}, batch {})",
-            self.partition, self.next_offset, self.batch
+            self.partition, self.claimed.reached.next_offset, self.claimed.reached.batch
         )
     }
 }
@@ -269,8 +222,12 @@ impl Worker {
         let key = Key::new(shared.rules.group.clone(), partition.clone());
         let poked = shared.waker.register(&partition);
         let machine = Partition::new(shared.rules.reset);
-        let open = shared.breakers.subscribe();
-        let routes_changed = shared.routes_breakers.subscribe();
+        let signals = Signals {
+            draining,
+            open: shared.breakers.subscribe(),
+            routes_changed: shared.routes_breakers.subscribe(),
+            poked,
+        };
         let routes = shared.routes.iter().enumerate();
         let own = routes.filter(|(_, route)| *route.topic == *partition.topic);
         let own_routes = own.map(|(number, _)| number).collect();
@@ -280,41 +237,13 @@ impl Worker {
             key,
             tag,
             feed,
-            draining,
-            open,
             own_routes,
-            routes_changed,
-            entered: HashMap::new(),
-            shut: None,
-            probing: None,
+            signals,
             eras: Eras::default(),
             trouble: None,
-            poked,
             machine,
-            settings: None,
-            epoch: 0,
-            former: Vec::new(),
-            all_published: None,
-            batch: 0,
-            next_offset: 0,
-            log: None,
-            pending: VecDeque::new(),
-            end: None,
-            singly: 0,
-            one_by_one: false,
-            piece: usize::MAX,
-            worked: Worked::default(),
-            worked_told: 0,
             began: Instant::now(),
-            wakeups_had_turn: false,
-            publishing: FuturesOrdered::new(),
-            published: 0,
-            marked: 0,
-            waiting: 0,
-            started: Started::new(),
-            stranded_told: 0,
-            next_due: None,
-            unresolved: false,
+            claimed: Claimed::default(),
         }
     }
 
@@ -337,7 +266,9 @@ impl Worker {
         self.shared.places.remove(&self.partition);
         self.shared.health.remove_partition(topic, partition);
         self.shared.metrics.remove_partition(topic, partition);
-        self.shared.waker.forget(&self.partition, &self.poked);
+        self.shared
+            .waker
+            .forget(&self.partition, &self.signals.poked);
         self.shared.publisher.end(&self.partition, self.tag);
         self.shared
             .consumer
@@ -352,7 +283,7 @@ impl Worker {
             self.show(&action);
             return self.perform(action).await;
         }
-        let draining = self.draining.clone();
+        let draining = self.signals.draining.clone();
         let waited = tokio::select! {
             biased;
             () = draining.cancelled() => return Event::Drain,

@@ -1,20 +1,31 @@
-//! The plugins that a batch is decided with: taken once, so that a swap in the middle changes nothing.
+//! The plugins that a round is decided with: taken once, so that a swap in the middle changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use taskhost_core::batch::Decider;
 use taskhost_core::cause::Route;
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
+use taskhost_core::round::{Ask, Unanswered, Work};
 
-use crate::plugin::{Active, Catalog, Failure, Work};
+use crate::plugin::{Active, Catalog};
 
 /// What each route is decided with, by the route's number.
 #[derive(Debug, Clone)]
 pub(super) struct Plugins {
     list: Vec<Option<(Arc<Active>, Arc<Decider>)>>,
     nobody: Arc<Decider>,
+}
+
+/// Asks the plugins of one round. Blocks: runs guests.
+pub(super) struct Asking<'a> {
+    plugins: &'a Plugins,
+    partition: &'a TopicPartition,
+    began: Instant,
+    /// Whether they were asked before: nothing is logged a second time.
+    again: bool,
 }
 
 impl Plugins {
@@ -37,58 +48,63 @@ impl Plugins {
                         descriptor: active.descriptor.clone(),
                         topics: topics.clone(),
                         hold: active.hold(super::now()),
+                        on_dead_letter: route.on_dead_letter,
                     };
                     Some((active, Arc::new(decider)))
                 }
             });
         }
-        let nobody = list
-            .iter()
-            .flatten()
-            .next()
-            .map(|(_, decider)| decider.clone())?;
+        let first = list.iter().flatten().next();
+        let nobody = first.map(|(_, decider)| decider.clone())?;
         Some(Self { list, nobody })
     }
 
     /// What a route's decisions are carried out with. A route of another topic is never asked for.
     pub(super) fn decider(&self, route: usize) -> &Arc<Decider> {
-        self.list
-            .get(route)
-            .and_then(Option::as_ref)
-            .map_or(&self.nobody, |(_, decider)| decider)
+        let known = self.list.get(route).and_then(Option::as_ref);
+        known.map_or(&self.nobody, |(_, decider)| decider)
     }
 
     /// The number of the activation that a route is decided under.
     pub(super) fn activation(&self, route: usize) -> Option<i64> {
-        self.list
-            .get(route)?
-            .as_ref()
-            .map(|(active, _)| active.number)
+        let known = self.list.get(route)?.as_ref();
+        known.map(|(active, _)| active.number)
     }
 
-    /// Asks a route's plugin once more about what it decided. Its log lines were written then. Blocks.
-    pub(super) fn decide_again(
-        &self,
-        route: usize,
-        works: &[Work<'_>],
-        partition: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Failure> {
-        match self.list.get(route).and_then(Option::as_ref) {
-            Some((active, _)) => active.decide_again(works, partition),
+    /// Asks them in a round of the partition.
+    pub(super) fn asking<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
+        Asking {
+            plugins: self,
+            partition,
+            began: Instant::now(),
+            again: false,
+        }
+    }
+
+    /// Asks them once more about what they decided.
+    pub(super) fn asking_again<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
+        Asking {
+            again: true,
+            ..self.asking(partition)
+        }
+    }
+}
+
+impl Ask for Asking<'_> {
+    fn decider(&self, route: usize) -> &Arc<Decider> {
+        self.plugins.decider(route)
+    }
+
+    fn ask(&self, route: usize, works: &[Work<'_>]) -> Result<Vec<Vec<Decision>>, Unanswered> {
+        let known = self.plugins.list.get(route).and_then(Option::as_ref);
+        match known {
+            Some((active, _)) if self.again => active.decide_again(works, self.partition),
+            Some((active, _)) => active.decide(works, self.partition),
             None => Ok(Vec::new()),
         }
     }
 
-    /// Asks a route's plugin. Blocks.
-    pub(super) fn decide(
-        &self,
-        route: usize,
-        works: &[Work<'_>],
-        partition: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Failure> {
-        match self.list.get(route).and_then(Option::as_ref) {
-            Some((active, _)) => active.decide(works, partition),
-            None => Ok(Vec::new()),
-        }
+    fn spent(&self) -> Duration {
+        self.began.elapsed()
     }
 }

@@ -10,15 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::{Decided, Decider};
+use taskhost_core::batch::Decider;
 use taskhost_core::cause::Cause;
 use taskhost_core::decision::Decision;
-use taskhost_core::purity;
 use taskhost_core::record::Position;
+use taskhost_core::round::{self, Again, Ground, Items};
 use taskhost_core::task::TaskId;
 
-use super::causes::Items;
-use super::decide::{self, Ground};
 use super::plugins::Plugins;
 use crate::telemetry::Metrics;
 
@@ -133,34 +131,27 @@ impl Purity {
             plugins,
             decisions,
         } = evidence;
-        let (began, mut fold, mut found) = (Instant::now(), decide::fold(ground), Vec::new());
-        let mut left_out: HashSet<&TaskId> = HashSet::new();
-        for (number, (item, first)) in items.list.iter().zip(decisions).enumerate() {
-            if began.elapsed() > TIME_MAX {
-                break;
-            }
-            let Some(cause) = decide::undecided(&mut fold, item) else {
-                continue;
-            };
-            let decider = plugins.decider(cause.route);
-            // What was decided alone is not kept; what comes after it at its task can't be asked about again.
-            let is_known = !fold.is_blocked(cause) && !left_out.contains(&cause.task_id);
-            let Some(first) = first.as_ref().filter(|_| is_known) else {
-                left_out.insert(&cause.task_id);
-                continue;
-            };
-            let Ok(again) = decide::again(number, cause, &fold, plugins, ground) else {
-                // The machine has no room for it now.
-                break;
-            };
-            self.metrics.purity_checked(&decider.plugin.name);
-            if let Some(difference) = purity::difference(first, &again) {
-                found.push(impurity(cause, decider, difference));
-            }
-            // The next one is asked about the task as it was then.
-            let _ = fold.decided(cause, Decided::Answer(first.clone()), decider);
-        }
-        found
+        let asking = plugins.asking_again(&ground.settings.partition);
+        let again = Again {
+            items,
+            ground,
+            decisions,
+            time_max: TIME_MAX,
+        };
+        let found = round::differences(&again, &asking, |route| {
+            let plugin = &plugins.decider(route).plugin;
+            self.metrics.purity_checked(&plugin.name);
+        });
+        let differences: HashMap<usize, String> =
+            found.into_iter().map(|one| (one.item, one.text)).collect();
+        items
+            .causes()
+            .filter_map(|(number, cause)| {
+                let decider = plugins.decider(cause.route);
+                let difference = differences.get(&number)?.clone();
+                Some(impurity(cause, decider, difference))
+            })
+            .collect()
     }
 
     fn report(&self, found: &[Impurity]) {

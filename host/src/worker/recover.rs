@@ -10,8 +10,8 @@ use taskhost_core::halt::Halt;
 use taskhost_core::partition::Event;
 use taskhost_core::record::Offset;
 use taskhost_core::recovery::Log;
-use taskhost_core::worked::Worked;
 
+use super::claimed::Claimed;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker};
 use crate::breaker::Extent;
 use crate::failpoint;
@@ -33,7 +33,11 @@ const FRAMES_AT_ONCE: i64 = 64;
 
 impl Worker {
     pub(super) async fn claim(&mut self) -> Result<Event, Failure> {
-        self.forget();
+        // The epoch stays until another claim succeeds: a partition that is given back names it.
+        self.claimed = Claimed {
+            epoch: self.claimed.epoch,
+            ..Claimed::default()
+        };
         if !self
             .shared
             .consumer
@@ -47,36 +51,12 @@ impl Worker {
             .store
             .claim(&self.key, &self.shared.transactional_ids)
             .await?;
-        self.epoch = claim.epoch;
-        self.batch = claim.progress.batch;
-        self.all_published = (claim.progress.published == Some(self.batch) && self.batch > 0)
-            .then_some((self.batch, claim.progress.next_offset))
-            .and_then(|(batch, offset)| Some((batch, offset?)));
-        self.waiting = claim.waiting;
-        self.worked = Worked::from_millis(claim.worked);
-        self.worked_told = claim.worked;
-        self.unresolved = claim.unresolved;
-        self.started = claim.started;
-        self.stranded_told = 0;
-        self.next_due = None;
-        self.marked = claim.progress.published.unwrap_or(0);
-        let own = &self.shared.transactional_ids;
-        let former = claim.previous_owners.into_iter();
-        self.former = former.filter(|id| !own.contains(id)).collect();
+        self.claimed = Claimed::new(&claim, &self.shared.transactional_ids);
         failpoint::hit("recovery-after-claim");
         Ok(Event::Claimed {
-            owners: self.former.clone(),
+            owners: self.claimed.found.former.clone(),
             progress: claim.progress,
         })
-    }
-
-    /// Nothing in memory outlives a claim.
-    fn forget(&mut self) {
-        self.pending.clear();
-        self.end = None;
-        self.singly = 0;
-        self.one_by_one = false;
-        self.publishing.clear();
     }
 
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
@@ -130,8 +110,7 @@ impl Worker {
         })
         .await?;
         let committed = committed.inspect_err(|_| self.end_what_hangs())?;
-        self.log = Some(log);
-        self.settings = Some(self.batch_settings(log));
+        self.claimed.inspected = Some((log, self.batch_settings(log)));
         Ok(Event::Inspected {
             watermark: committed.into(),
             log,
@@ -143,8 +122,8 @@ impl Worker {
     /// Only where all batches are known to be published, and which offset it must be: else it could be of a transaction that
     /// was aborted.
     fn end_what_hangs(&self) {
-        if let Some((batch, offset)) = self.all_published {
-            let (publisher, former) = (&self.shared.publisher, self.former.clone());
+        if let Some((batch, offset)) = self.claimed.found.all_published {
+            let (publisher, former) = (&self.shared.publisher, self.claimed.found.former.clone());
             publisher.recommit_by_all(&self.partition, self.tag, batch, offset, former);
         }
     }
@@ -177,7 +156,7 @@ impl Worker {
     pub(super) async fn start(&mut self, offset: Offset, log: Log) -> Result<Event, Failure> {
         self.shared
             .store
-            .start(&self.key, self.epoch, offset, log.topic_id)
+            .start(&self.key, self.claimed.epoch, offset, log.topic_id)
             .await?;
         tracing::info!(offset, "the partition starts for the first time");
         Ok(Event::Done)
@@ -187,7 +166,7 @@ impl Worker {
         let own = &self.shared.transactional_ids;
         self.shared
             .store
-            .own_alone(&self.key, self.epoch, own)
+            .own_alone(&self.key, self.claimed.epoch, own)
             .await?;
         Ok(Event::Done)
     }
@@ -213,7 +192,7 @@ impl Worker {
             .publisher
             .recommit(&self.partition, self.tag, batch, offset)
             .await;
-        self.published = batch;
+        self.claimed.reached.published = batch;
         answer
             .unwrap_or(Err(Unpublished::Stopped))
             .map_err(unpublished)
@@ -222,7 +201,7 @@ impl Worker {
 
     pub(super) async fn mark_published(&mut self, batch: BatchNumber) -> Result<Event, Failure> {
         self.shared.store.set_published(&self.key, batch).await?;
-        self.marked = batch;
+        self.claimed.reached.marked = batch;
         Ok(Event::Done)
     }
 
@@ -251,15 +230,15 @@ impl Worker {
                     _ => return Err(Failure::Halt(Halt::FrameMissing { batch })),
                 }
             }
-            while let Some((_, answer)) = self.publishing.next().await {
+            while let Some((_, answer)) = self.claimed.publishing.next().await {
                 answer.map_err(unpublished)?;
             }
             from = to + 1;
         }
         failpoint::hit("recovery-after-publish");
-        self.published = last;
+        self.claimed.reached.published = last;
         self.shared.store.set_published(&self.key, last).await?;
-        self.marked = last;
+        self.claimed.reached.marked = last;
         Ok(Event::Done)
     }
 
@@ -271,12 +250,15 @@ impl Worker {
         self.shared
             .publisher
             .begin(&self.partition, self.tag, Some(batch));
-        self.next_offset = offset;
-        self.batch = batch;
-        self.published = batch;
-        if self.unresolved {
-            self.shared.store.recovered(&self.key, self.epoch).await?;
-            self.unresolved = false;
+        self.claimed.reached.next_offset = offset;
+        self.claimed.reached.batch = batch;
+        self.claimed.reached.published = batch;
+        if self.claimed.found.unresolved {
+            self.shared
+                .store
+                .recovered(&self.key, self.claimed.epoch)
+                .await?;
+            self.claimed.found.unresolved = false;
         }
         if !self
             .shared
@@ -289,7 +271,12 @@ impl Worker {
             .metrics
             .set_halted(&self.partition.topic, self.partition.partition, false);
         self.shared.places.set(&self.partition, offset);
-        tracing::info!(offset, batch, epoch = self.epoch, "the partition is ready");
+        tracing::info!(
+            offset,
+            batch,
+            epoch = self.claimed.epoch,
+            "the partition is ready"
+        );
         Ok(Event::Done)
     }
 
@@ -304,18 +291,27 @@ impl Worker {
     /// Gives the partition back. What can't be told in time is found by the next owner's recovery.
     pub(super) async fn release(&mut self) -> Result<Event, Failure> {
         let resolved = tokio::time::timeout(RELEASE_PATIENCE, self.publish_rest()).await;
-        if self.epoch > 0 && matches!(resolved, Ok(true)) {
+        if self.claimed.epoch > 0 && matches!(resolved, Ok(true)) {
             let store = &self.shared.store;
             let farewell = async {
-                if self.published > self.marked {
-                    store.set_published(&self.key, self.published).await?;
+                if self.claimed.reached.published > self.claimed.reached.marked {
+                    store
+                        .set_published(&self.key, self.claimed.reached.published)
+                        .await?;
                 }
                 store
-                    .release(&self.key, self.epoch, &self.shared.transactional_ids)
+                    .release(
+                        &self.key,
+                        self.claimed.epoch,
+                        &self.shared.transactional_ids,
+                    )
                     .await
             };
             match tokio::time::timeout(RELEASE_PATIENCE, farewell).await {
-                Ok(Ok(true)) => tracing::info!(batch = self.batch, "the partition is given back"),
+                Ok(Ok(true)) => tracing::info!(
+                    batch = self.claimed.reached.batch,
+                    "the partition is given back"
+                ),
                 _ => tracing::info!(
                     "the partition is given back without a farewell; its next owner recovers"
                 ),
@@ -326,9 +322,9 @@ impl Worker {
 
     /// Waits for the frames on their way. True if all of them are published.
     async fn publish_rest(&mut self) -> bool {
-        while let Some((batch, answer)) = self.publishing.next().await {
+        while let Some((batch, answer)) = self.claimed.publishing.next().await {
             match answer {
-                Ok(()) => self.published = batch,
+                Ok(()) => self.claimed.reached.published = batch,
                 Err(_) => return false,
             }
         }

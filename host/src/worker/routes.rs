@@ -8,39 +8,33 @@ use std::time::Instant;
 
 use taskhost_core::fault::Kind;
 use taskhost_core::partition::Action;
+use taskhost_core::round::{Fate, Faulted, Round};
 use taskhost_core::route_breaker::{Receipt, Tally};
 
-use super::causes::{self, Item};
+use super::claimed::Shut;
 use super::commit::Tried;
-use super::decide::{Fate, Faulted, Round};
 use super::plugins::Plugins;
-use super::{Failure, Worker, now};
+use super::rounds::From;
+use super::{Failure, Worker};
 use crate::route_breaker::{Deciding, Gate, Probe};
 use crate::telemetry::health::PartitionState;
-
-/// That a breaker keeps the partition from deciding.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Shut {
-    /// When a single message may be tried; none while somebody else does, or there is nothing to try.
-    pub(super) until: Option<Instant>,
-}
 
 impl Worker {
     /// Whether the breakers let it decide; health shows if they don't.
     pub(super) fn may_decide(&mut self) -> bool {
         match self.shared.routes_breakers.gate(&self.own_routes) {
             Gate::Go(eras) => {
-                self.entered = eras.into_iter().collect();
-                if self.shut.take().is_some() {
+                self.claimed.routes.eras = eras.into_iter().collect();
+                if self.claimed.routes.shut.take().is_some() {
                     self.show(&Action::Work);
                 }
                 true
             }
             Gate::Shut { reason, until } => {
-                self.entered.clear();
+                self.claimed.routes.eras.clear();
                 // What waits grows no older.
-                self.worked.stop();
-                self.shut = Some(Shut { until });
+                self.claimed.waiting.worked.stop();
+                self.claimed.routes.shut = Some(Shut { until });
                 let (topic, partition) = (&*self.partition.topic, self.partition.partition);
                 let health = &self.shared.health;
                 health.set_partition(topic, partition, PartitionState::Paused { reason });
@@ -53,67 +47,45 @@ impl Worker {
     /// do.
     pub(super) async fn probe(&mut self) -> Result<bool, Failure> {
         let is_due = |shut: Shut| shut.until.is_some_and(|until| until <= Instant::now());
-        if !self.shut.is_some_and(is_due) {
+        if !self.claimed.routes.shut.is_some_and(is_due) {
             return Ok(false);
         }
         self.gather()?;
-        let head = match self.pending.front() {
-            Some(_) => self.head()?,
-            None => {
-                let due = self.next_due.is_some_and(|due| due <= now());
-                let due = match due {
-                    true => self.shared.store.due(&self.key, now(), 1).await?,
-                    false => Vec::new(),
-                };
-                let route = match due.into_iter().next() {
-                    Some(first) => first.route,
-                    None => match self.first_replay().await? {
-                        Some(first) => first.route,
-                        None => {
-                            // Until something comes.
-                            self.shut = Some(Shut::default());
-                            return Ok(false);
-                        }
-                    },
+        let has_records = !self.claimed.fetched.pending.is_empty();
+        let head = match has_records {
+            true => self.next_route()?,
+            false => {
+                let Some(name) = self.next_row_route().await? else {
+                    // Until something comes.
+                    self.claimed.routes.shut = Some(Shut::default());
+                    return Ok(false);
                 };
                 let mut routes = self.shared.routes.iter();
-                routes.position(|known| known.name == route)
+                routes.position(|route| route.name == name)
             }
         };
         let breakers = &self.shared.routes_breakers;
         let Some(probe) = breakers.probe(&self.own_routes, head) else {
             // Somebody else was quicker, or another breaker has to be waited for.
-            self.shut = Some(Shut::default());
+            self.claimed.routes.shut = Some(Shut::default());
             return Ok(false);
         };
         let eras = self.own_routes.iter();
         let eras = eras.filter_map(|route| Some((*route, breakers.enter(*route)?)));
-        self.entered = eras.collect();
-        self.probing = Some(probe);
-        let tried = match self.pending.is_empty() {
-            false => self.messages().await.map(|()| true),
-            true => self.wakeups().await,
+        self.claimed.routes.eras = eras.collect();
+        self.claimed.routes.probing = Some(probe);
+        let tried = match has_records {
+            true => self.round(&From::Records).await,
+            false => self.rows().await,
         };
         // Without an outcome it is somebody else's turn.
-        self.probing = None;
+        self.claimed.routes.probing = None;
         tried
-    }
-
-    /// The route of the next record; none for one that can't be decoded.
-    fn head(&self) -> Result<Option<usize>, Failure> {
-        let plugins = self.plugins()?;
-        let routes = &self.shared.routes;
-        let first = self.pending.iter().take(1);
-        let items = causes::of_messages(first, routes, self.topic_id(), &plugins);
-        Ok(items.list.first().and_then(|item| match item {
-            Item::Cause(cause) => Some(cause.route),
-            Item::Undecodable { .. } | Item::Republish { .. } => None,
-        }))
     }
 
     /// What of it counts if what was decided may be committed; else what became of it.
     pub(super) fn judge(&self, round: &Round, plugins: &Plugins) -> Result<Vec<Count>, Tried> {
-        let probed = self.probing.as_ref().map(Probe::route);
+        let probed = self.claimed.routes.probing.as_ref().map(Probe::route);
         if let Some(route) = probed.map(|route| self.shared.routes[route].name.clone())
             && let Some(faulted) = round.faults.iter().find(|one| {
                 // What Postgres refuses is no fault of the plugin's.
@@ -127,7 +99,7 @@ impl Worker {
         for (route, tally) in &round.tallies.0 {
             let name = &self.shared.routes[*route].name;
             let is_probed = |probe: &Probe| probe.route() == *route;
-            if self.probing.as_ref().is_some_and(is_probed) {
+            if self.claimed.routes.probing.as_ref().is_some_and(is_probed) {
                 continue;
             }
             let of_route = |faulted: &&Faulted| {
@@ -140,7 +112,7 @@ impl Worker {
                 digest: plugins.decider(*route).plugin.digest.clone(),
             };
             let breakers = &self.shared.routes_breakers;
-            let era = self.entered.get(route);
+            let era = self.claimed.routes.eras.get(route);
             match era.and_then(|era| breakers.judge(*route, *era, *tally, fault, &deciding)) {
                 Some(receipt) => counted.push((*route, receipt)),
                 None => {
@@ -161,9 +133,8 @@ impl Worker {
 
     /// A batch is committed: if it was the probe's and its message was of the probed route, the probe succeeded.
     pub(super) fn probed(&mut self, round: &Round) {
-        let probed = |route| round.tallies.0.get(&route).copied().unwrap_or_default();
-        match self.probing.take() {
-            Some(probe) if probed(probe.route()) != Tally::default() => probe.succeeded(),
+        match self.claimed.routes.probing.take() {
+            Some(probe) if round.tallies.of(probe.route()) != Tally::default() => probe.succeeded(),
             undecided => drop(undecided),
         }
     }

@@ -3,8 +3,9 @@
 //! An activation takes effect in a partition at the first record of its route that is decided under it; if a timer or a
 //! message that waited is decided under it before any record, at the record that is next then.
 
+use taskhost_core::round::Items;
+
 use super::Worker;
-use super::causes::Items;
 use super::plugins::Plugins;
 use crate::store::NewStart;
 
@@ -18,7 +19,7 @@ impl Worker {
                 continue;
             };
             let route = &self.shared.routes[cause.route].name;
-            let is_known = self.started.get(route) == Some(&number);
+            let is_known = self.claimed.started.get(route) == Some(&number);
             if is_known || starts.iter().any(|start| start.route == *route) {
                 continue;
             }
@@ -27,7 +28,7 @@ impl Worker {
                 number,
                 // What waited lies behind.
                 first_offset: match cause.waited {
-                    Some(_) => self.next_offset,
+                    Some(_) => self.claimed.reached.next_offset,
                     None => cause.position().offset,
                 },
             });

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::causes::Stranded;
+use taskhost_core::round::Stranded;
+
 use super::{Failure, Worker, now};
 use crate::telemetry::health::StrandedWakeups;
 
@@ -25,11 +26,11 @@ impl Worker {
             .iter()
             .map(|one| (one.wakeup, one.reason.as_str()))
             .collect();
-        let (key, epoch) = (&self.key, self.epoch);
+        let (key, epoch) = (&self.key, self.claimed.epoch);
         let put_off = self.shared.store.strand(key, epoch, &rows, due).await?;
         let stranded = self.count_stranded().await?;
-        if stranded > self.stranded_told {
-            self.stranded_told = stranded;
+        if stranded > self.claimed.waiting.stranded_reported {
+            self.claimed.waiting.stranded_reported = stranded;
             tracing::error!(
                 stranded,
                 reason = first.reason,

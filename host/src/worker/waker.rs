@@ -43,6 +43,8 @@ pub struct Waker {
 enum Hint {
     /// They changed.
     Changed(TaskId),
+    /// What holds its causes may be gone.
+    LookAt(TaskId),
     /// A cause waits for it, which saw this version of it; 0 if there was no task.
     Deferred(TaskId, i64),
 }
@@ -89,6 +91,13 @@ impl Waker {
         }
     }
 
+    /// Tasks whose first waiting cause may have to get its turn, in whichever partition.
+    pub fn look_at<'a>(&self, tasks: impl Iterator<Item = &'a TaskId>) {
+        for task in tasks {
+            let _ = self.hints.try_send(Hint::LookAt(task.clone()));
+        }
+    }
+
     /// Tasks that a committed batch's causes wait for, with the version that they saw.
     pub fn deferred(&self, tasks: Vec<(TaskId, i64)>) {
         for (task, seen) in tasks {
@@ -126,16 +135,21 @@ async fn serve(
 }
 
 async fn wake(store: &Store, hints: &[Hint]) -> Result<Vec<Key>, store::Error> {
-    let (mut changed, mut waited_for) = (HashSet::new(), Vec::new());
+    let (mut changed, mut waited_for, mut look_at) = (HashSet::new(), Vec::new(), HashSet::new());
     for hint in hints {
         match hint {
             Hint::Changed(task) => drop(changed.insert(task.clone())),
+            Hint::LookAt(task) => drop(look_at.insert(task.clone())),
             Hint::Deferred(task, seen) => waited_for.push((task.clone(), *seen)),
         }
     }
     changed.extend(store.changed(&waited_for).await?);
     let tasks: Vec<TaskId> = changed.into_iter().collect();
-    let woken = store.wake_tasks(&tasks, super::now()).await?;
+    let mut woken = store.wake_tasks(&tasks, super::now()).await?;
+    if !look_at.is_empty() {
+        let tasks: Vec<TaskId> = look_at.into_iter().collect();
+        woken.extend(store.settle_tasks(&tasks, super::now()).await?);
+    }
     store.notify(&woken).await?;
     Ok(woken)
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use taskhost_core::batch::Wakeup;
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
-use taskhost_core::waiting::Why;
 
 use super::recover::unpublished;
+use super::rounds::From;
 use super::{Failure, Worker, now};
 use crate::kafka::{Answer, Fed, Unpublished};
 
@@ -21,55 +20,52 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// it, in favour of what waits.
 const WORKED_EVERY_MS: i64 = 10_000;
 
-/// Wakeups that are taken at a time.
-const WAKEUPS_MAX: u32 = 500;
-
 impl Worker {
     /// Works until something happens that core must know.
     pub(super) async fn work(&mut self) -> Result<Event, Failure> {
         let mut looked = tokio::time::Instant::now();
-        self.worked.stop();
+        self.claimed.waiting.worked.stop();
         self.count_stranded().await?;
-        self.next_due = self.shared.store.next_due(&self.key).await?;
+        self.claimed.waiting.next_due = self.shared.store.next_due(&self.key).await?;
         loop {
-            if self.draining.is_cancelled() {
+            if self.signals.draining.is_cancelled() {
                 return Ok(Event::Drain);
             }
             if !self.may_go_on().await {
                 return Ok(Event::Drain);
             }
-            self.worked.tick(self.began.elapsed());
-            while let Some(Some((batch, answer))) = self.publishing.next().now_or_never() {
+            self.claimed.waiting.worked.tick(self.began.elapsed());
+            while let Some(Some((batch, answer))) = self.claimed.publishing.next().now_or_never() {
                 self.answered(batch, answer)?;
             }
             if looked.elapsed() >= TICK {
                 looked = tokio::time::Instant::now();
                 self.look_after().await?;
             }
-            let may_decide = self.publishing.len() < self.shared.rules.unpublished_max;
+            let may_decide = self.claimed.publishing.len() < self.shared.rules.unpublished_max;
             if may_decide && self.decide_something().await? {
                 continue;
             }
-            let tick = (looked + TICK).min(match self.shut {
+            let tick = (looked + TICK).min(match self.claimed.routes.shut {
                 Some(shut) if may_decide => shut.until.map_or(looked + TICK, Into::into),
                 Some(_) => looked + TICK,
                 None if may_decide => self.due_instant(),
                 None => looked + TICK,
             });
-            let poked = self.poked.clone();
+            let poked = self.signals.poked.clone();
             tokio::select! {
                 biased;
-                () = self.draining.cancelled() => {}
-                _ = self.open.changed() => {}
-                _ = self.routes_changed.changed() => {}
-                Some((batch, answer)) = self.publishing.next(), if !self.publishing.is_empty() => {
+                () = self.signals.draining.cancelled() => {}
+                _ = self.signals.open.changed() => {}
+                _ = self.signals.routes_changed.changed() => {}
+                Some((batch, answer)) = self.claimed.publishing.next(), if !self.claimed.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }
-                fed = self.feed.next(), if may_decide && self.pending.is_empty() => match fed {
+                fed = self.feed.next(), if may_decide && self.claimed.fetched.pending.is_empty() => match fed {
                     Some(fed) => self.absorb(fed)?,
                     None => return Ok(Event::Drain),
                 },
-                () = poked.notified() => self.next_due = Some(now()),
+                () = poked.notified() => self.claimed.waiting.next_due = Some(now()),
                 () = tokio::time::sleep_until(tick) => {}
             }
         }
@@ -77,14 +73,14 @@ impl Worker {
 
     /// Waits while a dependency is away; false if the partition is to be given back meanwhile.
     pub(super) async fn may_go_on(&mut self) -> bool {
-        let draining = self.draining.clone();
+        let draining = self.signals.draining.clone();
         let waited = tokio::select! {
             biased;
             () = draining.cancelled() => return false,
             waited = self.dependencies() => waited,
         };
         if waited {
-            self.worked.stop();
+            self.claimed.waiting.worked.stop();
             self.show(&Action::Work);
         }
         true
@@ -94,17 +90,17 @@ impl Worker {
     /// for many slow ones of the other.
     async fn decide_something(&mut self) -> Result<bool, Failure> {
         // A bell that rang while there was work, too.
-        if self.poked.notified().now_or_never().is_some() {
-            self.next_due = Some(now());
+        if self.signals.poked.notified().now_or_never().is_some() {
+            self.claimed.waiting.next_due = Some(now());
         }
         if !self.may_decide() {
             return self.probe().await;
         }
         self.gather()?;
-        if self.pending.is_empty() && !self.is_due() {
+        if self.claimed.fetched.pending.is_empty() && !self.is_due() {
             return self.go_past_the_end().await;
         }
-        let (shared, draining) = (self.shared.clone(), self.draining.clone());
+        let (shared, draining) = (self.shared.clone(), self.signals.draining.clone());
         let place = tokio::select! {
             biased;
             () = draining.cancelled() => return Ok(true),
@@ -121,28 +117,32 @@ impl Worker {
 
     /// A batch of wakeups or of the records that are here.
     async fn decide_gathered(&mut self) -> Result<bool, Failure> {
-        let their_turn = self.is_due() && (!self.wakeups_had_turn || self.pending.is_empty());
+        let their_turn = self.is_due()
+            && (!self.claimed.rows_had_turn || self.claimed.fetched.pending.is_empty());
         // They had it also if they fail: records go on then.
-        self.wakeups_had_turn = their_turn;
-        if their_turn && self.wakeups().await? {
+        self.claimed.rows_had_turn = their_turn;
+        if their_turn && self.rows().await? {
             return Ok(true);
         }
-        if self.pending.is_empty() {
+        if self.claimed.fetched.pending.is_empty() {
             return self.go_past_the_end().await;
         }
-        self.wakeups_had_turn = false;
-        self.messages().await?;
+        self.claimed.rows_had_turn = false;
+        self.round(&From::Records).await?;
         Ok(true)
     }
 
     fn is_due(&self) -> bool {
-        self.next_due.is_some_and(|due| due <= now())
+        self.claimed
+            .waiting
+            .next_due
+            .is_some_and(|due| due <= now())
     }
 
     /// Moves past what is no record at the end of the log, if there is nothing else.
     async fn go_past_the_end(&mut self) -> Result<bool, Failure> {
-        match self.end.take() {
-            Some(end) if end > self.next_offset => {
+        match self.claimed.fetched.end.take() {
+            Some(end) if end > self.claimed.reached.next_offset => {
                 self.advance(end).await?;
                 Ok(true)
             }
@@ -156,8 +156,14 @@ impl Worker {
     pub(super) fn gather(&mut self) -> Result<(), Failure> {
         let rules = &self.shared.rules;
         let (messages_max, bytes_max) = (rules.messages_max, rules.bytes_max);
-        let mut bytes: usize = self.pending.iter().map(|message| message.size()).sum();
-        while self.pending.len() < messages_max && bytes < bytes_max {
+        let mut bytes: usize = self
+            .claimed
+            .fetched
+            .pending
+            .iter()
+            .map(|message| message.size())
+            .sum();
+        while self.claimed.fetched.pending.len() < messages_max && bytes < bytes_max {
             let Some(fed) = self.feed.try_next() else {
                 break;
             };
@@ -171,17 +177,23 @@ impl Worker {
 
     fn absorb(&mut self, fed: Fed) -> Result<(), Failure> {
         match fed {
-            Fed::Message(message) if message.position.offset >= self.next_offset => {
-                self.end = None;
-                self.pending.push_back(Arc::new(message));
+            Fed::Message(message)
+                if message.position.offset >= self.claimed.reached.next_offset =>
+            {
+                self.claimed.fetched.end = None;
+                self.claimed.fetched.pending.push_back(Arc::new(message));
             }
             Fed::Message(_) => {}
-            Fed::End { offset } => self.end = Some(offset),
+            Fed::End { offset } => self.claimed.fetched.end = Some(offset),
             Fed::OutOfRange { reason, .. } => {
                 tracing::warn!(reason, "the log does not have the next record");
-                let log = self.log.map_or((0, 0), |log| (log.low, log.high));
+                let log = self
+                    .claimed
+                    .inspected
+                    .as_ref()
+                    .map_or((0, 0), |(log, _)| (log.low, log.high));
                 let halt = Halt::OutsideLog {
-                    offset: self.next_offset,
+                    offset: self.claimed.reached.next_offset,
                     low: log.0,
                     high: log.1,
                 };
@@ -192,38 +204,8 @@ impl Worker {
         Ok(())
     }
 
-    /// What is due now, and else the replays that there are; false if nothing could be decided.
-    pub(super) async fn wakeups(&mut self) -> Result<bool, Failure> {
-        let asked = now();
-        let due = self.shared.store.due(&self.key, asked, WAKEUPS_MAX).await?;
-        let decided = match due.is_empty() {
-            true => self.replays().await?,
-            false => Some(self.due_wakeups(&due).await?),
-        };
-        self.next_due = match decided {
-            // What is due and can't be decided now is looked at again at the next tick.
-            Some(false) => None,
-            Some(true) => self.shared.store.next_due(&self.key).await?,
-            // A replay whose dead letter is gone is due, and nothing to decide. Retention removes it.
-            None => {
-                let next = self.shared.store.next_due(&self.key).await?;
-                next.filter(|due| *due > asked)
-            }
-        };
-        Ok(decided == Some(true))
-    }
-
-    async fn due_wakeups(&mut self, due: &[Wakeup]) -> Result<bool, Failure> {
-        let letters = self.letters_of(due).await?;
-        let decided = self.decide_wakeups(due, &letters).await?;
-        if due.iter().any(|wakeup| wakeup.why == Why::Stranded) {
-            self.count_stranded().await?;
-        }
-        Ok(decided)
-    }
-
     fn due_instant(&self) -> tokio::time::Instant {
-        let wait = self.next_due.map_or(TICK, |due| {
+        let wait = self.claimed.waiting.next_due.map_or(TICK, |due| {
             Duration::from_millis(u64::try_from(due.saturating_sub(now())).unwrap_or(0))
         });
         tokio::time::Instant::now() + wait.min(TICK)
@@ -231,27 +213,37 @@ impl Worker {
 
     /// Housekeeping between batches: raises the lower bound, trims what is published, looks for wakeups.
     async fn look_after(&mut self) -> Result<(), Failure> {
-        if self.published > self.marked {
+        if self.claimed.reached.published > self.claimed.reached.marked {
             self.shared
                 .store
-                .set_published(&self.key, self.published)
+                .set_published(&self.key, self.claimed.reached.published)
                 .await?;
-            self.shared.store.trim(&self.key, self.published).await?;
-            self.marked = self.published;
+            self.shared
+                .store
+                .trim(&self.key, self.claimed.reached.published)
+                .await?;
+            self.claimed.reached.marked = self.claimed.reached.published;
         }
         let (own, store) = (&self.shared.transactional_ids, &self.shared.store);
-        let worked = self.worked.millis();
-        if self.waiting > 0 && worked - self.worked_told >= WORKED_EVERY_MS {
-            store.set_worked(&self.key, self.epoch, worked).await?;
-            self.worked_told = worked;
+        let worked = self.claimed.waiting.worked.millis();
+        if self.claimed.waiting.count > 0
+            && worked - self.claimed.waiting.worked_stored >= WORKED_EVERY_MS
+        {
+            store
+                .set_worked(&self.key, self.claimed.epoch, worked)
+                .await?;
+            self.claimed.waiting.worked_stored = worked;
         }
-        self.next_due = store.next_due_of_own(&self.key, self.epoch, own).await?;
+        self.claimed.waiting.next_due = store
+            .next_due_of_own(&self.key, self.claimed.epoch, own)
+            .await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
-        let waiting = u64::try_from(self.waiting).unwrap_or(0);
+        let waiting = u64::try_from(self.claimed.waiting.count).unwrap_or(0);
         self.shared
             .metrics
             .set_deferred_pending(topic, partition, waiting);
-        let frames = u64::try_from(self.batch - self.published).unwrap_or(0);
+        let frames =
+            u64::try_from(self.claimed.reached.batch - self.claimed.reached.published).unwrap_or(0);
         self.shared
             .metrics
             .set_outbox_frames(topic, partition, frames);
@@ -266,12 +258,12 @@ impl Worker {
             .publisher
             .publish(&self.partition, self.tag, Arc::new(frame));
         let answer = async move { (batch, answer.await.unwrap_or(Err(Unpublished::Stopped))) };
-        self.publishing.push_back(answer.boxed());
+        self.claimed.publishing.push_back(answer.boxed());
     }
 
     fn answered(&mut self, batch: BatchNumber, answer: Answer) -> Result<(), Failure> {
         answer.map_err(unpublished)?;
-        self.published = batch;
+        self.claimed.reached.published = batch;
         Ok(())
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn route(topic: &str) -> Route {
         topic: topic.to_owned(),
         task_type: None,
         default_task_type: Some("thing".to_owned()),
+        on_dead_letter: taskhost_core::cause::OnDeadLetter::GoOn,
     }
 }
 

@@ -1,22 +1,41 @@
-//! What a committed batch leaves behind besides its rows: counts, log lines, and the tasks to look after.
+//! What follows a commit besides its rows: counts, log lines, and the tasks to look after.
 
 use std::time::Instant;
 
-use taskhost_core::batch::{WriteSet, piece_after};
+use taskhost_core::batch::WriteSet;
 use taskhost_core::dead_letter::Source;
+use taskhost_core::replay::End;
+use taskhost_core::round::{Fate, Round};
 use taskhost_core::task::TaskId;
 
 use super::Worker;
-use super::decide::{Fate, Round};
 use crate::telemetry::metrics::Outcome;
 
 impl Worker {
+    /// All that follows the commit of a round.
+    pub(super) fn settle(&mut self, round: &Round, began: Instant) {
+        self.probed(round);
+        self.tell_faults(round);
+        self.count(&round.set, began);
+        let set = &round.set;
+        let letters = set
+            .replayed
+            .iter()
+            .any(|replay| matches!(replay.end, End::Failed { .. }));
+        self.claimed.waiting.holding |=
+            letters || set.dead_letters.iter().any(|letter| letter.holds);
+        if self.claimed.waiting.holding {
+            // A command may have settled a dead letter since the batch read that it holds its task.
+            self.shared.waker.look_at(set.settled.iter());
+        }
+    }
+
     /// Counts a committed batch and wakes what waits for its tasks.
-    pub(super) fn committed(&mut self, set: &WriteSet, began: Instant) {
+    pub(super) fn count(&mut self, set: &WriteSet, began: Instant) {
         self.machine.succeeded();
         let counts = set.counts;
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.waiting += number(counts.deferred) - number(counts.left_waiting);
+        self.claimed.waiting.count += number(counts.deferred) - number(counts.left_waiting);
         let topic = &*self.partition.topic;
         let consumed = counts.consumed();
         if consumed > 0 {
@@ -49,16 +68,15 @@ impl Worker {
                 .iter()
                 .chain(set.timers.values().flatten())
                 .filter_map(|row| row.due);
-            self.next_due = due.chain(self.next_due).min();
+            let next_due = &mut self.claimed.waiting.next_due;
+            *next_due = due.chain(*next_due).min();
         }
         let changed = set.created.iter().chain(&set.updated);
         self.shared.waker.changed(changed);
     }
 
-    /// What faults leave behind once the batch is committed.
-    pub(super) fn after(&mut self, round: &Round) {
-        self.one_by_one = false;
-        self.piece = piece_after(self.piece, round.covered, round.faults.len());
+    /// Counts and logs the faults.
+    fn tell_faults(&self, round: &Round) {
         for faulted in &round.faults {
             let (plugin, code) = (&faulted.decider.plugin, faulted.fault.kind.code());
             let said = match faulted.fate {
@@ -98,6 +116,8 @@ impl Worker {
                 }
             }
         }
-        self.shared.places.set(&self.partition, self.next_offset);
+        self.shared
+            .places
+            .set(&self.partition, self.claimed.reached.next_offset);
     }
 }
