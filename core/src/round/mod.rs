@@ -14,6 +14,7 @@
 //! left is decided by the next round.
 
 mod again;
+mod conflicts;
 mod halves;
 mod items;
 mod ladder;
@@ -34,6 +35,7 @@ use crate::task::{Task, TaskId};
 use crate::waiting::{Ahead, Why};
 
 pub use again::{Again, Difference, differences};
+pub use conflicts::Conflicts;
 pub use items::{Item, Items, Reading, Stranded};
 pub use ladder::{Ladder, Rung};
 pub use letters::{Letter, Letters};

@@ -45,6 +45,18 @@ pub enum Error {
     /// Somebody else claimed the partition, or progress is not where it was left.
     #[error("the partition was taken by somebody else")]
     Lost,
+    /// The server takes no writes: what it says may be outdated.
+    #[error("this postgres server is a standby, and may lag behind")]
+    Standby,
+    /// Others changed tasks since they were read.
+    #[error("{} tasks were changed by others meanwhile", tasks.len())]
+    Conflict {
+        /// The tasks.
+        tasks: Vec<taskhost_core::task::TaskId>,
+    },
+    /// Rows that were to be decided are gone: cancelled, replaced or called back.
+    #[error("what was due is no longer there")]
+    RowsGone,
     /// Another partition created some of the tasks first.
     #[error("{missing} of {expected} tasks were created by another partition meanwhile")]
     CreationRaced {
@@ -127,8 +139,10 @@ impl Error {
             Self::Unreachable(_) | Self::Unanswered { .. } => Disposition::Trouble,
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
             Self::Unstorable(_) => Disposition::Message,
-            Self::Lost => Disposition::Lost,
-            Self::CreationRaced { .. } => Disposition::Raced,
+            Self::Lost | Self::Standby => Disposition::Lost,
+            Self::CreationRaced { .. } | Self::Conflict { .. } | Self::RowsGone => {
+                Disposition::Raced
+            }
             Self::Settings { .. }
             | Self::Unreadable(_)
             | Self::Inconsistent { .. }

@@ -54,6 +54,7 @@ pub struct Metrics {
     batch_messages: Histogram,
     outcomes: IntCounterVec,
     plugin_faults: IntCounterVec,
+    conflicts: IntCounterVec,
     plugin_purity_checked: IntCounterVec,
     plugin_impure: IntCounterVec,
     plugin_refused: IntCounterVec,
@@ -180,6 +181,12 @@ impl Metrics {
                 names::PLUGIN_FAULTS,
                 "Failures of a plugin's own.",
                 &["plugin", "kind"],
+            ),
+            conflicts: counters(
+                r,
+                names::CONFLICTS,
+                "Batches that were decided again, because what they were decided on had changed.",
+                &["kind"],
             ),
             plugin_purity_checked: counters(
                 r,
@@ -334,6 +341,11 @@ impl Metrics {
     /// Counts a fault of a plugin: `kind` is one of few words, such as `trap` or `deadline`.
     pub fn plugin_fault(&self, plugin: &str, kind: &str) {
         self.plugin_faults.with_label_values(&[plugin, kind]).inc();
+    }
+
+    /// Counts a batch that is decided again. `kind`: `task`, `creation`, `row` or `activation`.
+    pub fn conflict(&self, kind: &str) {
+        self.conflicts.with_label_values(&[kind]).inc();
     }
 
     /// Counts a decision that was made again; from then on the plugin's impure ones are counted from 0.

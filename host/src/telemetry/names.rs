@@ -30,6 +30,8 @@ pub const BATCH_MESSAGES: &str = "taskhost_batch_messages";
 pub const OUTCOMES: &str = "taskhost_outcomes_total";
 /// Counter `{plugin, kind}`: a plugin's own failures.
 pub const PLUGIN_FAULTS: &str = "taskhost_plugin_faults_total";
+/// Counter `{kind}`: batches that were decided again, because what they were decided on had changed.
+pub const CONFLICTS: &str = "taskhost_conflicts_total";
 /// Counter `{plugin}`: decisions that were made again to see whether they come out the same.
 pub const PLUGIN_PURITY_CHECKED: &str = "taskhost_plugin_purity_checked_total";
 /// Counter `{plugin}`: those of them that came out otherwise.

@@ -13,6 +13,7 @@ use taskhost_core::record::{Message, Offset};
 use taskhost_core::recovery::Log;
 use taskhost_core::round::Ladder;
 use taskhost_core::worked::Worked;
+use uuid::Uuid;
 
 use crate::kafka::Answer;
 use crate::route_breaker::Probe;
@@ -68,6 +69,8 @@ pub(super) struct Reached {
     pub(super) batch: BatchNumber,
     /// The next record to decide.
     pub(super) next_offset: Offset,
+    /// The token of the attempt that committed the last batch.
+    pub(super) token: Option<Uuid>,
     /// The last batch that Kafka has.
     pub(super) published: BatchNumber,
     /// The last batch that Postgres knows to be published.
@@ -137,6 +140,7 @@ impl Claimed {
             },
             reached: Reached {
                 batch,
+                token: claim.token,
                 marked: claim.progress.published.unwrap_or(0),
                 ..Reached::default()
             },

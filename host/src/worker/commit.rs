@@ -1,6 +1,5 @@
-//! One round through its Postgres transaction: read, decide, check the activations, write, advance, commit.
+//! One round: read without locks, decide, then one transaction that checks everything and does everything or nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +9,6 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::{Offset, Record};
 use taskhost_core::round::{self, Ground, Items, Round, Rung, Unanswered};
 use taskhost_core::task::TaskId;
-use taskhost_core::waiting::Ahead;
 use uuid::Uuid;
 
 use super::plugins::Plugins;
@@ -19,14 +17,16 @@ use super::{Dependency, Failure, Worker, now};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
-use crate::store::{Batch, Commit, Disposition};
+use crate::store::{Batch, Commit, Disposition, Error, Question};
 
 /// How a try to commit a round ended.
 pub(super) enum Tried {
     /// It is committed.
     Committed(Box<Round>),
-    /// Somebody was first at a task or a route: the same again, at once.
+    /// A route has another plugin by now: the same again, at once.
     Again,
+    /// Others changed what it was decided on, these tasks among it.
+    Conflict(Vec<TaskId>),
     /// Several causes exceeded their deadline in one call; nothing of them is decided.
     Exceeded,
     /// Postgres refused what is in the batch.
@@ -39,24 +39,30 @@ pub(super) enum Tried {
     Nothing,
 }
 
+/// What a round was decided from.
+struct Decided<'a> {
+    items: &'a Items,
+    plugins: &'a Plugins,
+    ground: &'a Ground,
+}
+
 impl Worker {
-    /// One try in one transaction.
+    /// One try: read, decide, commit. Nothing is locked and no connection held meanwhile, but as a last resort: then the
+    /// tasks are locked first.
     pub(super) async fn attempt(
         &mut self,
         items: &Arc<Items>,
         plugins: &Plugins,
         rung: &Rung,
+        is_last_resort: bool,
     ) -> Result<Tried, Failure> {
         failpoint::hit("before-batch");
-        let mut batch = self
-            .shared
-            .store
-            .begin(&self.key, self.claimed.epoch)
-            .await?;
-        self.check_place(batch.number(), batch.next_offset())?;
-        let Some(ground) = self.ground(&mut batch, items).await? else {
-            // Cancelled or replaced since it was read: read again.
-            batch.rollback().await;
+        let held = match is_last_resort {
+            true => Some(self.lock(items).await?),
+            false => None,
+        };
+        let Some(ground) = self.ground(items).await? else {
+            // Cancelled or replaced since it was found: look again.
             return Ok(Tried::Nothing);
         };
         let sampled = match rung {
@@ -72,26 +78,21 @@ impl Worker {
         let decided = tokio::task::block_in_place(|| round::decide(items, &ground, rung, &asking));
         let round = match decided {
             Ok(round) => round,
-            Err(unanswered) => {
-                batch.rollback().await;
-                return match unanswered {
-                    Unanswered::Fault(_) => Ok(Tried::Exceeded),
-                    machine @ Unanswered::Machine { .. } => Err(plugins_failed(&machine)),
-                };
-            }
+            Err(Unanswered::Fault(_)) => return Ok(Tried::Exceeded),
+            Err(machine) => return Err(plugins_failed(&machine)),
         };
-        self.shared.metrics.decided(
-            u32::try_from(round.covered).unwrap_or(u32::MAX),
-            began.elapsed(),
-        );
+        let covered = u32::try_from(round.covered).unwrap_or(u32::MAX);
+        self.shared.metrics.decided(covered, began.elapsed());
         if round.covered == 0 && !items.list.is_empty() {
-            batch.rollback().await;
             return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
-        let mut tried = self
-            .finish(batch, items, plugins, round, ground.now)
-            .await?;
+        let decided = Decided {
+            items,
+            plugins,
+            ground: &ground,
+        };
+        let mut tried = self.commit(held, &decided, round).await?;
         if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
             if let Some(turn) = sampled {
@@ -107,18 +108,29 @@ impl Worker {
         Ok(tried)
     }
 
+    /// A transaction in which nobody else changes the items' tasks.
+    async fn lock(&mut self, items: &Items) -> Result<Batch, Failure> {
+        let mut batch = self.begin().await?;
+        batch.lock_tasks(&items.tasks()).await?;
+        Ok(batch)
+    }
+
     /// What the items are decided on; none if one of their rows is gone.
-    pub(super) async fn ground(
-        &mut self,
-        batch: &mut Batch,
-        items: &Items,
-    ) -> Result<Option<Ground>, Failure> {
-        let (ids, rows) = (items.tasks(), items.rows());
-        let tasks = batch.lock_tasks(&ids).await?;
-        if !rows.is_empty() && batch.lock_wakeups(&rows).await? != rows.len() {
+    pub(super) async fn ground(&mut self, items: &Items) -> Result<Option<Ground>, Failure> {
+        let (tasks, rows, letters) = (items.tasks(), items.rows(), items.letters());
+        let waiting = &self.claimed.waiting;
+        let question = Question {
+            epoch: self.claimed.epoch,
+            tasks: &tasks,
+            rows: &rows,
+            letters: &letters,
+            ahead: waiting.count > 0 || waiting.holding,
+        };
+        let read = self.shared.store.read(&self.key, question).await?;
+        self.check_place(read.checkpoint)?;
+        if read.rows != rows.len() {
             return Ok(None);
         }
-        let ahead = self.ahead(batch, items, &ids, &rows).await?;
         let Some((_, settings)) = &self.claimed.inspected else {
             let reason = "the partition was not inspected".to_owned();
             return Err(Failure::Uncertain(reason));
@@ -129,8 +141,8 @@ impl Worker {
             settings: settings.clone(),
             now: now(),
             worked: self.claimed.waiting.worked.millis(),
-            ahead,
-            tasks,
+            ahead: read.ahead,
+            tasks: read.tasks,
             breakers: snapshots
                 .filter_map(|route| Some((route, breakers.snapshot(route)?)))
                 .collect(),
@@ -139,44 +151,37 @@ impl Worker {
         }))
     }
 
-    /// What waits of the tasks besides the items. It isn't asked for where nothing waits.
-    async fn ahead(
-        &mut self,
-        batch: &mut Batch,
-        items: &Items,
-        ids: &[TaskId],
-        rows: &[Uuid],
-    ) -> Result<HashMap<TaskId, Ahead>, Failure> {
-        let waiting = &self.claimed.waiting;
-        if waiting.count == 0 && !waiting.holding {
-            return Ok(HashMap::new());
-        }
-        Ok(batch.ahead(ids, rows, &items.letters()).await?)
+    /// Opens a batch where this worker left the partition.
+    pub(super) async fn begin(&mut self) -> Result<Batch, Failure> {
+        let store = &self.shared.store;
+        let batch = store.begin(&self.key, self.claimed.epoch).await?;
+        self.check_place(batch.checkpoint())?;
+        Ok(batch)
     }
 
-    /// Writes and commits what was decided.
-    async fn finish(
+    /// Commits what was decided, if all that it rests on is unchanged.
+    async fn commit(
         &mut self,
-        mut batch: Batch,
-        items: &Items,
-        plugins: &Plugins,
+        held: Option<Batch>,
+        decided: &Decided<'_>,
         mut round: Round,
-        now: i64,
     ) -> Result<Tried, Failure> {
-        let routes = items.routes();
-        let number = |route: usize| plugins.activation(route).unwrap_or(0);
-        let name = |route: usize| self.shared.routes[route].name.as_str();
-        let under: Vec<(&str, i64)> = routes
-            .iter()
-            .map(|route| (name(*route), number(*route)))
-            .collect();
-        if !batch.check_activations(&under).await? {
+        let mut batch = match held {
+            Some(batch) => batch,
+            None => self.begin().await?,
+        };
+        let seen = decided.ground.tasks.iter();
+        let seen = seen.map(|task| (&task.id, task.version)).collect();
+        let rows = decided.items.rows();
+        if let Err(error) = batch.check(&round.set, &seen, &rows).await {
             batch.rollback().await;
-            for route in routes {
-                let refreshed = self.shared.catalog.refresh(route).await;
-                refreshed.map_err(|error| plugins_failed(&error))?;
-            }
-            return Ok(Tried::Again);
+            return self.conflict(error);
+        }
+        let (items, plugins) = (decided.items, decided.plugins);
+        if !self.check_activations(&mut batch, items, plugins).await? {
+            batch.rollback().await;
+            self.shared.metrics.conflict("activation");
+            return self.refresh(items).await;
         }
         let counted = match self.judge(&round, plugins) {
             Ok(counted) => counted,
@@ -185,31 +190,72 @@ impl Worker {
                 return Ok(not);
             }
         };
-        let written = self.write(batch, items, plugins, &mut round, now).await;
-        match &written {
+        match self.write(batch, decided, &mut round).await {
             Ok(None) => Ok(Tried::Committed(Box::new(round))),
-            _ => {
+            not => {
                 self.withdraw(counted);
-                written.map(|tried| tried.unwrap_or(Tried::Again))
+                not.map(|tried| tried.unwrap_or(Tried::Again))
             }
         }
+    }
+
+    /// What it means that the batch doesn't fit what is stored by now.
+    fn conflict(&self, error: Error) -> Result<Tried, Failure> {
+        match error {
+            Error::Conflict { tasks } => {
+                self.shared.metrics.conflict("task");
+                Ok(Tried::Conflict(tasks))
+            }
+            Error::CreationRaced { .. } => {
+                self.shared.metrics.conflict("creation");
+                Ok(Tried::Conflict(Vec::new()))
+            }
+            Error::RowsGone => {
+                self.shared.metrics.conflict("row");
+                Ok(Tried::Nothing)
+            }
+            error if error.disposition() == Disposition::Message => {
+                Ok(Tried::Refused(error.to_string()))
+            }
+            error => Err(error.into()),
+        }
+    }
+
+    async fn check_activations(
+        &mut self,
+        batch: &mut Batch,
+        items: &Items,
+        plugins: &Plugins,
+    ) -> Result<bool, Failure> {
+        let routes = items.routes();
+        let name = |route: usize| self.shared.routes[route].name.as_str();
+        let number = |route: usize| plugins.activation(route).unwrap_or(0);
+        let under: Vec<(&str, i64)> = routes
+            .iter()
+            .map(|route| (name(*route), number(*route)))
+            .collect();
+        Ok(batch.check_activations(&under).await?)
+    }
+
+    /// Takes the versions that are current by now.
+    async fn refresh(&mut self, items: &Items) -> Result<Tried, Failure> {
+        for route in items.routes() {
+            let refreshed = self.shared.catalog.refresh(route).await;
+            refreshed.map_err(|error| plugins_failed(&error))?;
+        }
+        Ok(Tried::Again)
     }
 
     /// Writes and commits what may be; what became of it otherwise.
     async fn write(
         &mut self,
         mut batch: Batch,
-        items: &Items,
-        plugins: &Plugins,
+        decided: &Decided<'_>,
         round: &mut Round,
-        now: i64,
     ) -> Result<Option<Tried>, Failure> {
-        if let Err(error) = batch.write(&round.set, now).await {
-            return match error.disposition() {
-                Disposition::Raced => Ok(Some(Tried::Again)),
-                Disposition::Message => Ok(Some(Tried::Refused(error.to_string()))),
-                _ => Err(error.into()),
-            };
+        let (items, plugins) = (decided.items, decided.plugins);
+        if let Err(error) = batch.write(&round.set, decided.ground.now).await {
+            return self.conflict(error).map(Some);
         }
         let starts = self.starts(items, plugins, round.covered);
         batch.start_activations(&starts).await?;
@@ -281,6 +327,7 @@ impl Worker {
         self.shared.metrics.committed(began.elapsed());
         self.claimed.reached.batch = frame.batch;
         self.claimed.reached.next_offset = frame.next_offset;
+        self.claimed.reached.token = Some(token);
         self.publish(frame);
         Ok(())
     }

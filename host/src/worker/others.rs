@@ -33,20 +33,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Decides them one by one, in a transaction that ends with nothing done.
+    /// Decides them one by one, and commits nothing.
     async fn ask_about(
         &mut self,
         others: Items,
         route: usize,
         plugins: &Plugins,
     ) -> Result<Tally, Failure> {
-        let mut batch = self
-            .shared
-            .store
-            .begin(&self.key, self.claimed.epoch)
-            .await?;
-        let Some(ground) = self.ground(&mut batch, &others).await? else {
-            batch.rollback().await;
+        let Some(ground) = self.ground(&others).await? else {
             return Ok(Tally::default());
         };
         let ground = Ground {
@@ -57,7 +51,6 @@ impl Worker {
         let decided = tokio::task::block_in_place(|| {
             round::decide(&others, &ground, &Rung::OneByOne, &asking)
         });
-        batch.rollback().await;
         let round = decided.map_err(|error| plugins_failed(&error))?;
         let tally = round.tallies.of(route);
         // A deadline counts here at once: there is no second try.

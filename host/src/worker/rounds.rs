@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use taskhost_core::batch::{Wakeup, WriteSet};
-use taskhost_core::frame::BatchNumber;
 use taskhost_core::halt::Halt;
 use taskhost_core::record::Offset;
-use taskhost_core::round::{Items, Ladder, Letters, Reading, Rung};
+use taskhost_core::round::{Conflicts, Items, Ladder, Letters, Reading, Rung};
 use taskhost_core::task::TaskId;
 use taskhost_core::waiting::Why;
 use uuid::Uuid;
@@ -17,6 +16,8 @@ use super::plugins::Plugins;
 use super::tracing_context as trace;
 use super::{Dependency, Failure, Worker};
 use crate::breaker::Extent;
+use crate::mutant::{self, Mutant};
+use crate::store::Checkpoint;
 
 /// Where a round takes its causes from.
 #[derive(Debug)]
@@ -44,15 +45,19 @@ impl Worker {
     pub(super) async fn round(&mut self, from: &From) -> Result<bool, Failure> {
         let began = Instant::now();
         self.ladder(from).begin();
+        let mut conflicts = Conflicts::default();
         loop {
             let plugins = self.plugins()?;
             let rung = self.rung(from);
-            let (items, put_off) = self.items(from, &plugins, rung.items_max()).await?;
+            let (items, put_off) = self
+                .items(from, &plugins, rung.items_max().min(conflicts.items_max()))
+                .await?;
             if items.is_empty() {
                 return Ok(put_off);
             }
             let items = Arc::new(items);
-            match self.attempt(&items, &plugins, &rung).await? {
+            let last = conflicts.is_last_resort();
+            match self.attempt(&items, &plugins, &rung, last).await? {
                 Tried::Committed(round) => {
                     self.ladder(from)
                         .committed(round.covered, round.faults.len());
@@ -63,6 +68,7 @@ impl Worker {
                     return Ok(true);
                 }
                 Tried::Again => {}
+                Tried::Conflict(tasks) => conflicts.lost(&items, &tasks),
                 Tried::Exceeded => self.ladder(from).exceeded(),
                 Tried::Refused(reason) => {
                     let count = items.list.len();
@@ -153,12 +159,7 @@ impl Worker {
     /// A batch without causes: moves past commit markers, so that lag is 0 and retention never overtakes an idle partition.
     pub(super) async fn advance(&mut self, end: Offset) -> Result<(), Failure> {
         let began = Instant::now();
-        let batch = self
-            .shared
-            .store
-            .begin(&self.key, self.claimed.epoch)
-            .await?;
-        self.check_place(batch.number(), batch.next_offset())?;
+        let batch = self.begin().await?;
         self.store_batch(batch, Vec::new(), end).await?;
         self.count(&WriteSet::default(), began);
         Ok(())
@@ -179,22 +180,19 @@ impl Worker {
         })
     }
 
-    /// Progress must be where this worker left it; if not, somebody else was here.
-    pub(super) fn check_place(
-        &self,
-        number: BatchNumber,
-        next_offset: Offset,
-    ) -> Result<(), Failure> {
-        use crate::mutant::{self, Mutant};
+    /// Progress must be where this worker left it; if not, somebody else was here, or the server lags behind.
+    pub(super) fn check_place(&self, found: Checkpoint) -> Result<(), Failure> {
         let reached = self.claimed.reached;
-        let unmoved = number == reached.batch + 1 && next_offset == reached.next_offset;
-        match unmoved || mutant::is_armed(Mutant::Epoch) {
+        let left = Checkpoint {
+            batch: reached.batch,
+            next_offset: reached.next_offset,
+            token: reached.token,
+        };
+        match found == left || mutant::is_armed(Mutant::Epoch) {
             true => Ok(()),
             false => Err(Failure::Uncertain(format!(
-                "progress is at batch {} and offset {next_offset}, not at {} and {}",
-                number - 1,
-                reached.batch,
-                reached.next_offset
+                "progress is at batch {} and offset {}, not at {} and {}, where this host left it",
+                found.batch, found.next_offset, left.batch, left.next_offset
             ))),
         }
     }

@@ -1,0 +1,117 @@
+//! What a round is decided on, read without locks: no transaction stays open while a plugin runs.
+//!
+//! The commit checks all that a decision rests on: progress, the version of each task that changes, the rows that end or
+//! move, and the activations. So what is read here may be outdated, and then the round is decided again.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+use taskhost_core::frame::BatchNumber;
+use taskhost_core::record::Offset;
+use taskhost_core::task::{Task, TaskId};
+use taskhost_core::waiting::Ahead;
+use uuid::Uuid;
+
+use super::Key;
+use super::batch::task;
+use super::error::Error;
+use super::pool::Store;
+use super::progress::{Epoch, keyed};
+use super::session::Session;
+use super::waiting;
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The claim under which the partition is read.
+    pub epoch: Epoch,
+    /// The tasks.
+    pub tasks: &'a [TaskId],
+    /// The rows that are to be decided.
+    pub rows: &'a [Uuid],
+    /// The dead letters whose replays are to be decided.
+    pub letters: &'a [Uuid],
+    /// Whether anything may wait besides them.
+    pub ahead: bool,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Where the partition is.
+    pub checkpoint: Checkpoint,
+    /// Those of the tasks that exist.
+    pub tasks: Vec<Task>,
+    /// How many of the rows are there.
+    pub rows: usize,
+    /// What waits of the tasks besides the rows.
+    pub ahead: HashMap<TaskId, Ahead>,
+}
+
+/// How far a partition is decided, as its row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last committed batch.
+    pub batch: BatchNumber,
+    /// The next record to decide.
+    pub next_offset: Offset,
+    /// The token of the attempt that committed the last batch.
+    pub token: Option<Uuid>,
+}
+
+/// One statement, so that a reader that lags behind shows by the progress row that it does.
+const READ: &str = "
+SELECT p.batch, p.next_offset, p.batch_token, pg_is_in_recovery() AS standby,
+    (SELECT count(*) FROM wakeups w
+     WHERE w.group_id = $1 AND w.topic = $2 AND w.partition = $3 AND w.id = ANY ($6)) AS rows_found,
+    t.id, t.type, t.status, t.data::text AS data, t.version, t.created_at, t.updated_at
+FROM progress p
+LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = ANY ($5)) AS t ON true
+WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3 AND p.epoch = $4";
+
+impl Store {
+    /// Reads what a round is decided on.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if somebody else claimed the partition. [`Error::Standby`] from a server that doesn't take writes.
+    pub async fn read(&self, key: &Key, question: Question<'_>) -> Result<Read, Error> {
+        let ids: Vec<&str> = question.tasks.iter().map(TaskId::as_str).collect();
+        let statement = keyed(READ, key)
+            .bind(question.epoch)
+            .bind(ids)
+            .bind(question.rows);
+        let mut session = Session::look(self).await?;
+        let found = session.rows(statement).await?;
+        let Some(first) = found.first() else {
+            return session.fail(Error::Lost);
+        };
+        if first.try_get("standby")? {
+            return session.fail(Error::Standby);
+        }
+        let rows: i64 = first.try_get("rows_found")?;
+        let checkpoint = Checkpoint {
+            batch: first.try_get("batch")?,
+            next_offset: first
+                .try_get::<Option<Offset>, _>("next_offset")?
+                .unwrap_or(0),
+            token: first.try_get("batch_token")?,
+        };
+        let mut tasks = Vec::with_capacity(found.len());
+        for row in &found {
+            if row.try_get::<Option<&str>, _>("id")?.is_some() {
+                tasks.push(task(row)?);
+            }
+        }
+        let ahead = match question.ahead {
+            true => waiting::ahead(&mut session, key, question).await?,
+            false => HashMap::new(),
+        };
+        session.rollback().await;
+        Ok(Read {
+            checkpoint,
+            tasks,
+            rows: usize::try_from(rows).unwrap_or(0),
+            ahead,
+        })
+    }
+}
