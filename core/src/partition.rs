@@ -1,4 +1,5 @@
-//! A partition's worker as a state machine: what happened goes in, what to do next comes out.
+//! A partition's way from its assignment to work, back after something failed, and to its end: what happened goes in, what
+//! to do next comes out. What happens within [`Action::Work`] is in [`crate::round`].
 //!
 //! ```text
 //!  claim ─► fence ─► inspect ─► start? ─► own alone ─► batch 0 │ recommit │ publish the rest ─► assign ─► work
@@ -235,7 +236,8 @@ impl Partition {
             }
             Action::OwnAlone => self.compared(),
             Action::CommitOffset { batch, .. } => Action::MarkPublished { batch },
-            Action::MarkPublished { .. } | Action::Publish { .. } => self.assign(),
+            Action::Publish { last, .. } => Action::MarkPublished { batch: last },
+            Action::MarkPublished { .. } => self.assign(),
             Action::Assign { .. } => {
                 self.assigned = true;
                 Action::Work
@@ -363,6 +365,10 @@ mod tests {
         assert_eq!(
             partition.handle(Event::Done),
             Action::Publish { first: 6, last: 7 }
+        );
+        assert_eq!(
+            partition.handle(Event::Done),
+            Action::MarkPublished { batch: 7 }
         );
         assert_eq!(
             partition.handle(Event::Done),

@@ -22,6 +22,18 @@ pub struct Progress {
     pub decided_watermark: Option<BatchNumber>,
 }
 
+impl Progress {
+    /// The last batch and the offset behind it, if Postgres knew that everything is published. Only then may an offset that
+    /// the group's coordinator holds for pending be committed once more: otherwise it could belong to a transaction that was
+    /// aborted.
+    pub fn all_published(&self) -> Option<(BatchNumber, Offset)> {
+        let is_known = self.batch > 0 && self.published == Some(self.batch);
+        self.next_offset
+            .filter(|_| is_known)
+            .map(|offset| (self.batch, offset))
+    }
+}
+
 /// What the group's committed offset says: how far the outbox is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watermark {

@@ -125,17 +125,12 @@ impl Claimed {
     /// What a claim begins with.
     pub(super) fn new(claim: &Claim, own_ids: &[String]) -> Self {
         let batch = claim.progress.batch;
-        let all_published = claim.progress.published == Some(batch) && batch > 0;
         let former = claim.previous_owners.iter();
         Self {
             epoch: claim.epoch,
             found: Found {
                 former: former.filter(|id| !own_ids.contains(id)).cloned().collect(),
-                all_published: claim
-                    .progress
-                    .next_offset
-                    .filter(|_| all_published)
-                    .map(|offset| (batch, offset)),
+                all_published: claim.progress.all_published(),
                 unresolved: claim.unresolved,
             },
             reached: Reached {

@@ -237,8 +237,6 @@ impl Worker {
         }
         failpoint::hit("recovery-after-publish");
         self.claimed.reached.published = last;
-        self.shared.store.set_published(&self.key, last).await?;
-        self.claimed.reached.marked = last;
         Ok(Event::Done)
     }
 
