@@ -15,7 +15,7 @@ pub enum Decision {
     Apply(Transition),
     /// Nothing changes; the reason is counted and logged.
     Ignore(String),
-    /// Not yet: the cause waits, and later causes of its task from the same partition behind it.
+    /// Not yet: the cause waits. Later causes of its task from the same partition wait behind it, once the task exists.
     Defer {
         /// A sentence for people.
         reason: String,
