@@ -33,6 +33,7 @@ pub mod letters;
 pub mod mutant;
 pub mod plugin;
 pub mod route_breaker;
+pub mod shared;
 pub mod store;
 pub mod telemetry;
 pub mod worker;

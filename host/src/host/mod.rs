@@ -37,9 +37,9 @@ use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
 use crate::kafka::{self, Admin, Consumer, Limits, Ownership, Publisher};
 use crate::route_breaker::RouteBreakers;
+use crate::shared::{self, Gate, Places, Purity, Rules, Shared, Waker};
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{self, Gate, Places, Purity, Rules, Shared, Waker};
 use life::LifeCycle;
 use running::Running;
 
@@ -291,7 +291,7 @@ async fn start(
         status.clone(),
         stop.clone(),
     ));
-    tokio::spawn(worker::watch_lag(
+    tokio::spawn(shared::watch_lag(
         consumer.clone(),
         places.clone(),
         metrics.clone(),

@@ -14,12 +14,12 @@ use crate::breaker::{self, Breakers};
 use crate::kafka::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::route_breaker::{Deciding, RouteBreakers};
+use crate::shared::{HaltObserver, Impurity, PurityObserver};
 use crate::store::Store;
 use crate::telemetry::health::{
     Dependency, DependencyState, ImpurePlugin, RefusedPlugin, RunningPlugin,
 };
 use crate::telemetry::{Metrics, Status};
-use crate::worker::{HaltObserver, Impurity, PurityObserver};
 
 /// Tells of breakers that open and close.
 pub(super) struct Dependencies {

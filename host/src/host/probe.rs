@@ -13,10 +13,10 @@ use crate::breaker::{self, Breakers, Depth};
 use crate::config::Config;
 use crate::kafka::{self, Admin, Consumer, Disposition};
 use crate::plugin::Catalog;
+use crate::shared::Waker;
 use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
 use crate::telemetry::health::{BrokerCount, Dependency, DependencyState};
-use crate::worker::Waker;
 
 /// The longest pause between two tries at the start.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);

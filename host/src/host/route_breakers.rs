@@ -16,10 +16,10 @@ use super::plugins::by;
 use crate::config::Config;
 use crate::plugin::{Catalog, CatalogError, Offered};
 use crate::route_breaker::{Observer, RouteBreakers, State, Told, Why};
+use crate::shared::Waker;
 use crate::store::{self, Store};
 use crate::telemetry::health::RouteBreaker;
 use crate::telemetry::{Metrics, Status};
-use crate::worker::Waker;
 
 /// Trips that may wait for their rollback: more than there are routes, as each waits for its own.
 const TRIPS_MAX: usize = 100;

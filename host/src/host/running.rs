@@ -14,8 +14,9 @@ use super::life::LifeCycle;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
 use crate::breaker;
 use crate::kafka::{self, Assignment, Disposition};
+use crate::shared::Shared;
 use crate::telemetry::health::PartitionState;
-use crate::worker::{Shared, Worker};
+use crate::worker::Worker;
 
 /// How long joining the group takes at most when nobody has to be waited for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);

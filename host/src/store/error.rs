@@ -54,6 +54,9 @@ pub enum Error {
         /// The tasks.
         tasks: Vec<taskhost_core::task::TaskId>,
     },
+    /// A route has another activation than the one that decided.
+    #[error("another version of a plugin was activated meanwhile")]
+    Activated,
     /// Rows that were to be decided are gone: cancelled, replaced or called back.
     #[error("what was due is no longer there")]
     RowsGone,
@@ -140,9 +143,10 @@ impl Error {
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
             Self::Unstorable(_) => Disposition::Message,
             Self::Lost | Self::Standby => Disposition::Lost,
-            Self::CreationRaced { .. } | Self::Conflict { .. } | Self::RowsGone => {
-                Disposition::Raced
-            }
+            Self::CreationRaced { .. }
+            | Self::Conflict { .. }
+            | Self::RowsGone
+            | Self::Activated => Disposition::Raced,
             Self::Settings { .. }
             | Self::Unreadable(_)
             | Self::Inconsistent { .. }

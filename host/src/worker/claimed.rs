@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::stream::FuturesOrdered;
 use taskhost_core::batch::Settings;
 use taskhost_core::breaker::Era;
-use taskhost_core::frame::BatchNumber;
+use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Message, Offset};
 use taskhost_core::recovery::Log;
 use taskhost_core::round::Ladder;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::kafka::Answer;
 use crate::route_breaker::Probe;
-use crate::store::{Claim, Started};
+use crate::store::{Checkpoint, Claim, Started};
 
 /// The answer that is awaited for a batch's frame.
 pub(super) type Publishing = futures::future::BoxFuture<'static, (BatchNumber, Answer)>;
@@ -119,6 +119,24 @@ pub(super) struct Entered {
 pub(super) struct Shut {
     /// When a single message may be tried; none while somebody else tries one, or there is nothing to try.
     pub(super) until: Option<Instant>,
+}
+
+impl Reached {
+    /// Where this host left the partition.
+    pub(super) fn checkpoint(self) -> Checkpoint {
+        Checkpoint {
+            batch: self.batch,
+            next_offset: self.next_offset,
+            token: self.token,
+        }
+    }
+
+    /// A batch was committed.
+    pub(super) fn committed(&mut self, frame: &Frame, token: Uuid) {
+        self.batch = frame.batch;
+        self.next_offset = frame.next_offset;
+        self.token = Some(token);
+    }
 }
 
 impl Claimed {

@@ -1,23 +1,24 @@
 //! One round: read without locks, decide, then one transaction that checks everything and does everything or nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use taskhost_core::batch::WriteSet;
 use taskhost_core::fault::Fault;
 use taskhost_core::frame::Frame;
-use taskhost_core::halt::Halt;
 use taskhost_core::record::{Offset, Record};
 use taskhost_core::round::{self, Ground, Items, Round, Rung, Unanswered};
 use taskhost_core::task::TaskId;
 use uuid::Uuid;
 
-use super::plugins::Plugins;
-use super::purity::Evidence;
-use super::{Dependency, Failure, Worker, now};
+use super::{Dependency, Failure, Worker};
 use crate::breaker::{Extent, Name};
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
-use crate::store::{Batch, Commit, Disposition, Error, Question};
+use crate::shared::Evidence;
+use crate::shared::Plugins;
+use crate::shared::now;
+use crate::store::{Batch, Commit, Commitment, Disposition, Error, Question, Seen};
 
 /// How a try to commit a round ended.
 pub(super) enum Tried {
@@ -39,12 +40,8 @@ pub(super) enum Tried {
     Nothing,
 }
 
-/// What a round was decided from.
-struct Decided<'a> {
-    items: &'a Items,
-    plugins: &'a Plugins,
-    ground: &'a Ground,
-}
+/// What a batch writes that decides nothing.
+static NOTHING: LazyLock<WriteSet> = LazyLock::new(WriteSet::default);
 
 impl Worker {
     /// One try: read, decide, commit. Nothing is locked and no connection held meanwhile, but as a last resort: then the
@@ -58,7 +55,10 @@ impl Worker {
     ) -> Result<Tried, Failure> {
         failpoint::hit("before-batch");
         let held = match is_last_resort {
-            true => Some(self.lock(items).await?),
+            true => {
+                let (store, epoch) = (&self.shared.store, self.claimed.epoch);
+                Some(store.lock(&self.key, epoch, &items.tasks()).await?)
+            }
             false => None,
         };
         let Some(ground) = self.ground(items).await? else {
@@ -87,12 +87,9 @@ impl Worker {
             return Ok(Tried::Nothing);
         }
         let waiting_for = round.waiting_for(&ground);
-        let decided = Decided {
-            items,
-            plugins,
-            ground: &ground,
-        };
-        let mut tried = self.commit(held, &decided, round).await?;
+        let mut tried = self
+            .judge_and_commit(held, items, plugins, &ground, round)
+            .await?;
         if let Tried::Committed(round) = &mut tried {
             self.shared.waker.deferred(waiting_for);
             if let Some(turn) = sampled {
@@ -106,13 +103,6 @@ impl Worker {
             }
         }
         Ok(tried)
-    }
-
-    /// A transaction in which nobody else changes the items' tasks.
-    async fn lock(&mut self, items: &Items) -> Result<Batch, Failure> {
-        let mut batch = self.begin().await?;
-        batch.lock_tasks(&items.tasks()).await?;
-        Ok(batch)
     }
 
     /// What the items are decided on; none if one of their rows is gone.
@@ -151,124 +141,83 @@ impl Worker {
         }))
     }
 
-    /// Opens a batch where this worker left the partition.
-    pub(super) async fn begin(&mut self) -> Result<Batch, Failure> {
-        let store = &self.shared.store;
-        let batch = store.begin(&self.key, self.claimed.epoch).await?;
-        self.check_place(batch.checkpoint())?;
-        Ok(batch)
-    }
-
-    /// Commits what was decided, if all that it rests on is unchanged.
-    async fn commit(
+    /// Commits what was decided, if the breakers let it and all that it rests on is unchanged.
+    async fn judge_and_commit(
         &mut self,
         held: Option<Batch>,
-        decided: &Decided<'_>,
+        items: &Items,
+        plugins: &Plugins,
+        ground: &Ground,
         mut round: Round,
     ) -> Result<Tried, Failure> {
-        let mut batch = match held {
-            Some(batch) => batch,
-            None => self.begin().await?,
-        };
-        let seen = decided.ground.tasks.iter();
-        let seen = seen.map(|task| (&task.id, task.version)).collect();
-        let rows = decided.items.rows();
-        if let Err(error) = batch.check(&round.set, &seen, &rows).await {
-            batch.rollback().await;
-            return self.conflict(error);
-        }
-        let (items, plugins) = (decided.items, decided.plugins);
-        if !self.check_activations(&mut batch, items, plugins).await? {
-            batch.rollback().await;
-            self.shared.metrics.conflict("activation");
-            return self.refresh(items).await;
-        }
         let counted = match self.judge(&round, plugins) {
             Ok(counted) => counted,
-            Err(not) => {
-                batch.rollback().await;
-                return Ok(not);
-            }
+            Err(not) => return Ok(not),
         };
-        match self.write(batch, decided, &mut round).await {
-            Ok(None) => Ok(Tried::Committed(Box::new(round))),
-            not => {
-                self.withdraw(counted);
-                not.map(|tried| tried.unwrap_or(Tried::Again))
+        let (rows, starts) = (items.rows(), self.starts(items, plugins, round.covered));
+        let shared = self.shared.clone();
+        let number = |route: usize| plugins.activation(route).unwrap_or(0);
+        let routes = items.routes().into_iter();
+        let activations: Vec<(&str, i64)> = routes
+            .map(|route| (shared.routes[route].name.as_str(), number(route)))
+            .collect();
+        let next_offset = self.next_after(round.covered, items);
+        let records = std::mem::take(&mut round.set.records);
+        let tasks = ground.tasks.iter();
+        let commitment = Commitment {
+            set: &round.set,
+            seen: Seen {
+                tasks: tasks.map(|task| (&task.id, task.version)).collect(),
+                rows: &rows,
+                activations: &activations,
+            },
+            starts: &starts,
+            now: ground.now,
+            ..self.commitment(next_offset, records)
+        };
+        let not = match self.commit(held, commitment).await {
+            Ok(()) => {
+                let began = starts.into_iter().map(|start| (start.route, start.number));
+                self.claimed.started.extend(began);
+                return Ok(Tried::Committed(Box::new(round)));
             }
-        }
+            Err(Stored::Failed(failure)) => Err(failure),
+            Err(Stored::Not(error)) => self.conflict(error, items).await,
+        };
+        self.withdraw(counted);
+        not
     }
 
-    /// What it means that the batch doesn't fit what is stored by now.
-    fn conflict(&self, error: Error) -> Result<Tried, Failure> {
+    /// What it means that nothing was committed.
+    async fn conflict(&mut self, error: Error, items: &Items) -> Result<Tried, Failure> {
+        let metrics = &self.shared.metrics;
         match error {
             Error::Conflict { tasks } => {
-                self.shared.metrics.conflict("task");
+                metrics.conflict("task");
                 Ok(Tried::Conflict(tasks))
             }
             Error::CreationRaced { .. } => {
-                self.shared.metrics.conflict("creation");
+                metrics.conflict("creation");
                 Ok(Tried::Conflict(Vec::new()))
             }
             Error::RowsGone => {
-                self.shared.metrics.conflict("row");
+                metrics.conflict("row");
                 Ok(Tried::Nothing)
+            }
+            Error::Activated => {
+                metrics.conflict("activation");
+                // The versions that are current by now decide it again.
+                for route in items.routes() {
+                    let refreshed = self.shared.catalog.refresh(route).await;
+                    refreshed.map_err(|error| plugins_failed(&error))?;
+                }
+                Ok(Tried::Again)
             }
             error if error.disposition() == Disposition::Message => {
                 Ok(Tried::Refused(error.to_string()))
             }
             error => Err(error.into()),
         }
-    }
-
-    async fn check_activations(
-        &mut self,
-        batch: &mut Batch,
-        items: &Items,
-        plugins: &Plugins,
-    ) -> Result<bool, Failure> {
-        let routes = items.routes();
-        let name = |route: usize| self.shared.routes[route].name.as_str();
-        let number = |route: usize| plugins.activation(route).unwrap_or(0);
-        let under: Vec<(&str, i64)> = routes
-            .iter()
-            .map(|route| (name(*route), number(*route)))
-            .collect();
-        Ok(batch.check_activations(&under).await?)
-    }
-
-    /// Takes the versions that are current by now.
-    async fn refresh(&mut self, items: &Items) -> Result<Tried, Failure> {
-        for route in items.routes() {
-            let refreshed = self.shared.catalog.refresh(route).await;
-            refreshed.map_err(|error| plugins_failed(&error))?;
-        }
-        Ok(Tried::Again)
-    }
-
-    /// Writes and commits what may be; what became of it otherwise.
-    async fn write(
-        &mut self,
-        mut batch: Batch,
-        decided: &Decided<'_>,
-        round: &mut Round,
-    ) -> Result<Option<Tried>, Failure> {
-        let (items, plugins) = (decided.items, decided.plugins);
-        if let Err(error) = batch.write(&round.set, decided.ground.now).await {
-            return self.conflict(error).map(Some);
-        }
-        let starts = self.starts(items, plugins, round.covered);
-        batch.start_activations(&starts).await?;
-        let next_offset = self.next_after(round.covered, items);
-        let records = std::mem::take(&mut round.set.records);
-        match self.store_batch(batch, records, next_offset).await {
-            Ok(()) => {}
-            Err(Stored::Refused(reason)) => return Ok(Some(Tried::Refused(reason))),
-            Err(Stored::Failed(failure)) => return Err(failure),
-        }
-        let began = starts.into_iter().map(|start| (start.route, start.number));
-        self.claimed.started.extend(began);
-        Ok(None)
     }
 
     /// The next record to decide once the first `covered` items are committed. Rows don't move it.
@@ -285,29 +234,46 @@ impl Worker {
         }
     }
 
-    /// Advances progress and commits; then the frame is on its way.
-    pub(super) async fn store_batch(
-        &mut self,
-        batch: Batch,
-        records: Vec<Record>,
+    /// The commit of a batch that decides nothing.
+    pub(super) fn commitment(
+        &self,
         next_offset: Offset,
+        records: Vec<Record>,
+    ) -> Commitment<'static> {
+        let reached = self.claimed.reached;
+        let batch = reached.batch + 1;
+        Commitment {
+            owner: (self.claimed.epoch, reached.checkpoint()),
+            set: &NOTHING,
+            seen: Seen::default(),
+            starts: &[],
+            now: now(),
+            worked: self.claimed.waiting.worked.millis(),
+            frame: Frame {
+                batch,
+                next_offset,
+                records,
+            },
+            token: match mutant::is_armed(Mutant::Token) {
+                true => Uuid::from_u64_pair(0, batch.unsigned_abs()),
+                false => Uuid::new_v4(),
+            },
+            published: Some(reached.published),
+        }
+    }
+
+    /// Commits; then the frame is on its way.
+    pub(super) async fn commit(
+        &mut self,
+        held: Option<Batch>,
+        commitment: Commitment<'_>,
     ) -> Result<(), Stored> {
-        let began = Instant::now();
-        let token = match mutant::is_armed(Mutant::Token) {
-            true => Uuid::from_u64_pair(0, batch.number().unsigned_abs()),
-            false => Uuid::new_v4(),
+        let (began, token) = (Instant::now(), commitment.token);
+        let committed = match held {
+            Some(batch) => batch.complete(commitment).await,
+            None => self.shared.store.commit(&self.key, commitment).await,
         };
-        let frame = Frame {
-            batch: batch.number(),
-            next_offset,
-            records,
-        };
-        let known = Some(self.claimed.reached.published);
-        let batch = batch.having_worked(self.claimed.waiting.worked.millis());
-        let frame = match batch
-            .commit(self.claimed.reached.next_offset, frame, token, known)
-            .await
-        {
+        let frame = match committed {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
                 tracing::warn!(%error, "the answer to COMMIT was lost; asking for the outcome");
@@ -319,15 +285,10 @@ impl Worker {
                     }
                 }
             }
-            Err(error) if error.disposition() == Disposition::Message => {
-                return Err(Stored::Refused(error.to_string()));
-            }
-            Err(error) => return Err(Stored::Failed(error.into())),
+            Err(error) => return Err(Stored::Not(error)),
         };
         self.shared.metrics.committed(began.elapsed());
-        self.claimed.reached.batch = frame.batch;
-        self.claimed.reached.next_offset = frame.next_offset;
-        self.claimed.reached.token = Some(token);
+        self.claimed.reached.committed(&frame, token);
         self.publish(frame);
         Ok(())
     }
@@ -367,9 +328,9 @@ pub(super) fn plugins_failed(error: &dyn std::error::Error) -> Failure {
 
 /// Why a batch was not stored.
 pub(super) enum Stored {
-    /// Postgres refused what is in it.
-    Refused(String),
-    /// Anything else.
+    /// It certainly wasn't.
+    Not(Error),
+    /// Nobody knows, or there is no use in asking.
     Failed(Failure),
 }
 
@@ -377,7 +338,7 @@ impl From<Stored> for Failure {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Failed(failure) => failure,
-            Stored::Refused(reason) => Self::Halt(Halt::Refused { reason }),
+            Stored::Not(error) => error.into(),
         }
     }
 }

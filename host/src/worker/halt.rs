@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
-use taskhost_core::record::TopicPartition;
 
 use super::work::TICK;
 use super::{Failure, Worker};
@@ -12,15 +11,6 @@ use crate::store::Disposition;
 
 /// How long the row may take before the halt is shown without it.
 const ROW_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Who is told when a partition halts and when it goes on. Must not block.
-pub trait HaltObserver: std::fmt::Debug + Send + Sync {
-    /// The partition stands still from now on.
-    fn halted(&self, partition: &TopicPartition, halt: &Halt);
-
-    /// A person's command resolved it; whether it goes on shows its recovery.
-    fn resolved(&self, partition: &TopicPartition);
-}
 
 impl Worker {
     /// Until a command clears the halt in the partition's row, or the partition is given back.

@@ -14,12 +14,8 @@
 mod claimed;
 mod commit;
 mod dependencies;
-mod gate;
 mod halt;
-mod lag;
 mod others;
-mod plugins;
-mod purity;
 mod recover;
 mod rounds;
 mod routes;
@@ -27,113 +23,25 @@ mod rows;
 mod settle;
 mod starts;
 mod stranded;
-mod tracing_context;
-mod waker;
 mod work;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::batch::Deferral;
-use taskhost_core::cause::Route;
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::TopicPartition;
-use taskhost_core::recovery::Reset;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::breaker::{Breakers, Eras, Extent, Open};
-use crate::kafka::{Admin, Consumer, Feed, Limits, Publisher, Tag};
-use crate::plugin::Catalog;
-use crate::route_breaker::RouteBreakers;
-use crate::store::{Key, Store};
-use crate::telemetry::health::{PartitionState, Status};
-use crate::telemetry::metrics::Metrics;
+use crate::breaker::{Eras, Extent, Open};
+use crate::kafka::{Feed, Tag};
+use crate::shared::Shared;
+use crate::store::Key;
+use crate::telemetry::health::PartitionState;
 
 use claimed::Claimed;
-
-pub use gate::Gate;
-pub use halt::HaltObserver;
-pub use lag::{Places, watch as watch_lag};
-pub use purity::{Impurity, Purity, PurityObserver};
-pub use waker::Waker;
-
-/// What all workers of a host share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Postgres.
-    pub store: Store,
-    /// The group's consumer.
-    pub consumer: Arc<Consumer>,
-    /// The one publisher.
-    pub publisher: Publisher,
-    /// Kafka's answers about topics.
-    pub admin: Admin,
-    /// The current plugin of each route.
-    pub catalog: Arc<Catalog>,
-    /// All routes.
-    pub routes: Arc<[Route]>,
-    /// Real names of logical topics.
-    pub topics: Arc<BTreeMap<String, String>>,
-    /// What each topic takes.
-    pub limits: Arc<Limits>,
-    /// Connection settings for fencing.
-    pub kafka: crate::kafka::Settings,
-    /// Transactional ids of this process.
-    pub transactional_ids: Vec<String>,
-    /// Wakes waiting causes whose task changed.
-    pub waker: Waker,
-    /// Whether Postgres and Kafka are there.
-    pub breakers: Arc<Breakers>,
-    /// Whether each route's plugin fails too often.
-    pub routes_breakers: Arc<RouteBreakers>,
-    /// What health tells.
-    pub health: Status,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Where the partitions at work are, for their lag.
-    pub places: Places,
-    /// Who is told of halts.
-    pub observer: Arc<dyn HaltObserver>,
-    /// Decides a sample of the batches again.
-    pub purity: Arc<Purity>,
-    /// How many batches are in hand at once.
-    pub gate: Gate,
-    /// What the configuration says.
-    pub rules: Rules,
-}
-
-/// The bounds and names that workers go by.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// The consumer group.
-    pub group: Arc<str>,
-    /// Real name of the topic for task events.
-    pub events_topic: Arc<str>,
-    /// Dead letter topics by the real name of their source.
-    pub dead_letter_topics: BTreeMap<String, String>,
-    /// Where a group that has never been here starts.
-    pub reset: Reset,
-    /// Messages of a batch.
-    pub messages_max: usize,
-    /// Bytes of a batch; a single larger message is a batch of its own.
-    pub bytes_max: usize,
-    /// Committed batches that may wait for Kafka.
-    pub unpublished_max: usize,
-    /// Tries of a deadline after the first, before it counts.
-    pub retries_max: u32,
-    /// Base of the backoff.
-    pub backoff: Duration,
-    /// Whether dead letters carry Spring Kafka's headers too.
-    pub spring_headers: bool,
-    /// How long causes may wait.
-    pub deferral: Deferral,
-    /// How often a dead letter is decided again before it is parked.
-    pub replays_max: u32,
-}
 
 /// The longest backoff: an outage that ends is noticed within it.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -311,24 +219,27 @@ impl Worker {
     }
 
     async fn perform(&mut self, action: Action) -> Event {
+        // On the heap, so that one of them after another needs no room on the stack of the thread.
         let result = match action {
-            Action::Claim => self.claim().await,
-            Action::Fence { owners } => self.fence(owners).await,
-            Action::Inspect => self.inspect().await,
-            Action::Start { offset, log } => self.start(offset, log).await,
-            Action::OwnAlone => self.own_alone().await,
-            Action::CommitOffset { batch, offset } => self.commit_offset(batch, offset).await,
-            Action::MarkPublished { batch } => self.mark_published(batch).await,
-            Action::Publish { first, last } => self.publish_stored(first, last).await,
-            Action::Assign { offset, batch } => self.assign(offset, batch).await,
-            Action::Unassign => self.unassign().await,
-            Action::Work => self.work().await,
+            Action::Claim => Box::pin(self.claim()).await,
+            Action::Fence { owners } => Box::pin(self.fence(owners)).await,
+            Action::Inspect => Box::pin(self.inspect()).await,
+            Action::Start { offset, log } => Box::pin(self.start(offset, log)).await,
+            Action::OwnAlone => Box::pin(self.own_alone()).await,
+            Action::CommitOffset { batch, offset } => {
+                Box::pin(self.commit_offset(batch, offset)).await
+            }
+            Action::MarkPublished { batch } => Box::pin(self.mark_published(batch)).await,
+            Action::Publish { first, last } => Box::pin(self.publish_stored(first, last)).await,
+            Action::Assign { offset, batch } => Box::pin(self.assign(offset, batch)).await,
+            Action::Unassign => Box::pin(self.unassign()).await,
+            Action::Work => Box::pin(self.work()).await,
             Action::Wait { attempt } => {
                 self.back_off(attempt).await;
                 Ok(Event::Done)
             }
-            Action::Halt(halt) => self.stand_still(&halt).await,
-            Action::Release => self.release().await,
+            Action::Halt(halt) => Box::pin(self.stand_still(&halt)).await,
+            Action::Release => Box::pin(self.release()).await,
             Action::Stop => Ok(Event::Done),
         };
         match result {
@@ -394,15 +305,6 @@ impl Worker {
             _ => PartitionState::Recovering,
         }
     }
-}
-
-/// Milliseconds since 1970.
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
 }
 
 impl From<crate::store::Error> for Failure {

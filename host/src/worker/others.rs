@@ -9,8 +9,8 @@ use taskhost_core::round::{self, Ground, Items, Rung};
 use taskhost_core::route_breaker::Tally;
 
 use super::commit::plugins_failed;
-use super::plugins::Plugins;
 use super::{Failure, Worker};
+use crate::shared::Plugins;
 
 impl Worker {
     /// The plugin faulted at the probe's message, the first of these; nothing of it is committed. The next one is decided

@@ -12,11 +12,11 @@ use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
 use super::commit::Tried;
-use super::plugins::Plugins;
-use super::tracing_context as trace;
 use super::{Dependency, Failure, Worker};
 use crate::breaker::Extent;
 use crate::mutant::{self, Mutant};
+use crate::shared::Plugins;
+use crate::shared::{next_span, of_hint};
 use crate::store::Checkpoint;
 
 /// Where a round takes its causes from.
@@ -57,7 +57,7 @@ impl Worker {
             }
             let items = Arc::new(items);
             let last = conflicts.is_last_resort();
-            match self.attempt(&items, &plugins, &rung, last).await? {
+            match Box::pin(self.attempt(&items, &plugins, &rung, last)).await? {
                 Tried::Committed(round) => {
                     self.ladder(from)
                         .committed(round.covered, round.faults.len());
@@ -146,8 +146,8 @@ impl Worker {
             partition: &self.partition,
             topic_id: self.topic_id(),
             descriptor: &|route| plugins.decider(route).descriptor.clone(),
-            trace: &trace::of_hint,
-            next_span: &trace::next_span,
+            trace: &of_hint,
+            next_span: &next_span,
         })
     }
 
@@ -159,8 +159,8 @@ impl Worker {
     /// A batch without causes: moves past commit markers, so that lag is 0 and retention never overtakes an idle partition.
     pub(super) async fn advance(&mut self, end: Offset) -> Result<(), Failure> {
         let began = Instant::now();
-        let batch = self.begin().await?;
-        self.store_batch(batch, Vec::new(), end).await?;
+        let commitment = self.commitment(end, Vec::new());
+        self.commit(None, commitment).await?;
         self.count(&WriteSet::default(), began);
         Ok(())
     }
@@ -183,11 +183,7 @@ impl Worker {
     /// Progress must be where this worker left it; if not, somebody else was here, or the server lags behind.
     pub(super) fn check_place(&self, found: Checkpoint) -> Result<(), Failure> {
         let reached = self.claimed.reached;
-        let left = Checkpoint {
-            batch: reached.batch,
-            next_offset: reached.next_offset,
-            token: reached.token,
-        };
+        let left = reached.checkpoint();
         match found == left || mutant::is_armed(Mutant::Epoch) {
             true => Ok(()),
             false => Err(Failure::Uncertain(format!(

@@ -13,10 +13,10 @@ use taskhost_core::route_breaker::{Receipt, Tally};
 
 use super::claimed::Shut;
 use super::commit::Tried;
-use super::plugins::Plugins;
 use super::rounds::From;
 use super::{Failure, Worker};
 use crate::route_breaker::{Deciding, Gate, Probe};
+use crate::shared::Plugins;
 use crate::telemetry::health::PartitionState;
 
 impl Worker {

@@ -8,7 +8,8 @@ use taskhost_core::waiting::{self, Caps, Why};
 use uuid::Uuid;
 
 use super::rounds::{From, Rows};
-use super::{Failure, Worker, now};
+use super::{Failure, Worker};
+use crate::shared::now;
 use crate::store::StoredDeadLetter;
 
 /// Rows that are taken at a time.
@@ -23,7 +24,7 @@ impl Worker {
             None => self.replays(ROWS_MAX).await?,
         };
         let decided = match rows {
-            Some(rows) => Some(self.decide_rows(rows).await?),
+            Some(rows) => Some(Box::pin(self.decide_rows(rows)).await?),
             None => None,
         };
         let next = match decided {

@@ -6,7 +6,7 @@
 use taskhost_core::round::Items;
 
 use super::Worker;
-use super::plugins::Plugins;
+use crate::shared::Plugins;
 use crate::store::NewStart;
 
 impl Worker {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use taskhost_core::round::Stranded;
 
-use super::{Failure, Worker, now};
+use super::{Failure, Worker};
+use crate::shared::now;
 use crate::telemetry::health::StrandedWakeups;
 
 /// How long a stranded wakeup waits until it is looked at again: soon after the configuration is put right, and so seldom

@@ -10,8 +10,9 @@ use taskhost_core::partition::{Action, Event};
 
 use super::recover::unpublished;
 use super::rounds::From;
-use super::{Failure, Worker, now};
+use super::{Failure, Worker};
 use crate::kafka::{Answer, Fed, Unpublished};
+use crate::shared::now;
 
 /// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ impl Worker {
             self.claimed.waiting.next_due = Some(now());
         }
         if !self.may_decide() {
-            return self.probe().await;
+            return Box::pin(self.probe()).await;
         }
         self.gather()?;
         if self.claimed.fetched.pending.is_empty() && !self.is_due() {
@@ -112,7 +113,7 @@ impl Worker {
         }
         // What came while it waited goes along.
         self.gather()?;
-        place.during(self.decide_gathered()).await
+        place.during(Box::pin(self.decide_gathered())).await
     }
 
     /// A batch of wakeups or of the records that are here.

@@ -21,6 +21,7 @@ mod http;
 mod kafkajs;
 mod laws;
 mod messages;
+mod order;
 mod probation;
 mod prometheus;
 mod purity;

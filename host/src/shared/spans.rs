@@ -5,7 +5,7 @@ use taskhost_core::trace::{Trace, TraceHint};
 use crate::telemetry::trace::TraceContext;
 
 /// The trace of a message, in a span of its own.
-pub(super) fn of_hint(hint: &TraceHint) -> Trace {
+pub(crate) fn of_hint(hint: &TraceHint) -> Trace {
     let header = |name: &str, value: &Option<String>| {
         value
             .clone()
@@ -30,7 +30,7 @@ pub(super) fn of_hint(hint: &TraceHint) -> Trace {
 }
 
 /// The same trace, in a new span.
-pub(super) fn next_span(trace: &Trace) -> Trace {
+pub(crate) fn next_span(trace: &Trace) -> Trace {
     let context = TraceContext {
         trace_id: trace.trace_id.clone(),
         span_id: trace.span_id.clone(),

@@ -19,7 +19,7 @@ pub struct Gate(Semaphore);
 
 /// A place among the batches in hand.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// None if the gate were closed, which it never is: it would keep nobody then.
     _held: Option<SemaphorePermit<'a>>,
 }
@@ -31,7 +31,7 @@ impl Gate {
     }
 
     /// Waits for a place: whoever came first is first.
-    pub(super) async fn place(&self) -> Place<'_> {
+    pub(crate) async fn place(&self) -> Place<'_> {
         Place {
             _held: self.0.acquire().await.ok(),
         }
@@ -40,7 +40,7 @@ impl Gate {
 
 impl Place<'_> {
     /// Does the work in this place, and frees it afterwards, or earlier if the work takes long.
-    pub(super) async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn during<T>(self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         tokio::select! {
             biased;

@@ -14,13 +14,13 @@ use crate::plugin::{Active, Catalog};
 
 /// What each route is decided with, by the route's number.
 #[derive(Debug, Clone)]
-pub(super) struct Plugins {
+pub(crate) struct Plugins {
     list: Vec<Option<(Arc<Active>, Arc<Decider>)>>,
     nobody: Arc<Decider>,
 }
 
 /// Asks the plugins of one round. Blocks: runs guests.
-pub(super) struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     plugins: &'a Plugins,
     partition: &'a TopicPartition,
     began: Instant,
@@ -30,7 +30,7 @@ pub(super) struct Asking<'a> {
 
 impl Plugins {
     /// What is current now for the routes of a topic; none if one of them has no plugin yet.
-    pub(super) fn current(
+    pub(crate) fn current(
         catalog: &Catalog,
         routes: &[Route],
         topic: &str,
@@ -60,19 +60,19 @@ impl Plugins {
     }
 
     /// What a route's decisions are carried out with. A route of another topic is never asked for.
-    pub(super) fn decider(&self, route: usize) -> &Arc<Decider> {
+    pub(crate) fn decider(&self, route: usize) -> &Arc<Decider> {
         let known = self.list.get(route).and_then(Option::as_ref);
         known.map_or(&self.nobody, |(_, decider)| decider)
     }
 
     /// The number of the activation that a route is decided under.
-    pub(super) fn activation(&self, route: usize) -> Option<i64> {
+    pub(crate) fn activation(&self, route: usize) -> Option<i64> {
         let known = self.list.get(route)?.as_ref();
         known.map(|(active, _)| active.number)
     }
 
     /// Asks them in a round of the partition.
-    pub(super) fn asking<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
+    pub(crate) fn asking<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
         Asking {
             plugins: self,
             partition,
@@ -82,7 +82,7 @@ impl Plugins {
     }
 
     /// Asks them once more about what they decided.
-    pub(super) fn asking_again<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
+    pub(crate) fn asking_again<'a>(&'a self, partition: &'a TopicPartition) -> Asking<'a> {
         Asking {
             again: true,
             ..self.asking(partition)

@@ -59,7 +59,7 @@ pub struct Purity {
 }
 
 /// The right to have a batch decided again; given back when it is dropped.
-pub(super) struct Turn(Arc<AtomicBool>);
+pub(crate) struct Turn(Arc<AtomicBool>);
 
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -68,12 +68,12 @@ impl Drop for Turn {
 }
 
 /// A committed batch, with all that its decisions were made of.
-pub(super) struct Evidence {
-    pub(super) items: Arc<Items>,
-    pub(super) ground: Ground,
-    pub(super) plugins: Plugins,
+pub(crate) struct Evidence {
+    pub(crate) items: Arc<Items>,
+    pub(crate) ground: Ground,
+    pub(crate) plugins: Plugins,
     /// The answer to each item that was decided together with others.
-    pub(super) decisions: Vec<Option<Decision>>,
+    pub(crate) decisions: Vec<Option<Decision>>,
 }
 
 impl Purity {
@@ -90,7 +90,7 @@ impl Purity {
     }
 
     /// Chooses a batch before it is decided, so that its decisions are kept; none if it is not in the sample.
-    pub(super) fn choose(&self, items: &Items) -> Option<Turn> {
+    pub(crate) fn choose(&self, items: &Items) -> Option<Turn> {
         if self.share <= 0.0 {
             return None;
         }
@@ -114,7 +114,7 @@ impl Purity {
     }
 
     /// Decides a committed batch again, elsewhere.
-    pub(super) fn look_at(self: &Arc<Self>, turn: Turn, evidence: Evidence) {
+    pub(crate) fn look_at(self: &Arc<Self>, turn: Turn, evidence: Evidence) {
         let purity = self.clone();
         // Nobody waits for it, and a host that ends leaves it.
         drop(tokio::task::spawn_blocking(move || {
