@@ -12,6 +12,7 @@ mod counters;
 mod dlq;
 mod lost_commits;
 mod migrations;
+mod order;
 mod proxy;
 mod rollbacks;
 mod stale_statistics;
