@@ -22,7 +22,7 @@ pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
 /// Some time: 2023-11-14.
 pub(crate) const NOW: i64 = 1_700_000_000_123;
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+pub(crate) static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// A database that is removed with the value.
 pub(crate) struct Database {
