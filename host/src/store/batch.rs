@@ -1,6 +1,6 @@
 //! A batch: the one transaction in which a partition's causes are decided and carried out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -17,7 +17,9 @@ use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
 use super::progress::{Epoch, keyed};
+use super::read::Checkpoint;
 use super::session::{Ended, Session};
+use super::settle;
 use super::versions;
 use super::wakeups;
 use super::write;
@@ -35,6 +37,8 @@ pub struct Batch {
     /// The last committed batch when this one began.
     seen: BatchNumber,
     next_offset: Offset,
+    /// The token of the attempt that committed that one.
+    token: Option<Uuid>,
     /// Versions of the tasks that are locked.
     pub(super) versions: HashMap<TaskId, i64>,
     pub(super) counts: Counts,
@@ -57,18 +61,13 @@ pub enum Commit {
 }
 
 const LOCK_PROGRESS: &str = "
-SELECT batch, next_offset FROM progress
+SELECT batch, next_offset, batch_token FROM progress
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4
 FOR UPDATE";
 
 const LOCK_TASKS: &str = "
 SELECT id, type, status, data::text AS data, version, created_at, updated_at
 FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
-
-const BLOCKED: &str = "
-SELECT asked.task_id FROM unnest($4::text[]) AS asked (task_id)
-WHERE EXISTS (SELECT FROM wakeups w
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND w.task_id = asked.task_id)";
 
 /// The hint may be null; `GREATEST` then keeps what is there.
 const ADVANCE: &str = "
@@ -109,6 +108,7 @@ impl Store {
         };
         Ok(Batch {
             seen: row.try_get("batch")?,
+            token: row.try_get("batch_token")?,
             session,
             key: key.clone(),
             epoch,
@@ -124,6 +124,15 @@ impl Batch {
     /// The number that this batch will have: that of its frame.
     pub fn number(&self) -> BatchNumber {
         self.seen + 1
+    }
+
+    /// Where the partition was when it began.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            batch: self.seen,
+            next_offset: self.next_offset,
+            token: self.token,
+        }
     }
 
     /// The next record to decide, as stored.
@@ -147,23 +156,8 @@ impl Batch {
         Ok(tasks)
     }
 
-    /// Those of the tasks that have messages of this partition waiting. A worker that knows that nothing waits
-    /// need not ask.
-    ///
-    /// # Errors
-    /// See [`Error::disposition`].
-    pub async fn blocked(&mut self, ids: &[TaskId]) -> Result<HashSet<TaskId>, Error> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
-        let statement = keyed(BLOCKED, &self.key).bind(ids);
-        let rows = self.session.rows(statement).await?;
-        rows.iter().map(|row| task_id(row, "task_id")).collect()
-    }
-
-    /// Locks those of the wakeups that still count, in id order: the same row, still this partition's, still due. Lock
-    /// their tasks first: a timer is cancelled or replaced under its task's lock.
+    /// Locks those of the wakeups that still count, in id order: the same row, still this partition's; a timer that is due.
+    /// Lock their tasks first: a timer is cancelled or replaced under its task's lock.
     ///
     /// # Errors
     /// See [`Error::disposition`].
@@ -197,8 +191,7 @@ impl Batch {
         row.map_or(Ok(false), |row| Ok(row.try_get("unchanged")?))
     }
 
-    /// Writes everything but progress and frame. `now` is when a message gets its turn that waited behind
-    /// one that is done.
+    /// Writes everything but progress and frame, and gives the first message of each settled task its turn at `now`.
     ///
     /// # Errors
     /// [`Error::CreationRaced`] if another partition created one of the tasks first; else see
@@ -206,9 +199,10 @@ impl Batch {
     pub async fn write(&mut self, set: &WriteSet, now: i64) -> Result<(), Error> {
         write::tasks(self, set).await?;
         write::events(self, &set.events).await?;
-        write::wakeups(self, set, now).await?;
+        write::wakeups(self, set).await?;
         write::dead_letters(self, &set.dead_letters).await?;
         dlq::replayed(self, &set.replayed).await?;
+        settle::batch(self, &set.settled, now).await?;
         self.counts = set.counts;
         Ok(())
     }

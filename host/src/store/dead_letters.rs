@@ -115,7 +115,7 @@ macro_rules! columns {
          d.record_timestamp, d.key, d.value, d.headers::text AS headers, d.code, d.reason, d.backtrace, d.stage, \
          d.attempts, d.task_id, d.route, d.plugin_name, d.plugin_version, d.plugin_digest, d.failed_at, d.created_at, \
          d.source, d.state, d.state_at, d.replays, d.republish, d.edits, d.edited_value, d.decided_by, d.note, \
-         d.imported"
+         d.imported, d.sequence, d.holds"
     };
 }
 pub(super) use columns;
@@ -175,6 +175,8 @@ pub(super) fn stored(row: &PgRow) -> Result<StoredDeadLetter, Error> {
         failed_at: failed_at.0,
         source: Source::from_name(row.try_get("source")?).unwrap_or(Source::Record),
         replays: row.try_get("replays")?,
+        sequence: row.try_get("sequence")?,
+        holds: row.try_get("holds")?,
     };
     let state: &str = row.try_get("state")?;
     let state_at: Millis = row.try_get("state_at")?;

@@ -65,6 +65,27 @@ const RESET: &str = resolve!(
      WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch = $4 AND next_offset IS NOT DISTINCT FROM $5"
 );
 
+const TOPIC_ID: &str = "
+SELECT topic_id FROM progress WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
+
+/// By how much the sequences of an earlier topic id sink, so that all of them come before offset 0. By the same for all, so
+/// that they keep their order, also with those that sank before.
+const GREATEST: &str = "
+SELECT GREATEST(
+    (SELECT max(sequence) FROM wakeups
+     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind IN ('deferred', 'replay')
+       AND sequence < 9223372036854775807),
+    (SELECT max(sequence) FROM dead_letters WHERE group_id = $1 AND topic = $2 AND partition = $3), -1) + 1 AS sunk";
+
+const SINK_WAKEUPS: &str = "
+UPDATE wakeups SET sequence = sequence - $4
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind IN ('deferred', 'replay')
+  AND sequence < 9223372036854775807";
+
+const SINK_LETTERS: &str = "
+UPDATE dead_letters SET sequence = sequence - $4
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND sequence IS NOT NULL";
+
 const DIVERT: &str = resolve!(
     ", epoch = epoch + 1
      WHERE group_id = $1 AND topic = $2 AND partition = $3 AND halted_code = 'unpublishable-message'"
@@ -136,7 +157,8 @@ impl Store {
             .collect()
     }
 
-    /// Carries out what a person decided, if the partition is still where it was when that was planned.
+    /// Carries out what a person decided, if the partition is still where it was when that was planned. If the topic was made
+    /// anew, what waits since before comes before all its records.
     ///
     /// # Errors
     /// [`Error::Lost`] if it has moved since.
@@ -154,7 +176,19 @@ impl Store {
             .bind(topic_id)
             .bind(plan.batch)
             .bind(plan.published);
-        self.owned(statement).await
+        let mut session = Session::begin(self).await?;
+        let earlier = session.row(keyed(TOPIC_ID, key)).await?;
+        let earlier: Option<Uuid> = match earlier {
+            Some(row) => row.try_get("topic_id")?,
+            None => None,
+        };
+        if session.execute(statement).await? == 0 {
+            return session.fail(Error::Lost);
+        }
+        if earlier.is_some_and(|earlier| earlier != topic_id) {
+            sink(&mut session, key).await?;
+        }
+        session.commit_or_repeat().await
     }
 
     /// Takes messages out of a frame that can't be published, keeps them as dead letters, and lets the partition go on.
@@ -179,6 +213,16 @@ impl Store {
         write::insert_dead_letters(&mut session, key, letters).await?;
         session.commit_or_repeat().await
     }
+}
+
+/// Puts what waits and the dead letters before all offsets of the topic that was made anew.
+async fn sink(session: &mut Session, key: &Key) -> Result<(), Error> {
+    let row = session.row(keyed(GREATEST, key)).await?;
+    let sunk: i64 = row.map_or(Ok(0), |row| row.try_get("sunk"))?;
+    for sql in [SINK_WAKEUPS, SINK_LETTERS] {
+        session.execute(keyed(sql, key).bind(sunk)).await?;
+    }
+    Ok(())
 }
 
 /// What a row of `progress` says of a halt.

@@ -19,6 +19,7 @@
 mod activation_starts;
 mod batch;
 mod breaker_orders;
+mod check;
 mod dead_letters;
 mod diagnose;
 mod dlq;
@@ -30,11 +31,14 @@ mod millis;
 mod pool;
 mod probe;
 mod progress;
+mod read;
 mod rollbacks;
 mod session;
+mod settle;
 mod task_pages;
 mod tasks;
 mod versions;
+mod waiting;
 mod wakeups;
 mod write;
 
@@ -58,10 +62,12 @@ pub use listen::{Heard, Listener};
 pub use migrate::SchemaState;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
+pub use read::{Checkpoint, Question, Read};
 pub use rollbacks::RolledBack;
 pub use task_pages::{TaskPages, TaskRow};
 pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
 pub use versions::{Activated, Activation, ActivationKind, NewActivation, StoredVersion};
+pub use waiting::Due;
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,6 +13,8 @@ use super::error::Error;
 use super::halts::{Halted, halted};
 use super::pool::Store;
 use super::session::{Session, Statement};
+use super::waiting::HOLDING;
+use super::wakeups::COUNT_WAITING;
 
 /// Number of a claim: what a partition's owner writes under.
 pub type Epoch = i64;
@@ -26,8 +28,12 @@ pub struct Claim {
     pub previous_owners: Vec<String>,
     /// Where the partition is.
     pub progress: Progress,
+    /// The token of the attempt that committed its last batch.
+    pub token: Option<Uuid>,
     /// Messages that wait.
     pub waiting: i64,
+    /// Whether there are dead letters that hold their task.
+    pub holding: bool,
     /// How long it has worked, in milliseconds.
     pub worked: i64,
     /// Whether the row says something of a halt, or of a decision about one, that is over once the partition is ready.
@@ -94,16 +100,14 @@ FROM (
     FOR UPDATE
 ) AS old
 WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3
-RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.published, p.decided_watermark, p.worked_ms,
+RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p.batch_token, p.published, p.decided_watermark, p.worked_ms,
     p.halted_code IS NOT NULL OR p.decided_watermark IS NOT NULL AS unresolved";
-
-const WAITING: &str = "
-SELECT count(*) AS waiting FROM wakeups
-WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'";
 
 const SNAPSHOT: &str = "
 SELECT p.*,
-       (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred'
+       (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred' AND w.why <> 'task-missing'
+          AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition))
+       + (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred' AND w.why = 'task-missing'
           AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS waiting_now,
        (SELECT count(*) FROM wakeups w WHERE w.kind = 'timer'
           AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS timers_now,
@@ -132,17 +136,20 @@ impl Store {
             return session.fail(Error::Lost);
         };
         // After the claim, so that it sees the batch that the claim waited for.
-        let waiting = match session.row(keyed(WAITING, key)).await? {
+        let waiting = match session.row(keyed(COUNT_WAITING, key)).await? {
             Some(row) => row.try_get("waiting")?,
             None => 0,
         };
+        let holding = session.row(keyed(HOLDING, key)).await?.is_some();
         let started = activation_starts::started(&session.rows(keyed(STARTED, key)).await?)?;
         session.commit_or_repeat().await?;
         Ok(Claim {
             epoch: row.try_get("epoch")?,
             previous_owners: row.try_get("previous")?,
             progress: progress(&row)?,
+            token: row.try_get("batch_token")?,
             waiting,
+            holding,
             worked: row.try_get("worked_ms")?,
             unresolved: row.try_get("unresolved")?,
             started,

@@ -1,18 +1,17 @@
-//! Wakeups outside of a batch: which are due, and hints to look at them sooner.
+//! Wakeups outside of a batch: when the next is due, hints to look at them sooner, and what can't be decided.
 //!
-//! Of the messages of a task that wait in a partition only the first has a due time; when it is due, all of
-//! them are taken, in order. A timer has its own time, and its own turn.
+//! A hint makes due what is the first of its task in its partition. Only the owner, in a batch, ends or moves what waits.
 //!
 //! The table is empty most of the time and fills within seconds, and then its statistics say of thousands of rows that
 //! there is one. So no statement leaves the planner a choice that is wrong by more than a reading of the table: what is
 //! changed is chosen once, in an array, not by a join ([`super::write`] likewise), and each question has one index that can
-//! be used (migrations/0010).
+//! be used (migrations/0010 and 0011).
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskhost_core::batch::{Wakeup, WakeupKind};
 use taskhost_core::task::TaskId;
-use taskhost_core::waiting::Why;
+use taskhost_core::waiting::{Rank, Why};
 use uuid::Uuid;
 
 use super::Key;
@@ -23,51 +22,46 @@ use super::millis::Millis;
 use super::pool::Store;
 use super::progress::{Epoch, keyed};
 use super::session::{Session, Statement};
+use super::settle::firsts;
 
-/// For a batch: what still counts of what was due.
-pub(super) const LOCK: &str = "
-SELECT id, kind, task_id, name, route, due, sequence, why, attempt, tries, since, since_worked, reason, cause
-FROM wakeups
-WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND (due IS NULL OR due <= $5)
-ORDER BY id FOR UPDATE";
+/// What [`wakeup`] reads.
+macro_rules! columns {
+    () => {
+        "id, kind, task_id, name, route, due, counts_from, sequence, place, why, attempt, tries, since, since_worked, \
+         reason, cause"
+    };
+}
+pub(super) use columns;
 
-/// One turn for each task: its chain of messages if that is due, else its earliest timer.
-const DUE: &str = "
-WITH heads AS (
-    SELECT id, kind, task_id, due FROM wakeups
-    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4 AND kind <> 'replay'
-    ORDER BY due, id LIMIT $5
-), turns AS (
-    SELECT DISTINCT ON (task_id) id, kind, task_id, due FROM heads
-    ORDER BY task_id, kind = 'deferred' DESC, due, id
-)
-SELECT w.id, w.kind, w.task_id, w.name, w.route, w.due, w.sequence, w.why, w.attempt, w.tries, w.since, w.since_worked,
-    w.reason, w.cause
-FROM turns
-CROSS JOIN LATERAL (
-    (SELECT * FROM wakeups timer
-     WHERE turns.kind = 'timer' AND timer.group_id = $1 AND timer.id = turns.id)
-    UNION ALL
-    (SELECT * FROM wakeups chain
-     WHERE turns.kind = 'deferred' AND chain.kind = 'deferred'
-       AND chain.group_id = $1 AND chain.topic = $2 AND chain.partition = $3 AND chain.task_id = turns.task_id
-     ORDER BY chain.sequence, chain.place LIMIT $5)
-) AS w
-ORDER BY turns.due, turns.id, w.sequence, w.place LIMIT $5";
+/// For a batch: what still counts of what it takes. A message may be taken before its time, behind an earlier one.
+pub(super) const LOCK: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM wakeups
+     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND (kind <> 'timer' OR due <= $5)
+     ORDER BY id FOR UPDATE"
+);
 
-/// Only what the plugin deferred: the task's change says nothing of a slow machine or of a plugin on probation. A row that
-/// a batch holds is left out: that batch looks itself when it is done.
-const WAKE: &str = "
-UPDATE wakeups SET due = $2
-WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM wakeups
-    WHERE task_id = ANY ($1) AND kind = 'deferred' AND why = 'deferral' AND due > $2
-    FOR UPDATE SKIP LOCKED))
-RETURNING group_id, topic, partition";
+/// Only the first message of a task in each partition, and only what the plugin deferred: the task's change says nothing
+/// of a slow machine or of a plugin on probation. Whether the attempt counts stays as it is. A row that a batch holds is
+/// left out: that batch looks itself when it is done.
+const WAKE: &str = concat!(
+    "WITH RECURSIVE ",
+    firsts!(),
+    " UPDATE wakeups
+     SET due = CASE WHEN why IN ('deferral', 'task-missing') AND due > $2 THEN $2 ELSE due END
+     WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM wakeups
+        WHERE ctid = ANY (ARRAY(
+            SELECT at FROM firsts WHERE why IN ('deferral', 'task-missing') AND due > $2))
+        FOR UPDATE SKIP LOCKED))
+     RETURNING group_id, topic, partition"
+);
 
-/// What is held on a route whose probation is over. A row that a batch holds is left out: its due time stands behind it.
+/// What is held on a route whose probation is over; its next attempt counts. A row that a batch holds is left out: its due
+/// time stands behind it.
 const RELEASE_HELD: &str = "
-UPDATE wakeups SET due = $3
+UPDATE wakeups SET due = $3, counts_from = LEAST(counts_from, $3)
 WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM wakeups
     WHERE group_id = $1 AND route = $2 AND why = 'held' AND due > $3
@@ -85,15 +79,22 @@ WHERE ctid = ANY (ARRAY(
         WHERE (p.group_id, p.topic, p.partition) = ($1, $2, $3) AND p.epoch = $4)
     FOR UPDATE SKIP LOCKED))";
 
+/// Two counts, as each has an index.
+pub(super) const COUNT_WAITING: &str = "
+SELECT (SELECT count(*) FROM wakeups
+        WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why <> 'task-missing')
+     + (SELECT count(*) FROM wakeups
+        WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why = 'task-missing') AS waiting";
+
 /// When a partition has something to decide besides records: replays at once, whatever the clocks of this host and of who
 /// asked for them say. With the first by its order rather than any, it is a look into the index also for a plan that takes
 /// replays for most of the table.
 macro_rules! next_due {
     () => {
         "CASE WHEN (
-            SELECT place FROM wakeups
+            SELECT sequence FROM wakeups
             WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND due IS NULL
-            ORDER BY place LIMIT 1
+            ORDER BY sequence, place LIMIT 1
          ) IS NOT NULL THEN 'epoch'::timestamptz ELSE (
             SELECT min(due) FROM wakeups
             WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL
@@ -110,17 +111,6 @@ const OUTLOOK: &str = concat!(
 );
 
 impl Store {
-    /// What is due in a partition at `now`, at most `limit` (at least 1) wakeups: for each task whose first waiting
-    /// message is due all that wait behind it too, in order, or else one timer. Never both for one task.
-    ///
-    /// # Errors
-    /// Trouble only.
-    pub async fn due(&self, key: &Key, now: i64, limit: u32) -> Result<Vec<Wakeup>, Error> {
-        let statement = keyed(DUE, key).bind(Millis(now)).bind(i64::from(limit));
-        let rows = self.read_rows(statement).await?;
-        rows.iter().map(wakeup).collect()
-    }
-
     /// When the next wakeup or replay of a partition is due, which may be past; none if there is none.
     ///
     /// # Errors
@@ -198,13 +188,11 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn count_waiting(&self, key: &Key) -> Result<i64, Error> {
-        let sql = "SELECT count(*) AS waiting FROM wakeups
-                   WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'";
-        let row = self.read_row(keyed(sql, key)).await?;
+        let row = self.read_row(keyed(COUNT_WAITING, key)).await?;
         row.map_or(Ok(0), |row| Ok(row.try_get("waiting")?))
     }
 
-    /// After a commit that created or changed tasks: makes what waits for them due at `now`, in whichever
+    /// After a commit that created or changed tasks: makes the first that waits for each of them due at `now`, in whichever
     /// partition, and says in which. Poke the local ones, [`Store::notify`] the others. A hint only: the due
     /// time is the guarantee.
     ///
@@ -236,14 +224,11 @@ impl Store {
     }
 
     /// Runs a statement that makes wakeups due, and says whose.
-    async fn wake(&self, statement: Statement<'_>) -> Result<Vec<Key>, Error> {
+    pub(super) async fn wake(&self, statement: Statement<'_>) -> Result<Vec<Key>, Error> {
         let mut session = Session::begin(self).await?;
         let rows = session.rows(statement).await?;
         session.commit_or_repeat().await?;
-        let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
-        owners.sort_unstable();
-        owners.dedup();
-        Ok(owners)
+        owners(&rows)
     }
 
     /// After a commit that deferred: those of the tasks that changed since they were read, each given with
@@ -289,17 +274,20 @@ impl Store {
 
 /// A wakeup of a row.
 pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
-    let kind: &str = row.try_get("kind")?;
-    let due: Option<Millis> = row.try_get("due")?;
+    let time = |column| row.try_get::<Option<Millis>, _>(column);
     let since: Millis = row.try_get("since")?;
     Ok(Wakeup {
         id: row.try_get("id")?,
-        kind: WakeupKind::from_name(kind).ok_or_else(unknown)?,
+        kind: kind(row)?,
         task_id: task_id(row, "task_id")?,
         name: row.try_get("name")?,
         route: row.try_get("route")?,
-        due: due.map(|due| due.0),
-        sequence: row.try_get("sequence")?,
+        due: time("due")?.map(|due| due.0),
+        counts_from: time("counts_from")?.map(|time| time.0),
+        rank: Rank {
+            sequence: row.try_get("sequence")?,
+            place: row.try_get("place")?,
+        },
         why: why(row.try_get("why")?)?,
         attempt: row.try_get("attempt")?,
         tries: row.try_get("tries")?,
@@ -310,6 +298,11 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
     })
 }
 
+/// What the wakeup of a row is for.
+pub(super) fn kind(row: &PgRow) -> Result<WakeupKind, Error> {
+    WakeupKind::from_name(row.try_get("kind")?).ok_or_else(unknown)
+}
+
 /// Why a wakeup waits, from its name.
 pub(super) fn why(name: &str) -> Result<Why, Error> {
     Why::from_name(name).ok_or_else(unknown)
@@ -317,6 +310,14 @@ pub(super) fn why(name: &str) -> Result<Why, Error> {
 
 fn unknown() -> Error {
     Error::Unreadable(sqlx::Error::Decode("unknown kind of wakeup".into()))
+}
+
+/// The partitions that rows are of, each once.
+pub(super) fn owners(rows: &[PgRow]) -> Result<Vec<Key>, Error> {
+    let mut owners = rows.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
+    owners.sort_unstable();
+    owners.dedup();
+    Ok(owners)
 }
 
 fn owner(row: &PgRow) -> Result<Key, Error> {

@@ -1,9 +1,6 @@
 //! Carries out a write set: one statement for each table, however many rows.
 
-use std::collections::HashSet;
-
-use sqlx::Row;
-use taskhost_core::batch::{Wakeup, WakeupKind, WriteSet};
+use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::dead_letter::{DeadLetter, Stage};
 use taskhost_core::record::Header;
 use taskhost_core::task::{PluginVersion, Task, TaskEvent};
@@ -45,8 +42,7 @@ FROM unnest($1::text[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::tex
 
 const DONE: &str = "
 DELETE FROM wakeups
-WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)
-RETURNING task_id, kind";
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)";
 
 /// Whoever owns it: a task has one timer of a name.
 const UNSET: &str = "
@@ -55,29 +51,23 @@ WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.na
 
 const WAKEUPS: &str = "
 INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
-    reason, cause, why, tries, since_worked)
+    reason, cause, why, tries, since_worked, place, counts_from)
 SELECT $1, $2, $3, new.*
 FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::int[],
-    $12::timestamptz[], $13::text[], $14::bytea[], $15::text[], $16::int[], $17::bigint[]) AS new";
+    $12::timestamptz[], $13::text[], $14::bytea[], $15::text[], $16::int[], $17::bigint[], $18::bigint[],
+    $19::timestamptz[]) AS new";
 
 const POSTPONE: &str = "
-UPDATE wakeups SET due = new.due, attempt = new.attempt, reason = new.reason, why = new.why, tries = new.tries,
-    since_worked = new.since_worked
-FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[])
-    AS new (id, due, attempt, reason, why, tries, since_worked)
+UPDATE wakeups SET due = new.due, counts_from = new.due, attempt = new.attempt, reason = new.reason, why = new.why,
+    tries = new.tries, since_worked = new.since_worked, task_id = new.task_id
+FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[], $11::text[])
+    AS new (id, due, attempt, reason, why, tries, since_worked, task_id)
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id AND wakeups.id = ANY ($4)";
 
-/// The first message that still waits gets its turn, unless it has a time of its own.
-const PROMOTE: &str = "
-UPDATE wakeups SET due = $5
-WHERE group_id = $1 AND due IS NULL AND id = ANY (ARRAY(
-    SELECT first.id FROM unnest($4::text[]) AS changed (task_id)
-    CROSS JOIN LATERAL (
-        SELECT id FROM wakeups
-        WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred'
-          AND wakeups.task_id = changed.task_id
-        ORDER BY sequence, place LIMIT 1
-    ) AS first))";
+/// What is due and blocked waits for its turn.
+const TURN: &str = "
+UPDATE wakeups SET why = 'turn', due = NULL, counts_from = NULL
+WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND kind = 'deferred'";
 
 /// A statement that stores dead letters, and what it does about those that are there.
 macro_rules! insert_letters {
@@ -85,16 +75,17 @@ macro_rules! insert_letters {
         concat!(
             "INSERT INTO dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset, \
              record_timestamp, key, value, headers, code, reason, backtrace, stage, attempts, task_id, route, \
-             plugin_name, plugin_version, plugin_digest, failed_at, source, replays, imported) \
+             plugin_name, plugin_version, plugin_digest, failed_at, source, replays, imported, sequence, holds) \
              SELECT $1, $2, $3, id, record_topic, record_partition, record_offset, record_timestamp, key, value, \
              headers::json, code, reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, \
-             plugin_digest, failed_at, source, replays, imported \
+             plugin_digest, failed_at, source, replays, imported, sequence, holds \
              FROM unnest($4::uuid[], $5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], \
              $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::int[], $17::text[], $18::text[], \
-             $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::text[], $24::int[], $25::text[]) \
+             $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::text[], $24::int[], $25::text[], \
+             $26::bigint[], $27::bool[]) \
              AS new (id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers, code, \
              reason, backtrace, stage, attempts, task_id, route, plugin_name, plugin_version, plugin_digest, \
-             failed_at, source, replays, imported)",
+             failed_at, source, replays, imported, sequence, holds)",
             $more
         )
     };
@@ -106,7 +97,8 @@ const DEAD_LETTERS: &str = insert_letters!(
     " ON CONFLICT (group_id, id) DO UPDATE SET code = EXCLUDED.code, reason = EXCLUDED.reason, \
      backtrace = EXCLUDED.backtrace, stage = EXCLUDED.stage, attempts = EXCLUDED.attempts, task_id = EXCLUDED.task_id, \
      route = EXCLUDED.route, plugin_name = EXCLUDED.plugin_name, plugin_version = EXCLUDED.plugin_version, \
-     plugin_digest = EXCLUDED.plugin_digest, failed_at = EXCLUDED.failed_at, state_at = now(), \
+     plugin_digest = EXCLUDED.plugin_digest, failed_at = EXCLUDED.failed_at, \
+     sequence = EXCLUDED.sequence, holds = EXCLUDED.holds, state_at = now(), \
      state = CASE WHEN dead_letters.wakeup IS NULL THEN 'open' ELSE dead_letters.state END"
 );
 
@@ -209,9 +201,9 @@ pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<()
     expect(batch, "task events", rows(events.len()), found)
 }
 
-/// Removals first, so that a new timer finds its name free; promotion last, when it is clear who waits.
-pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet, now: i64) -> Result<(), Error> {
-    let changed = done(batch, &set.done).await?;
+/// Removals first, so that a new timer finds its name free.
+pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet) -> Result<(), Error> {
+    done(batch, &set.done).await?;
     if !set.timers.is_empty() {
         let (tasks, names): (Vec<&str>, Vec<&str>) = set
             .timers
@@ -233,41 +225,28 @@ pub(super) async fn wakeups(batch: &mut Batch, set: &WriteSet, now: i64) -> Resu
             .bind(column(postponed, |wakeup| wakeup.reason.as_str()))
             .bind(column(postponed, |wakeup| wakeup.why.name()))
             .bind(column(postponed, |wakeup| wakeup.tries))
-            .bind(column(postponed, |wakeup| wakeup.since_worked));
+            .bind(column(postponed, |wakeup| wakeup.since_worked))
+            .bind(column(postponed, |wakeup| wakeup.task_id.as_str()));
         let found = batch.session.execute(statement).await?;
         expect(batch, "postponed wakeups", rows(postponed.len()), found)?;
     }
-    if !changed.is_empty() {
-        let tasks: Vec<String> = changed.into_iter().collect();
-        let statement = keyed(PROMOTE, &batch.key).bind(tasks).bind(Millis(now));
-        batch.session.execute(statement).await?;
+    if !set.turned.is_empty() {
+        let ids: Vec<Uuid> = set.turned.iter().copied().collect();
+        batch
+            .session
+            .execute(keyed(TURN, &batch.key).bind(ids))
+            .await?;
     }
     Ok(())
 }
 
-/// Removes what is done with, and says whose messages may get their turn by it.
-async fn done(batch: &mut Batch, ids: &[Uuid]) -> Result<HashSet<String>, Error> {
+async fn done(batch: &mut Batch, ids: &[Uuid]) -> Result<(), Error> {
     if ids.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(());
     }
-    let removed = batch
-        .session
-        .rows(keyed(DONE, &batch.key).bind(ids))
-        .await?;
-    expect(
-        batch,
-        "wakeups that are done",
-        rows(ids.len()),
-        rows(removed.len()),
-    )?;
-    let mut changed = HashSet::new();
-    for row in &removed {
-        let kind: &str = row.try_get("kind")?;
-        if WakeupKind::from_name(kind) == Some(WakeupKind::Deferred) {
-            changed.insert(row.try_get("task_id")?);
-        }
-    }
-    Ok(changed)
+    let statement = keyed(DONE, &batch.key).bind(ids);
+    let removed = batch.session.execute(statement).await?;
+    expect(batch, "wakeups that are done", rows(ids.len()), removed)
 }
 
 async fn insert(batch: &mut Batch, new: &[&Wakeup]) -> Result<(), Error> {
@@ -281,14 +260,16 @@ async fn insert(batch: &mut Batch, new: &[&Wakeup]) -> Result<(), Error> {
         .bind(column(new, |wakeup| wakeup.name.as_deref()))
         .bind(column(new, |wakeup| wakeup.route.as_str()))
         .bind(column(new, |wakeup| wakeup.due.map(Millis)))
-        .bind(column(new, |wakeup| wakeup.sequence))
+        .bind(column(new, |wakeup| wakeup.rank.sequence))
         .bind(column(new, |wakeup| wakeup.attempt))
         .bind(column(new, |wakeup| Millis(wakeup.since)))
         .bind(column(new, |wakeup| wakeup.reason.as_str()))
         .bind(column(new, |wakeup| wakeup.cause.as_slice()))
         .bind(column(new, |wakeup| wakeup.why.name()))
         .bind(column(new, |wakeup| wakeup.tries))
-        .bind(column(new, |wakeup| wakeup.since_worked));
+        .bind(column(new, |wakeup| wakeup.since_worked))
+        .bind(column(new, |wakeup| wakeup.rank.place))
+        .bind(column(new, |wakeup| wakeup.counts_from.map(Millis)));
     let found = batch.session.execute(statement).await?;
     expect(batch, "new wakeups", rows(new.len()), found)
 }
@@ -369,6 +350,8 @@ fn letters_statement<'q>(
         .bind(column(letters, |letter| letter.source.name()))
         .bind(column(letters, |letter| letter.replays))
         .bind(imported)
+        .bind(column(letters, |letter| letter.sequence))
+        .bind(column(letters, |letter| letter.holds))
 }
 
 /// The stage's stored name.

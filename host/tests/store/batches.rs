@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost::store::{Disposition, Error, TaskFilter};
-use taskhost_core::batch::WriteSet;
+use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::dead_letter::Stage;
 use taskhost_core::record::Message;
+use taskhost_core::waiting::{Rank, Why};
 use uuid::Uuid;
 
 use crate::claims::wait_for_a_lock;
@@ -27,6 +28,7 @@ async fn a_write_set_comes_back_as_it_was_written() {
     faulty.stage = Stage::Decide;
     faulty.backtrace = Some("wasm backtrace".to_owned());
     faulty.task_id = Some(id("a"));
+    (faulty.sequence, faulty.holds) = (Some(-3), true);
     faulty.route = Some("task-status".to_owned());
     faulty.plugin = Some(plugin());
     faulty.message = Arc::new(Message {
@@ -45,7 +47,15 @@ async fn a_write_set_comes_back_as_it_was_written() {
         updated: vec![changed.clone()],
         events: vec![event(&changed, 0, 9), foreign],
         dead_letters: vec![faulty, letter(11)],
-        waiting: vec![waiting("c", 12, Some(NOW + 5))],
+        waiting: vec![Wakeup {
+            rank: Rank {
+                sequence: -12,
+                place: 7,
+            },
+            counts_from: Some(NOW + 4),
+            why: Why::TaskMissing,
+            ..waiting("c", 12, Some(NOW + 5))
+        }],
         timers: [(
             (id("a"), "late".to_owned()),
             Some(timer("a", "late", NOW + 7, 1)),
@@ -63,12 +73,10 @@ async fn a_write_set_comes_back_as_it_was_written() {
     letters.sort_by_key(|stored| stored.letter.id);
     let letters: Vec<_> = letters.into_iter().map(|stored| stored.letter).collect();
     assert_eq!(letters, set.dead_letters);
-    let due = store.due(&key(0), NOW + 10, 10).await.unwrap();
     let timer = set.timers.into_values().flatten();
-    assert_eq!(
-        due,
-        set.waiting.into_iter().chain(timer).collect::<Vec<_>>()
-    );
+    let rows: Vec<Wakeup> = set.waiting.into_iter().chain(timer).collect();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(store.waiting_rows(&key(0), &ids).await.unwrap(), rows);
     let counts = store.count_tasks().await.unwrap();
     assert_eq!(counts.len(), 2);
     let filter = TaskFilter {
@@ -313,7 +321,6 @@ async fn a_batch_with_nothing_to_write_advances_progress_all_the_same() {
     let mut batch = store.begin(&key(0), epoch).await.unwrap();
     let set = WriteSet::default();
     assert!(batch.lock_tasks(&[]).await.unwrap().is_empty());
-    assert!(batch.blocked(&[]).await.unwrap().is_empty());
     assert!(batch.lock_wakeups(&[], NOW).await.unwrap().is_empty());
     assert!(batch.check_activations(&[]).await.unwrap());
     batch.write(&set, NOW).await.unwrap();

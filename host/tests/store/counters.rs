@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use taskhost_core::batch::WriteSet;
+use taskhost_core::waiting::{Caps, select};
 
 use crate::support::*;
 
@@ -15,13 +16,20 @@ async fn add_up(seed: u64) {
     let mut offset = 0;
     for round in 0..30 {
         let mut set = WriteSet::default();
-        let due = store.due(&key(0), NOW, 5).await.unwrap();
+        let due = store.due_chains(&key(0), NOW, 5).await.unwrap();
+        let caps = Caps {
+            count: 5,
+            bytes: u64::MAX,
+        };
+        let taken = select(&due.chains, NOW, caps).taken;
+        let due = store.waiting_rows(&key(0), &taken).await.unwrap();
         let mut batch = store.begin(&key(0), epoch).await.unwrap();
         let ids: Vec<_> = due.iter().map(|wakeup| wakeup.id).collect();
         let locked = batch.lock_wakeups(&ids, NOW).await.unwrap();
         assert_eq!(locked.len(), due.len());
         let mut stuck = Vec::new();
         for wakeup in due {
+            set.settled.insert(wakeup.task_id.clone());
             if stuck.contains(&wakeup.task_id) {
                 continue;
             }
@@ -49,9 +57,8 @@ async fn add_up(seed: u64) {
                 }
                 _ => {
                     let of = format!("task-{}", random.random_range(0..3));
-                    let waits = !batch.blocked(&[id(&of)]).await.unwrap().is_empty();
-                    let first = !waits && !set.waiting.iter().any(|it| it.task_id == id(&of));
-                    set.waiting.push(waiting(&of, offset, first.then_some(NOW)));
+                    set.waiting.push(waiting(&of, offset, None));
+                    set.settled.insert(id(&of));
                     set.counts.deferred += 1;
                 }
             }

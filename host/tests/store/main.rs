@@ -12,6 +12,8 @@ mod counters;
 mod dlq;
 mod lost_commits;
 mod migrations;
+mod old_rows;
+mod order;
 mod proxy;
 mod rollbacks;
 mod stale_statistics;

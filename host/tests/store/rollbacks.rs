@@ -121,17 +121,24 @@ async fn what_is_held_on_a_route_is_made_due_and_nothing_else() {
         ..WriteSet::default()
     };
     run(&store, &key(0), epoch, &set).await;
-    assert!(store.due(&key(0), NOW, 10).await.unwrap().is_empty());
+    assert!(due(&store, &key(0), NOW, 10).await.is_empty());
     let group = key(0).group;
     let woken = store.release_held(&group, &route, NOW).await.unwrap();
     assert_eq!(woken, [key(0)]);
-    let due = store.due(&key(0), NOW, 10).await.unwrap();
-    let mut tasks: Vec<_> = due
-        .iter()
-        .map(|row| (row.task_id.as_str(), row.sequence))
-        .collect();
-    tasks.sort_unstable();
-    assert_eq!(tasks, [("h", 1), ("h", 2), ("i", 3)]);
+    let mut chains = due(&store, &key(0), NOW, 10).await;
+    chains.sort_unstable();
+    assert_eq!(
+        chains,
+        [("h".to_owned(), vec![1, 2]), ("i".to_owned(), vec![3])]
+    );
+    let rows = store
+        .waiting_rows(&key(0), &[waiting("h", 1, None).id])
+        .await;
+    assert_eq!(
+        rows.unwrap()[0].counts_from,
+        Some(NOW),
+        "the next attempt counts"
+    );
     let again = store.release_held(&group, &route, NOW).await.unwrap();
     assert_eq!(again, []);
 }

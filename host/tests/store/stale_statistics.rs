@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
-use taskhost::store::{Epoch, Kept, Settings, Store};
+use taskhost::store::{Epoch, Kept, Question, Settings, Store};
 use taskhost_core::batch::{Postponed, WriteSet};
 use taskhost_core::replay::{End, Replayed};
 use taskhost_core::task::TaskId;
@@ -118,14 +118,33 @@ async fn a_queue_that_was_analysed_while_it_was_empty_and_filled_since_holds_nob
     assert_eq!(stranded, (SOME, reason));
 
     // A batch that decides the first message of some tasks and puts others off.
-    let due = store.due(&key(0), NOW, 500).await.unwrap();
-    assert_eq!(count(&due), 500);
+    let due = store.due_chains(&key(0), NOW, 500).await.unwrap();
+    // Those that were woken, and those that were stranded.
+    assert_eq!(count(&due.chains), SOME + SOME / 2);
+    let rows = due.chains.iter().map(|chain| count(&chain.rows));
+    assert_eq!(rows.sum::<i64>(), 2 * (SOME + SOME / 2));
+    let told = store.settle_tasks(&tasks, NOW).await.unwrap();
+    assert_eq!(told, [], "each has its turn");
+    assert_eq!(store.settle_chains(&key(0), NOW).await.unwrap(), 0);
+    let question = Question {
+        epoch,
+        tasks: &tasks,
+        rows: &uuids(MESSAGE, 0..SOME),
+        letters: &[],
+        ahead: true,
+    };
+    let read = store.read(&key(0), question).await.unwrap();
+    assert_eq!(i64::try_from(read.ahead.len()).unwrap(), SOME / 2);
     let put_off = |number: i64| Postponed {
         id: uuid(MESSAGE, 2 * number),
+        task_id: id(&format!("task-{number}")),
         ..postponed(&waiting("any", 0, None), NOW)
     };
     let set = WriteSet {
         done: (0..SOME).map(|number| uuid(MESSAGE, 2 * number)).collect(),
+        settled: (0..2 * SOME)
+            .map(|number| id(&format!("task-{number}")))
+            .collect(),
         postponed: (SOME..2 * SOME).map(put_off).collect(),
         timers: tasks
             .iter()
@@ -134,10 +153,22 @@ async fn a_queue_that_was_analysed_while_it_was_empty_and_filled_since_holds_nob
         ..WriteSet::default()
     };
     run(&store, &key(0), epoch, &set).await;
-    let due = store.due(&key(0), NOW, 500).await.unwrap();
-    let first: Vec<i64> = due.iter().take(3).map(|wakeup| wakeup.sequence).collect();
-    assert_eq!(count(&due), 500);
-    assert!(first.iter().all(|sequence| sequence % 2 == 1), "{first:?}");
+    let due = store.due_chains(&key(0), NOW, 500).await.unwrap();
+    let mut first: Vec<i64> = due
+        .chains
+        .iter()
+        .map(|chain| chain.rows[0].rank.sequence)
+        .collect();
+    first.sort_unstable();
+    let settled = Vec::from_iter((0..SOME).map(|number| 2 * number + 1));
+    assert_eq!(
+        first[..],
+        [
+            &settled[..],
+            &Vec::from_iter((SOME..500).map(|number| 2 * number))[..]
+        ]
+        .concat()
+    );
 
     replays(&store, epoch).await;
 }

@@ -12,7 +12,7 @@ use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
-use taskhost_core::waiting::Why;
+use taskhost_core::waiting::{Chain, Rank, Why};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
 /// Some time: 2023-11-14.
 pub(crate) const NOW: i64 = 1_700_000_000_123;
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+pub(crate) static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// A database that is removed with the value.
 pub(crate) struct Database {
@@ -266,7 +266,8 @@ pub(crate) fn waiting(of: &str, offset: i64, due: Option<i64>) -> Wakeup {
         name: None,
         route: "task-status".to_owned(),
         due,
-        sequence: offset,
+        counts_from: due,
+        rank: Rank::of_record(offset),
         why: match due {
             Some(_) => Why::Deferral,
             None => Why::Turn,
@@ -288,8 +289,32 @@ pub(crate) fn timer(of: &str, name: &str, due: i64, number: u128) -> Wakeup {
         why: Why::Turn,
         attempt: 0,
         since_worked: None,
+        counts_from: None,
         reason: String::new(),
         ..waiting(of, 0, Some(due))
+    }
+}
+
+/// The places of a chain's rows.
+pub(crate) fn sequences(chain: &Chain) -> Vec<i64> {
+    chain.rows.iter().map(|row| row.rank.sequence).collect()
+}
+
+/// What is due: each task with the places of its rows.
+pub(crate) async fn due(store: &Store, key: &Key, now: i64, limit: u32) -> Vec<(String, Vec<i64>)> {
+    let due = store.due_chains(key, now, limit).await.unwrap();
+    due.chains
+        .iter()
+        .map(|chain| (chain.task_id.to_string(), sequences(chain)))
+        .collect()
+}
+
+/// A batch that makes messages wait, and settles their tasks.
+pub(crate) fn begins(waiting: Vec<Wakeup>) -> WriteSet {
+    WriteSet {
+        settled: waiting.iter().map(|row| row.task_id.clone()).collect(),
+        waiting,
+        ..WriteSet::default()
     }
 }
 
@@ -321,6 +346,8 @@ pub(crate) fn letter(offset: i64) -> DeadLetter {
         failed_at: NOW,
         source: Source::Record,
         replays: 0,
+        sequence: Some(offset),
+        holds: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why causes wait, what makes them due before their time, and the clock by which they grow older.
 
+use taskhost::store::Store;
 use taskhost_core::batch::{Postponed, Wakeup, WriteSet};
 use taskhost_core::waiting::Why;
 
@@ -15,15 +16,15 @@ fn waits(of: &str, offset: i64, why: Why) -> Wakeup {
     }
 }
 
-fn begins(waiting: Vec<Wakeup>) -> WriteSet {
-    WriteSet {
-        waiting,
-        ..WriteSet::default()
-    }
+async fn offsets(store: &Store, partition: i32, now: i64) -> Vec<i64> {
+    let due = due(store, &key(partition), now, 10).await;
+    due.into_iter().flat_map(|(_, offsets)| offsets).collect()
 }
 
-fn offsets(wakeups: &[Wakeup]) -> Vec<i64> {
-    wakeups.iter().map(|wakeup| wakeup.sequence).collect()
+async fn row(store: &Store, of: &str, offset: i64) -> Wakeup {
+    let id = waiting(of, offset, None).id;
+    let rows = store.waiting_rows(&key(0), &[id]).await.unwrap();
+    rows.into_iter().next().unwrap()
 }
 
 #[tokio::test]
@@ -31,14 +32,26 @@ async fn only_what_its_plugin_deferred_is_woken_when_its_task_changes() {
     let database = Database::migrated().await;
     let store = database.store();
     let epoch = started(&store, &key(0)).await;
-    let rows = [Why::Deferral, Why::Deadline, Why::Held, Why::Stranded];
-    let tasks = ["a", "b", "c", "d"];
+    let rows = [
+        Why::Deferral,
+        Why::Deadline,
+        Why::Held,
+        Why::Stranded,
+        Why::TaskMissing,
+    ];
+    let tasks = ["a", "b", "c", "d", "e"];
     let rows = (1..).zip(tasks).zip(rows);
     let rows = rows.map(|((offset, task), why)| waits(task, offset, why));
     run(&store, &key(0), epoch, &begins(rows.collect())).await;
     store.wake_tasks(&tasks.map(id), NOW).await.unwrap();
-    let due = store.due(&key(0), NOW, 10).await.unwrap();
-    assert_eq!(offsets(&due), [1]);
+    assert_eq!(offsets(&store, 0, NOW).await, [1, 5]);
+    let woken = row(&store, "a", 1).await;
+    let counts = (woken.due, woken.counts_from);
+    assert_eq!(
+        counts,
+        (Some(NOW), Some(LATER)),
+        "an early ask spends no attempt"
+    );
 }
 
 #[tokio::test]
@@ -60,8 +73,8 @@ async fn what_is_held_on_a_route_is_released_at_once() {
     let group = key(1).group;
     let released = store.release_held(&group, "task-status", NOW).await;
     assert_eq!(released.unwrap(), [key(1), key(2)]);
-    assert_eq!(offsets(&store.due(&key(1), NOW, 10).await.unwrap()), [1]);
-    assert_eq!(offsets(&store.due(&key(2), NOW, 10).await.unwrap()), [2]);
+    assert_eq!(offsets(&store, 1, NOW).await, [1]);
+    assert_eq!(offsets(&store, 2, NOW).await, [2]);
     let again = store.release_held(&group, "task-status", NOW).await;
     assert_eq!(again.unwrap(), []);
 }
@@ -86,15 +99,16 @@ async fn what_a_host_cannot_decide_is_put_off_and_counted_and_only_its_owner_say
     let stranded = store.strand(&key(0), epoch, &rows, LATER).await;
     assert_eq!(stranded.unwrap(), 2);
     assert_eq!(store.count_stranded(&key(0)).await.unwrap().0, 2);
-    assert_eq!(offsets(&store.due(&key(0), NOW, 10).await.unwrap()), [3]);
-    let due = store.due(&key(0), LATER, 10).await.unwrap();
-    assert_eq!(offsets(&due), [3, 1, 2]);
+    assert_eq!(offsets(&store, 0, NOW).await, [3]);
+    assert_eq!(offsets(&store, 0, LATER).await, [3, 1, 2]);
+    let first = row(&store, "a", 1).await;
     assert_eq!(
-        (due[1].why, due[1].reason.as_str()),
+        (first.why, first.reason.as_str()),
         (Why::Stranded, "no route")
     );
+    let behind = row(&store, "a", 2).await;
     assert_eq!(
-        due[2].due, None,
+        behind.due, None,
         "what waits behind gets no time of its own"
     );
 }
@@ -122,14 +136,10 @@ async fn why_and_the_counts_come_back_as_they_were_postponed() {
         ..WriteSet::default()
     };
     run(&store, &key(0), epoch, &set).await;
-    let due = store.due(&key(0), NOW, 10).await.unwrap();
-    let found = (
-        due[0].why,
-        due[0].attempt,
-        due[0].tries,
-        due[0].since_worked,
-    );
-    assert_eq!(found, (Why::Deadline, 2, 2, Some(77)));
+    let found = row(&store, "a", 1).await;
+    let counts = (found.attempt, found.tries, found.since_worked);
+    assert_eq!((found.why, counts), (Why::Deadline, (2, 2, Some(77))));
+    assert_eq!((found.due, found.counts_from), (Some(NOW), Some(NOW)));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::store::error::Error;
 use crate::store::millis::Millis;
 use crate::store::pool::Store;
 use crate::store::session::{Session, Statement};
+use crate::store::settle;
 
 /// One edit of a dead letter's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +130,11 @@ impl Store {
             .bind(ids)
             .bind(i64::from(most))
             .bind(by);
-        self.changed_ids(statement).await
+        self.change(group, ids, statement).await
     }
 
-    /// Gives dead letters up for good, and says which of them. They stay counted as dead letters.
+    /// Gives dead letters up for good, and says which of them. They stay counted as dead letters; what waited behind them
+    /// gets its turn, and its partitions are told.
     ///
     /// # Errors
     /// Trouble only.
@@ -148,15 +150,28 @@ impl Store {
             .bind(ids)
             .bind(by)
             .bind(reason);
-        self.changed_ids(statement).await
+        self.change(group, ids, statement).await
     }
 
-    /// Carries a change out that answers the ids of what it changed.
-    async fn changed_ids(&self, statement: Statement<'_>) -> Result<Vec<Uuid>, Error> {
+    /// Carries a change out that answers the ids of what it changed. What these dead letters held gets its turn in the same
+    /// transaction, and its partitions are told.
+    async fn change(
+        &self,
+        group: &str,
+        ids: &[Uuid],
+        statement: Statement<'_>,
+    ) -> Result<Vec<Uuid>, Error> {
         let mut session = Session::begin(self).await?;
+        settle::lock_owners(&mut session, group, ids).await?;
         let rows = session.rows(statement).await?;
+        let changed = rows.iter().map(|row| Ok(row.try_get("id")?));
+        let changed = changed.collect::<Result<Vec<Uuid>, Error>>()?;
+        let keys = settle::letters(&mut session, group, &changed).await?;
         session.commit_or_repeat().await?;
-        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+        if let Err(error) = self.notify(&keys).await {
+            tracing::debug!(%error, "the hosts are not told whose turn it is; they look by themselves");
+        }
+        Ok(changed)
     }
 }
 

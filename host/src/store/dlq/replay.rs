@@ -8,6 +8,7 @@ use taskhost_core::batch::Wakeup;
 use taskhost_core::dead_letter::DeadLetter;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::replay::{End, Replayed};
+use taskhost_core::waiting::Rank;
 use uuid::Uuid;
 
 use crate::store::Key;
@@ -48,11 +49,11 @@ pub struct Counted {
     pub count: i64,
 }
 
-/// In the order in which they failed, and so in the order in which they are decided. A message that its topic refused has
+/// What has no place in its partition comes behind all that have one, in the order in which it failed. A message that its topic refused has
 /// nobody to decide it: it can only be sent again. What the partition has no progress for nobody would take.
 const REQUEST: &str = "
 WITH chosen AS (
-    SELECT group_id, id, topic, partition, task_id, route, record_offset, created_at
+    SELECT group_id, id, topic, partition
     FROM dead_letters d
     WHERE group_id = $1 AND id = ANY ($2) AND (state = 'open' OR ($3 AND state = 'parked'))
       AND (source <> 'outgoing' OR $4) AND (source <> 'timer' OR NOT $4)
@@ -63,11 +64,11 @@ WITH chosen AS (
     UPDATE dead_letters d SET state = 'replaying', state_at = now(), wakeup = gen_random_uuid(), republish = $4,
         decided_by = $5
     FROM chosen WHERE (d.group_id, d.id) = (chosen.group_id, chosen.id) AND d.id = ANY ($2)
-    RETURNING d.group_id, d.topic, d.partition, d.id, d.wakeup, d.task_id, d.route, d.record_offset, d.created_at
+    RETURNING d.group_id, d.topic, d.partition, d.id, d.wakeup, d.task_id, d.route, d.record_offset, d.created_at, d.sequence
 ), inserted AS (
     INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, route, sequence, attempt, since, reason, cause)
-    SELECT group_id, topic, partition, wakeup, 'replay', COALESCE(task_id, id::text), COALESCE(route, ''), record_offset,
-        0, now(), '', ''
+    SELECT group_id, topic, partition, wakeup, 'replay', COALESCE(task_id, id::text), COALESCE(route, ''),
+        COALESCE(sequence, 9223372036854775807), 0, now(), '', ''
     FROM marked ORDER BY created_at, record_offset, id
 )
 SELECT id, topic, partition FROM marked";
@@ -75,26 +76,29 @@ SELECT id, topic, partition FROM marked";
 /// As many as fit, at least one: the bytes are those of the payloads. The collation leaves one index that can be used.
 const DUE: &str = concat!(
     "WITH first AS (
-        SELECT id, place, why, attempt, tries, since, since_worked FROM wakeups
+        SELECT id, sequence, place, why, attempt, tries, since, since_worked FROM wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND (due IS NULL OR due <= $4)
-        ORDER BY place LIMIT $5
+        ORDER BY sequence, place LIMIT $5
      ), sized AS (
-        SELECT first.*, sum(letter.bytes) OVER (ORDER BY first.place) AS bytes
+        SELECT first.*, sum(letter.bytes) OVER turns AS bytes, row_number() OVER turns AS number
         FROM first CROSS JOIN LATERAL (
             SELECT COALESCE(octet_length(CASE WHEN edits > 0 THEN edited_value ELSE value END), 0) AS bytes
             FROM dead_letters WHERE wakeup = first.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
         ) AS letter
+        WINDOW turns AS (ORDER BY first.sequence, first.place)
      ), w AS (
-        SELECT * FROM sized WHERE bytes <= $6 OR place = (SELECT min(place) FROM sized)
+        SELECT * FROM sized WHERE bytes <= $6 OR number = 1
      )
      SELECT ",
     columns!(),
     ", w.id AS w_id, w.why AS w_why, w.attempt AS w_attempt, w.tries AS w_tries, w.since AS w_since,
-        w.since_worked AS w_since_worked
+        w.since_worked AS w_since_worked, COALESCE(d.sequence, p.next_offset - 1, -1) AS w_sequence,
+        CASE WHEN d.sequence IS NULL THEN w.place ELSE 0 END AS w_place
      FROM w CROSS JOIN LATERAL (
         SELECT * FROM dead_letters WHERE wakeup = w.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
      ) AS d
-     ORDER BY w.place"
+     JOIN progress p ON (p.group_id, p.topic, p.partition) = ($1, $2, $3)
+     ORDER BY w.number"
 );
 
 const OF_WAKEUPS: &str = concat!(
@@ -230,7 +234,11 @@ fn due_replay(row: &PgRow) -> Result<DueReplay, Error> {
         name: None,
         route: letter.letter.route.clone().unwrap_or_default(),
         due: None,
-        sequence: letter.letter.message.position.offset,
+        counts_from: None,
+        rank: Rank {
+            sequence: row.try_get("w_sequence")?,
+            place: row.try_get("w_place")?,
+        },
         why: why(row.try_get("w_why")?)?,
         attempt: row.try_get("w_attempt")?,
         tries: row.try_get("w_tries")?,
