@@ -9,7 +9,7 @@ use crate::dead_letter::Replay;
 use crate::descriptor::{Descriptor, TaskIdSource};
 use crate::envelope::{self, Envelope, Undecodable, utf8_header};
 use crate::record::{Message, Position};
-use crate::task::{InvalidTaskId, TaskId};
+use crate::task::{InvalidTaskId, TaskId, derived_id};
 use crate::trace::{Trace, TraceHint};
 use crate::waiting::{Rank, Why};
 
@@ -216,6 +216,19 @@ impl Cause {
     /// Whether it is a record of the log, and so has an outcome to be counted.
     pub fn is_message(&self) -> bool {
         matches!(self.source, Source::Message { .. })
+    }
+}
+
+/// The name by which the row of a record that waits grows from the record's seed.
+pub(crate) const WAITING_ROW: &str = "deferred";
+
+/// What the ids of a waiting record grow from: its own seed, which the row's id tells. A row from before the topic was made
+/// again has the place of another record by now, so what comes of it grows from the row.
+pub(crate) fn waiting_seed(row: Uuid, position: &Position, topic_id: Uuid) -> Uuid {
+    let own = position.seed(topic_id);
+    match derived_id(own, WAITING_ROW) == row {
+        true => own,
+        false => derived_id(row, "record"),
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::publish;
 use super::{Decider, Settings, Wakeup, WakeupKind, WriteSet};
-use crate::cause::{Cause, OnDeadLetter, Source, Timer, Waited};
+use crate::cause::{Cause, OnDeadLetter, Source, Timer, Waited, waiting_seed};
 use crate::dead_letter::{self, DeadLetter, Stage};
 use crate::decision::{self, Decision, TimerOrder, Transition};
 use crate::envelope::Undecodable;
@@ -103,8 +103,13 @@ impl Fold {
         why: &Undecodable,
         waited: Option<&Waited>,
     ) -> Outcome {
+        let topic_id = self.settings.topic_id;
+        let seed = match waited {
+            Some(waited) => waiting_seed(waited.wakeup, &message.position, topic_id),
+            None => message.position.seed(topic_id),
+        };
         let letter = DeadLetter {
-            id: derived_id(message.position.seed(self.settings.topic_id), "dead-letter"),
+            id: derived_id(seed, "dead-letter"),
             message: message.clone(),
             code: why.code.to_owned(),
             reason: decision::clean(&why.reason),

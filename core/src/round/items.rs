@@ -232,8 +232,13 @@ impl Run {
 
 impl Reading<'_> {
     fn message(&self, message: &Arc<Message>, waited: Option<Waited>) -> Item {
-        let (descriptor, trace) = (self.descriptor, self.trace);
-        match cause::of_message(message, self.routes, self.topic_id, descriptor, trace) {
+        let position = &message.position;
+        let seed = match &waited {
+            Some(waited) => cause::waiting_seed(waited.wakeup, position, self.topic_id),
+            None => position.seed(self.topic_id),
+        };
+        let (topic, descriptor, trace) = (&*position.topic, self.descriptor, self.trace);
+        match cause::of_message_in(topic, message, self.routes, seed, descriptor, trace) {
             Ok(cause) => Item::Cause(Box::new(Cause { waited, ..cause })),
             Err(why) => Item::Undecodable {
                 message: message.clone(),

@@ -133,14 +133,15 @@ impl<A: Ask> Together<'_, A> {
         Ok(())
     }
 
-    /// A decision for each item of the range that is a cause and may be decided, by its number.
+    /// A decision for each item of the range that is a cause and may be decided, by its number. One behind a replay of the
+    /// range is asked about, too: whether it may be decided shows when that replay is.
     fn answers(&self, range: &Range<usize>) -> Result<HashMap<usize, Decision>, Unanswered> {
         let mut answers = HashMap::with_capacity(range.len());
         for route in self.items.routes() {
             let causes = self.items.causes().skip_while(|(at, _)| *at < range.start);
             let causes = causes.take_while(|(at, _)| *at < range.end);
             let mine = causes.filter(|(_, cause)| cause.route == route);
-            let order = by_task(mine.filter(|(_, cause)| !self.fold.is_blocked(cause)));
+            let order = by_task(mine.filter(|(_, cause)| !self.fold.stays_blocked(cause)));
             if order.is_empty() {
                 continue;
             }

@@ -1,357 +1,208 @@
-//! A partition's rows in memory, and a rule that does what each message asks for.
+//! A group's partitions in memory, each with its log, its ladders and its part of the store; and the rounds that decide
+//! what is picked, as a worker does: read, decide, commit, and again after a conflict, a deadline or a refusal.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use proptest::prelude::*;
-use taskhost_core::batch::{
-    Decided, Decider, Deferral, Fold, Retries, Settings, Wakeup, WakeupKind, WriteSet,
-};
-use taskhost_core::cause::{self, Cause, Route, Stored, Waited};
-use taskhost_core::decision::{Decision, Event, Outgoing, TimerOrder, Transition};
-use taskhost_core::descriptor::{Descriptor, Status, TaskIdSource};
-use taskhost_core::envelope::Undecodable;
-use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::record::{Message, TopicPartition};
-use taskhost_core::task::{PluginVersion, Task, TaskId};
-use taskhost_core::trace::Trace;
-use taskhost_core::waiting::Why;
+use taskhost_core::batch::{Settings, Wakeup, WakeupKind};
+use taskhost_core::record::Message;
+use taskhost_core::round::{Ground, Items, Ladder, Round, Unanswered, decide};
+use taskhost_core::task::TaskId;
+use taskhost_core::waiting::{Rank, Why};
 use uuid::Uuid;
 
-pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(77);
-pub(crate) const NOW: i64 = 1_700_000_000_000;
+use crate::dice::Dice;
+use crate::plugin::{NOW, Plugin, Rule, settings};
+use crate::reading::{Pick, Picks};
+use crate::store::{Not, Store};
 
-/// What a message asks of the test's rule.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Ask {
-    Create,
-    Step,
-    Close,
-    Defer,
-    Reject,
-    Fault,
-    Slow,
-    BadAnswer,
-    Garbage,
+/// What is wrong, in words.
+pub(crate) type Bad = String;
+
+/// Where causes come from: each has a ladder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Log,
+    Rows,
+    Replays,
 }
 
-pub(crate) fn ask() -> impl Strategy<Value = Ask> {
-    prop_oneof![
-        4 => Just(Ask::Create),
-        4 => Just(Ask::Step),
-        2 => Just(Ask::Close),
-        1 => Just(Ask::Defer),
-        1 => Just(Ask::Reject),
-        1 => Just(Ask::Fault),
-        1 => Just(Ask::Slow),
-        1 => Just(Ask::BadAnswer),
-        1 => Just(Ask::Garbage),
-    ]
-}
-
-pub(crate) fn messages() -> impl Strategy<Value = Vec<(u8, Ask)>> {
-    proptest::collection::vec((0u8..5, ask()), 0..40)
-}
-
-/// The rule, as pure as a plugin's.
-pub(crate) fn rule(task: Option<&Task>, ask: &str) -> Decided {
-    let apply = |status: &str, kind: &str| {
-        let data = format!(r#"{{"n":{}}}"#, task.map_or(0, |task| task.version));
-        Decided::Answer(Decision::Apply(Transition {
-            status: status.to_owned(),
-            data: data.clone(),
-            events: vec![Event {
-                kind: kind.to_owned(),
-                data: data.clone(),
-            }],
-            messages: vec![Outgoing {
-                topic: "out".into(),
-                key: None,
-                body: data.clone(),
-                headers: vec![],
-            }],
-            timers: vec![TimerOrder::Set {
-                name: "t".into(),
-                due: NOW,
-                data,
-            }],
-        }))
-    };
-    let ignore = Decided::Answer(Decision::Ignore {
-        reason: "no".into(),
-    });
-    let delay = Duration::from_secs(1);
-    match (ask, task.map(|task| &*task.status)) {
-        ("Create", None) => apply("open", "opened"),
-        ("Step" | "Close", None) | ("Defer", _) => Decided::Answer(Decision::Defer {
-            reason: "not yet".into(),
-            delay,
-        }),
-        ("Step", Some("open")) => apply("open", "stepped"),
-        ("Close", Some("open")) => apply("closed", "closed"),
-        ("Reject", _) => Decided::Answer(Decision::Reject {
-            code: "no-way".into(),
-            reason: "no".into(),
-        }),
-        ("Slow", _) => Decided::Fault(Fault::new(Kind::Deadline, "too slow")),
-        ("Fault", _) => Decided::Fault(Fault::new(Kind::Trap, "boom")),
-        ("BadAnswer", _) => apply("nowhere", "opened"),
-        _ => ignore,
-    }
-}
-
-pub(crate) fn decider() -> Decider {
-    let status = |name: &str, initial, terminal| Status {
-        name: name.into(),
-        initial,
-        terminal,
-    };
-    Decider {
-        route: "in".into(),
-        plugin: Arc::new(PluginVersion {
-            name: "p".into(),
-            version: "1.0.0".into(),
-            digest: "00".into(),
-        }),
-        descriptor: Arc::new(Descriptor {
-            name: "p".into(),
-            version: "1.0.0".into(),
-            statuses: vec![status("open", true, false), status("closed", false, true)],
-            transitions: HashSet::from([
-                ("open".into(), "open".into()),
-                ("open".into(), "closed".into()),
-            ]),
-            consumes: vec!["in".into()],
-            produces: vec!["out".into()],
-            events: vec!["opened".into(), "stepped".into(), "closed".into()],
-            task_id: vec![TaskIdSource::Body("/id".into())],
-        }),
-        topics: Arc::new(BTreeMap::from([("out".to_owned(), "real-out".to_owned())])),
-        hold: None,
-    }
-}
-
-pub(crate) fn settings() -> Arc<Settings> {
-    Arc::new(Settings {
-        group: "g".into(),
-        partition: TopicPartition::new("in", 0),
-        topic_id: TOPIC_ID,
-        events_topic: "task-events".into(),
-        dead_letter_topic: "in.dlq".into(),
-        spring_headers: false,
-        deferral: Deferral {
-            attempts_max: 10,
-            age_max: Duration::from_secs(60),
-            delay_min: Duration::from_millis(1),
-            delay_max: Duration::from_secs(60),
-        },
-        retries: Retries {
-            max: 3,
-            backoff: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(10),
-        },
-        replays_max: 3,
-        record_bytes_max: Arc::default(),
-    })
-}
-
-pub(crate) fn message(offset: i64, id: u8, ask: Ask) -> Arc<Message> {
-    let value = match ask {
-        Ask::Garbage => b"{".to_vec(),
-        ask => format!(r#"{{"id":"task-{id}","ask":"{ask:?}"}}"#).into_bytes(),
-    };
-    Arc::new(Message {
-        position: TopicPartition::new("in", 0).at(offset),
-        timestamp: NOW + offset,
-        key: None,
-        value: Some(value),
-        headers: vec![],
-    })
-}
-
-pub(crate) fn cause(message: &Arc<Message>) -> Result<Cause, Undecodable> {
-    let routes = [Route {
-        name: "in".into(),
-        logical_topic: "in".into(),
-        topic: "in".into(),
-        task_type: None,
-        default_task_type: Some("thing".into()),
-    }];
-    let trace = Trace {
-        trace_id: "1".repeat(32),
-        span_id: "2".repeat(16),
-        flags: 1,
-        tracestate: None,
-        foreign: None,
-    };
-    let descriptor = decider().descriptor;
-    cause::of_message(
-        message,
-        &routes,
-        TOPIC_ID,
-        |_| descriptor.clone(),
-        |_| trace.clone(),
-    )
-}
-
-/// What the database would hold, and the time.
-#[derive(Debug, Clone, PartialEq)]
+/// Everything.
+#[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) tasks: BTreeMap<TaskId, Task>,
-    pub(crate) waiting: Vec<Wakeup>,
-    pub(crate) rest: WriteSet,
+    pub(crate) store: Store,
+    pub(crate) plugin: Plugin,
+    pub(crate) settings: Vec<Arc<Settings>>,
+    pub(crate) log: Vec<Vec<Arc<Message>>>,
+    pub(crate) ladders: Vec<[Ladder; 3]>,
     pub(crate) now: i64,
-    /// How long the partition has worked.
+    /// How long each partition has worked, in milliseconds.
     pub(crate) worked: i64,
-    /// Set while the plugin is on probation.
-    pub(crate) hold: Option<Duration>,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            tasks: BTreeMap::new(),
-            waiting: Vec::new(),
-            rest: WriteSet::default(),
-            now: NOW,
-            worked: 0,
-            hold: None,
-        }
-    }
+    /// Timestamps of messages whose outcome the database doesn't take.
+    pub(crate) refused: BTreeSet<i64>,
+    /// Causes of a batch at most.
+    pub(crate) cap: usize,
+    /// How often in a hundred another partition commits between a batch's reading and its commit.
+    pub(crate) meddling: u64,
+    /// How often in a hundred a hint to another partition is lost.
+    pub(crate) lossy: u64,
+    pub(crate) dice: Dice,
+    pub(crate) story: Vec<String>,
 }
 
 impl World {
-    pub(crate) fn write(&mut self, set: WriteSet) {
-        for task in set.created.iter().chain(&set.updated) {
-            self.tasks.insert(task.id.clone(), task.clone());
+    pub(crate) fn new(partitions: usize, rule: Rule) -> Self {
+        Self {
+            store: Store::new(partitions),
+            plugin: Plugin::new(rule),
+            settings: (0..partitions)
+                .map(|number| Arc::new(settings(number)))
+                .collect(),
+            log: vec![Vec::new(); partitions],
+            ladders: vec![<[Ladder; 3]>::default(); partitions],
+            now: NOW,
+            worked: 0,
+            refused: BTreeSet::new(),
+            cap: 500,
+            meddling: 0,
+            lossy: 0,
+            dice: Dice::new(0),
+            story: Vec::new(),
         }
-        for id in &set.done {
-            let place = self.waiting.iter().position(|row| row.id == *id);
-            let done = self.waiting.remove(place.expect("a row"));
-            // The next one of its task gets its turn.
-            let next = self
-                .waiting
-                .iter_mut()
-                .find(|row| row.task_id == done.task_id);
-            if let Some(next) = next {
-                next.due = next.due.or(Some(self.now));
+    }
+
+    /// The next records of a partition's log, at most so many.
+    pub(crate) fn records(&self, partition: usize, count: usize) -> Picks {
+        let next = usize::try_from(self.store.shelves[partition].next_offset).expect("an offset");
+        let records = self.log[partition].iter().skip(next).take(count);
+        Picks {
+            list: records.cloned().map(Pick::Record).collect(),
+            blocked: Vec::new(),
+        }
+    }
+
+    /// What a partition takes now from somewhere.
+    pub(crate) fn picks(&self, partition: usize, origin: Origin, count: usize) -> Picks {
+        match origin {
+            Origin::Log => self.records(partition, count),
+            Origin::Rows => self.store.due(partition, self.now, count),
+            Origin::Replays => self.store.replays(partition, self.now, count),
+        }
+    }
+
+    /// Decides what was picked until something of it is committed; says how many.
+    pub(crate) fn round(
+        &mut self,
+        partition: usize,
+        ladder: &mut Ladder,
+        picks: &Picks,
+        meddling: u64,
+    ) -> Result<(usize, Option<Round>), Bad> {
+        for _ in 0..50 {
+            let rung = ladder.rung();
+            let settings = self.settings[partition].clone();
+            let items = self.store.items(partition, picks, &settings, &self.plugin);
+            let items = items.first(rung.items_max());
+            if items.is_empty() {
+                return Ok((0, None));
+            }
+            let ground = self
+                .store
+                .ground(partition, &items, &settings, self.now, self.worked);
+            self.plugin.begin();
+            let round = match decide(&items, &ground, &rung, &self.plugin) {
+                Ok(round) => round,
+                Err(Unanswered::Fault(_)) => {
+                    ladder.exceeded();
+                    continue;
+                }
+                Err(machine) => return Err(machine.to_string()),
+            };
+            if self.dice.chance(meddling) {
+                self.meddle(partition)?;
+            }
+            match self.commit(partition, picks, &items, &ground, &round) {
+                Err(bad) => return Err(bad),
+                Ok(Ok(())) => {
+                    ladder.committed(round.covered, round.faults.len());
+                    self.look_again(partition, &round, &ground);
+                    return Ok((round.covered, Some(round)));
+                }
+                Ok(Err(Not::Conflict)) => {}
+                Ok(Err(Not::Refused)) => ladder.refused(&rung, round.covered, "no".to_owned())?,
             }
         }
-        for postponed in set.postponed {
-            let row = self.waiting.iter_mut().find(|row| row.id == postponed.id);
-            let row = row.expect("a row");
-            row.due = Some(postponed.due);
-            row.why = postponed.why;
-            row.attempt = postponed.attempt;
-            row.tries = postponed.tries;
-            row.since_worked = postponed.since_worked;
-            row.reason = postponed.reason;
-        }
-        for wakeup in set.waiting {
-            assert_eq!(wakeup.kind, WakeupKind::Deferred);
-            self.waiting.push(wakeup);
-        }
-        self.rest.events.extend(set.events);
-        self.rest.records.extend(set.records);
-        self.rest.dead_letters.extend(set.dead_letters);
-        self.rest.timers.extend(set.timers);
-        self.rest.counts.applied += set.counts.applied;
-        self.rest.counts.ignored += set.counts.ignored;
-        self.rest.counts.deferred += set.counts.deferred;
-        self.rest.counts.dead_letters += set.counts.dead_letters;
-        self.rest.counts.left_waiting += set.counts.left_waiting;
+        Err("fifty tries and nothing committed".to_owned())
     }
 
-    /// Decides a run of messages as one batch.
-    pub(crate) fn batch(&mut self, messages: &[Arc<Message>]) {
-        let blocked = self.waiting.iter().map(|row| row.task_id.clone()).collect();
-        let mut fold = self.fold(blocked);
-        for message in messages {
-            match cause(message) {
-                Ok(cause) => self.decide(&mut fold, &cause),
-                Err(why) => drop(fold.undecodable(message, &why, None)),
+    fn commit(
+        &mut self,
+        partition: usize,
+        picks: &Picks,
+        items: &Items,
+        ground: &Ground,
+        round: &Round,
+    ) -> Result<Result<(), Not>, Bad> {
+        let of_message = |kind: &str| kind != "fired";
+        let mut events = round.set.events.iter();
+        if events.any(|event| of_message(&event.kind) && self.refused.contains(&event.at)) {
+            return Ok(Err(Not::Refused));
+        }
+        let is_log = matches!(picks.list.first(), Some(Pick::Record(_)));
+        let records = if is_log { round.covered } else { 0 };
+        if round.set.counts.consumed() != u64::try_from(records).expect("a few") {
+            return Err(format!("{records} records and {:?}", round.set.counts));
+        }
+        let before = self.store.shelves[partition].rows.clone();
+        let committed = self
+            .store
+            .commit(partition, self.now, &round.set, &ground.tasks, records);
+        if committed.is_ok() {
+            self.check_order(partition, items, &round.set, &before)?;
+        }
+        Ok(committed)
+    }
+
+    /// A change that came between the reading and the commit of a deferral is looked for afterwards.
+    fn look_again(&mut self, partition: usize, round: &Round, ground: &Ground) {
+        for (task_id, version) in round.waiting_for(ground) {
+            if self.store.version(&task_id) != version {
+                self.store.hint(partition, self.now, &task_id);
             }
         }
-        self.write(fold.finish());
     }
 
-    /// Goes on to the time when something is due, and decides so many at a time until nothing is.
-    pub(crate) fn wake(&mut self, size: usize) {
-        let Some(due) = self.waiting.iter().filter_map(|row| row.due).min() else {
-            return;
-        };
-        self.now = self.now.max(due);
-        loop {
-            let heads: HashSet<TaskId> = self
-                .waiting
-                .iter()
-                .filter(|row| row.due.is_some_and(|due| due <= self.now))
-                .map(|row| row.task_id.clone())
-                .collect();
-            let mut rows: Vec<Wakeup> = self
-                .waiting
-                .iter()
-                .filter(|row| heads.contains(&row.task_id))
-                .cloned()
-                .collect();
-            if rows.is_empty() {
-                return;
+    /// Tells the other partitions which tasks a round changed.
+    pub(crate) fn tell(&mut self, partition: usize, round: &Round) {
+        let changed = round.set.created.iter().chain(&round.set.updated);
+        let ids: Vec<TaskId> = changed.map(|task| task.id.clone()).collect();
+        for task_id in ids {
+            for other in 0..self.log.len() {
+                if other != partition && !self.dice.chance(self.lossy) {
+                    self.store.hint(other, self.now, &task_id);
+                }
             }
-            rows.sort_by(|a, b| (&a.task_id, a.rank).cmp(&(&b.task_id, b.rank)));
-            let mut fold = self.fold(HashSet::new());
-            for row in rows.iter().take(size) {
-                let Some(Stored::Message(message)) = Stored::decode(&row.cause) else {
-                    panic!("no message");
-                };
-                let mut cause = cause(&Arc::new(message)).expect("a cause");
-                cause.waited = Some(Waited {
-                    wakeup: row.id,
-                    attempt: row.attempt,
-                    tries: row.tries,
-                    since_worked: row.since_worked,
-                    was_held: row.why == Why::Held,
-                    replay: None,
-                });
-                self.decide(&mut fold, &cause);
-            }
-            self.write(fold.finish());
         }
     }
+}
 
-    pub(crate) fn fold(&self, blocked: HashSet<TaskId>) -> Fold {
-        Fold::new(settings(), self.now, self.tasks.values().cloned(), blocked)
-            .having_worked(self.worked)
-    }
-
-    fn decide(&self, fold: &mut Fold, cause: &Cause) {
-        let decider = Decider {
-            hold: self.hold,
-            ..decider()
-        };
-        if fold.is_blocked(cause) {
-            fold.behind(cause, &decider);
-            return;
-        }
-        let cause::Source::Message { message, .. } = &cause.source else {
-            panic!("no message");
-        };
-        let body: HashMap<String, String> =
-            serde_json::from_slice(message.value.as_deref().expect("a value")).expect("JSON");
-        let decided = rule(fold.task(&cause.task_id), &body["ask"]);
-        if let Err(fault) = fold.decided(cause, decided, &decider) {
-            fold.decided(cause, Decided::Fault(fault), &decider)
-                .expect("a fault is taken");
-        }
-    }
-
-    /// Everything but the order between tasks, which the order of their turns decides.
-    pub(crate) fn by_task(&self) -> Self {
-        let mut sorted = self.clone();
-        sorted.waiting.sort_by_key(|row| row.id);
-        sorted.rest.events.sort_by(|a, b| a.task_id.cmp(&b.task_id));
-        sorted.rest.dead_letters.sort_by_key(|letter| letter.id);
-        sorted.rest.records.sort_by(|a, b| a.key.cmp(&b.key));
-        sorted
+/// A row for a replay of a task's dead letter, or for what was there before.
+pub(crate) fn row_of(id: Uuid, task_id: TaskId, route: String) -> Wakeup {
+    Wakeup {
+        id,
+        kind: WakeupKind::Replay,
+        task_id,
+        name: None,
+        route,
+        due: None,
+        counts_from: None,
+        rank: Rank::of_record(0),
+        why: Why::Turn,
+        attempt: 0,
+        tries: 0,
+        since: NOW,
+        since_worked: None,
+        reason: String::new(),
+        cause: Vec::new(),
     }
 }

@@ -40,19 +40,28 @@ impl Fold {
 
     /// Whether a cause has to wait behind an earlier one of its task. Such a cause is not decided. Timers never wait.
     pub fn is_blocked(&self, cause: &Cause) -> bool {
-        if !cause.is_message() {
-            return false;
-        }
+        self.stays_blocked(cause) || self.is_held(cause)
+    }
+
+    /// Whether a cause has to wait whatever becomes of the batch's causes before it: something waits ahead of it that no
+    /// cause of this batch ends. One that isn't, and is blocked now, is only behind a replay that is decided before it.
+    pub fn stays_blocked(&self, cause: &Cause) -> bool {
+        let exists = self.task(&cause.task_id).is_some();
+        let ahead = self.ahead.get(&cause.task_id);
+        let first = ahead.and_then(|ahead| ahead.first(exists));
+        cause.is_message() && first.is_some_and(|first| first < cause.rank())
+    }
+
+    /// Whether it is behind a dead letter that holds the task, and whose replay is still to be decided in this batch.
+    fn is_held(&self, cause: &Cause) -> bool {
         let (rank, exists) = (cause.rank(), self.task(&cause.task_id).is_some());
         let own = cause
             .waited
             .as_ref()
             .and_then(|waited| Some(waited.replay.as_ref()?.letter));
-        let ahead = self.ahead.get(&cause.task_id);
-        ahead
-            .and_then(|ahead| ahead.first(exists))
-            .is_some_and(|first| first < rank)
-            || self.holding.iter().any(|one| {
+        let mut holding = self.holding.iter();
+        cause.is_message()
+            && holding.any(|one| {
                 one.task_id == cause.task_id
                     && Some(one.letter) != own
                     && one.rank < rank

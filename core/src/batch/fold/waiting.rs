@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Decider, Postponed, Wakeup, WakeupKind};
 use super::Fold;
-use crate::cause::Cause;
+use crate::cause::{Cause, WAITING_ROW};
 use crate::dead_letter;
 use crate::decision;
 use crate::fault::Fault;
@@ -187,7 +187,7 @@ impl Fold {
     /// The row of a cause that waits.
     fn waiting(&self, cause: &Cause, decider: &Decider, reason: &str, wait: Wait) -> Wakeup {
         Wakeup {
-            id: derived_id(cause.seed, "deferred"),
+            id: derived_id(cause.seed, WAITING_ROW),
             kind: WakeupKind::Deferred,
             task_id: cause.task_id.clone(),
             name: None,

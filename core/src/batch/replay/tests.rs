@@ -1,26 +1,27 @@
 //! Each end of a replay, and that its record is counted in one place at a time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::*;
 use crate::batch::{Decided, Deferral, Retries, Settings, WakeupKind, WriteSet};
-use crate::cause::{self, Route};
-use crate::dead_letter::Source;
+use crate::cause::{self, OnDeadLetter, Route};
+use crate::dead_letter::{Replay, Source};
 use crate::decision::Decision;
 use crate::descriptor::{Descriptor, TaskIdSource};
 use crate::outcome::Counts;
 use crate::record::TopicPartition;
-use crate::replay::Replay;
 use crate::task::{PluginVersion, TaskId};
 use crate::trace::Trace;
+use crate::waiting::{Ahead, Rank, Why};
 
 const LETTER: Uuid = Uuid::from_u128(9);
 const WAKEUP: Uuid = Uuid::from_u128(11);
 
-fn fold(blocked: &[&str]) -> Fold {
+/// A fold in whose partition something of task `a` waits at these offsets.
+fn fold(waiting: &[i64]) -> Fold {
     let settings = Settings {
         group: "g".into(),
         partition: TopicPartition::new("in", 0),
@@ -42,11 +43,16 @@ fn fold(blocked: &[&str]) -> Fold {
         replays_max: 3,
         record_bytes_max: Arc::default(),
     };
-    let blocked: HashSet<TaskId> = blocked
-        .iter()
-        .map(|id| TaskId::new(*id).expect("an id"))
-        .collect();
-    Fold::new(Arc::new(settings), 1_700_000_000_000, [], blocked)
+    let mut ahead: HashMap<TaskId, Ahead> = HashMap::new();
+    for offset in waiting {
+        let of_task = ahead.entry(task_id()).or_default();
+        of_task.add(Rank::of_record(*offset), false);
+    }
+    Fold::new(Arc::new(settings), 1_700_000_000_000, [], ahead)
+}
+
+fn task_id() -> TaskId {
+    TaskId::new("a").expect("an id")
 }
 
 fn decider() -> Decider {
@@ -70,6 +76,7 @@ fn decider() -> Decider {
         descriptor: Arc::new(descriptor),
         topics: Arc::new(BTreeMap::new()),
         hold: None,
+        on_dead_letter: OnDeadLetter::GoOn,
     }
 }
 
@@ -87,6 +94,7 @@ fn replay(number: i32, is_waiting: bool) -> Cause {
         topic: "in".into(),
         task_type: None,
         default_task_type: Some("t".into()),
+        on_dead_letter: OnDeadLetter::GoOn,
     }];
     let trace = Trace {
         trace_id: "0".repeat(32),
@@ -107,17 +115,22 @@ fn replay(number: i32, is_waiting: bool) -> Cause {
     Cause {
         waited: Some(Waited {
             wakeup: WAKEUP,
+            task_id: task_id(),
+            rank: Rank::of_record(5),
+            why: Why::Turn,
+            due: None,
+            counts_from: None,
             attempt: 0,
             tries: 0,
             since_worked: None,
-            was_held: false,
             replay: Some(Replay {
                 letter: LETTER,
                 number,
                 failed_at: 1,
                 source: Source::Record,
                 is_waiting,
-                behind: 99,
+                holds: false,
+                was_missing: false,
             }),
         }),
         ..made.expect("a cause")
@@ -192,16 +205,20 @@ fn a_replay_that_fails_stays_the_dead_letter_that_it_was_until_it_is_parked() {
 }
 
 #[test]
-fn a_replay_waits_behind_all_that_waits_for_its_task() {
+fn a_replay_waits_at_its_records_place_behind_what_waits_before_that() {
     let cause = replay(1, false);
-    let mut fold = fold(&["a"]);
+    assert!(
+        !fold(&[6]).is_blocked(&cause),
+        "what is behind it holds up nothing"
+    );
+    let mut fold = fold(&[4]);
     assert!(fold.is_blocked(&cause));
     fold.behind(&cause, &decider());
     let set = fold.finish();
     let wakeup = &set.waiting[0];
     assert_eq!(
-        (wakeup.kind, wakeup.rank.sequence, wakeup.due),
-        (WakeupKind::Deferred, 99, None)
+        (wakeup.kind, wakeup.rank, wakeup.due),
+        (WakeupKind::Deferred, Rank::of_record(5), None)
     );
     assert_eq!(set.done, [WAKEUP]);
     assert_eq!(set.replayed[0].end, End::Waiting { wakeup: wakeup.id });
