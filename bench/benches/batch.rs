@@ -2,20 +2,21 @@
 //!
 //! Deciding runs the shipped plugin as WebAssembly, in a fresh instance for each batch as the host does it; `make plugins` builds it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use taskhost::plugin::{Component, Engine, Limits, Question, Work};
+use taskhost::plugin::{Component, Engine, Limits, Question};
 use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Retries, Settings, WriteSet};
 use taskhost_core::cause::{Cause, Route, of_message};
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, TopicPartition};
+use taskhost_core::round::Work;
 use taskhost_core::task::PluginVersion;
 use taskhost_core::trace::Trace;
 use uuid::Uuid;
@@ -53,6 +54,7 @@ fn routes() -> [Route; 1] {
         topic: TOPIC.to_owned(),
         task_type: None,
         default_task_type: Some("web-crawl".to_owned()),
+        on_dead_letter: taskhost_core::cause::OnDeadLetter::GoOn,
     }]
 }
 
@@ -95,6 +97,7 @@ fn decider(descriptor: &Arc<Descriptor>) -> Decider {
             "task-status".to_owned(),
         )])),
         hold: None,
+        on_dead_letter: taskhost_core::cause::OnDeadLetter::GoOn,
     }
 }
 
@@ -128,7 +131,7 @@ fn fold(
     decisions: Vec<Decision>,
     decider: &Decider,
 ) -> WriteSet {
-    let mut fold = Fold::new(settings.clone(), NOW, [], HashSet::new());
+    let mut fold = Fold::new(settings.clone(), NOW, [], HashMap::new());
     for (cause, decision) in causes.iter().zip(decisions) {
         let taken = fold.decided(cause, Decided::Answer(decision), decider);
         taken.expect("the plugin answers what it declared");

@@ -38,6 +38,7 @@ pub fn summary(stored: &StoredDeadLetter) -> Value {
         "pluginVersion": plugin.map(|plugin| &plugin.version),
         "attempts": letter.attempts,
         "replays": letter.replays,
+        "holds": letter.holds,
         "edits": stored.edits,
         "failedAt": to_rfc3339(letter.failed_at),
         "createdAt": to_rfc3339(stored.created_at),

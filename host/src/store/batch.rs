@@ -126,6 +126,14 @@ impl Batch {
         self.seen + 1
     }
 
+    /// The partition must be where its owner left it.
+    pub(super) fn check_checkpoint(&mut self, left: Checkpoint) -> Result<(), Error> {
+        match self.checkpoint() == left || mutant::is_armed(Mutant::Epoch) {
+            true => Ok(()),
+            false => self.session.fail(Error::Lost),
+        }
+    }
+
     /// Where the partition was when it began.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

@@ -20,6 +20,7 @@ mod activation_starts;
 mod batch;
 mod breaker_orders;
 mod check;
+mod commit;
 mod dead_letters;
 mod diagnose;
 mod dlq;
@@ -50,6 +51,7 @@ use taskhost_core::record::TopicPartition;
 pub use activation_starts::{ActivationStart, NewStart, PastActivation, Started};
 pub use batch::{Batch, Commit};
 pub use breaker_orders::{BreakerOrder, OrderedState};
+pub use commit::{Commitment, Seen};
 pub use dead_letters::{State, StoredDeadLetter};
 pub use diagnose::{Cause, Diagnosis};
 pub use dlq::{

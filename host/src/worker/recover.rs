@@ -251,6 +251,11 @@ impl Worker {
         self.claimed.reached.next_offset = offset;
         self.claimed.reached.batch = batch;
         self.claimed.reached.published = batch;
+        if self.claimed.waiting.count > 0 {
+            // A crash may have come between a commit and the look after it.
+            let store = &self.shared.store;
+            store.settle_chains(&self.key, crate::shared::now()).await?;
+        }
         if self.claimed.found.unresolved {
             self.shared
                 .store

@@ -4,15 +4,16 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use taskhost::plugin::{Component, Engine, Failure, Limits, Refused};
+use taskhost::plugin::{Component, Engine, Limits, Refused};
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
+use taskhost_core::round::Unanswered;
 
 use crate::support::{Heard, ask, engine, guest, misbehaving, quick};
 
 fn fault(component: &Component, behaviour: &str) -> Fault {
     match ask(component, &[behaviour]) {
-        Err(Failure::Fault(fault)) => fault,
+        Err(Unanswered::Fault(fault)) => fault,
         Err(other) => panic!("{behaviour} is no fault: {other}"),
         Ok(_) => panic!("{behaviour} is answered"),
     }
@@ -101,7 +102,7 @@ fn a_decision_for_another_task_is_no_answer_alone_or_among_others() {
         &["", "answer-elsewhere", ""],
     ] {
         match ask(&component, behaviours) {
-            Err(Failure::Fault(fault)) => assert_eq!(fault.kind, Kind::MalformedAnswer),
+            Err(Unanswered::Fault(fault)) => assert_eq!(fault.kind, Kind::MalformedAnswer),
             other => panic!("{behaviours:?}: {other:?}"),
         }
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use taskhost::plugin::{
-    Catalog, Component, Engine, Failure, InMemory, Library, Limits, PluginObserver, PluginRoute,
-    Question, Refusal, Work,
+    Catalog, Component, Engine, InMemory, Library, Limits, PluginObserver, PluginRoute, Question,
+    Refusal,
 };
 use taskhost_core::cause::{Cause, Route, of_message};
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::record::{Message, TopicPartition};
+use taskhost_core::round::{Unanswered, Work};
 use taskhost_core::task::PluginVersion;
 use taskhost_core::trace::Trace;
 use uuid::Uuid;
@@ -125,7 +126,7 @@ pub(crate) fn works(causes: &[Cause]) -> Vec<Work<'_>> {
 pub(crate) fn ask(
     component: &Component,
     behaviours: &[&str],
-) -> Result<Vec<Vec<Decision>>, Failure> {
+) -> Result<Vec<Vec<Decision>>, Unanswered> {
     let descriptor = component.describe("{}").expect("it describes itself");
     let body = |(number, behaviour): (usize, &&str)| json!({"id": format!("t{number}"), "misbehave": behaviour});
     let bodies: Vec<Value> = behaviours.iter().enumerate().map(body).collect();

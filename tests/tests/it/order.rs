@@ -95,7 +95,7 @@ fn a_dead_letter_of_the_creation_is_edited_and_replayed_before_what_waits_for_it
 
     let id = only(&world);
     let good = file(&world, "good.json", r#"{"taskId": "k-1", "status": "new"}"#);
-    dlq(
+    let _ = dlq(
         &command,
         &[
             "edit",
@@ -155,7 +155,7 @@ fn a_route_may_hold_a_task_behind_its_dead_letter_until_that_is_replayed_or_disc
         "good.json",
         r#"{"taskId": "replayed", "status": "started"}"#,
     );
-    dlq(
+    let _ = dlq(
         &command,
         &["edit", &replayed, "--file", &good, "--reason", "no time"],
     )
@@ -173,7 +173,7 @@ fn a_route_may_hold_a_task_behind_its_dead_letter_until_that_is_replayed_or_disc
     assert_eq!(events(&world, "replayed"), order);
     assert_eq!(world.task("discarded").status, "new");
 
-    dlq(
+    let _ = dlq(
         &command,
         &[
             "discard",
