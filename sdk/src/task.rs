@@ -94,7 +94,7 @@ impl<'a> Wakeup<'a> {
     ///
     /// # Errors
     ///
-    /// Code `invalid-timer-data`: it doesn't fit the type, as when an older version wrote it.
+    /// Code `invalid-timer-data`: the data don't fit the type, for example because an older version wrote them.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         json::read(&self.0.data).map_err(|what| Rejection::new("invalid-timer-data", what))
     }

@@ -29,7 +29,7 @@ impl Database {
         let shown = config.database_url()?.masked();
         let runtime = serve::runtime()?;
         let store = {
-            // The pool starts its tasks where it is made.
+            // The pool starts its tasks on the runtime in which it is created.
             let _on = runtime.enter();
             Store::connect(&settings)
                 .map_err(|error| Failure::of(&format!("postgres at {shown}"), &error))?

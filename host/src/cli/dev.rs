@@ -96,7 +96,7 @@ fn defaults(
 /// Prints all addresses and writes them to the file, once the host's address is known.
 fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAddr) + Send + 'a {
     let kafka_brokers = config.kafka.brokers.join(",");
-    // The terminal is no place for a password; the file, which only this user can read, has it.
+    // The terminal must not show the password. The file has it, and only this user can read the file.
     let database_shown = config
         .database_url()
         .map(crate::config::DatabaseUrl::masked)

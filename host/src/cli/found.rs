@@ -9,7 +9,7 @@ use crate::dev::env_file::{self, Found};
 pub(super) fn running_dev() -> Option<Found> {
     let from = std::env::current_dir().ok()?;
     match env_file::find(&from) {
-        // A file that a killed one left says nothing.
+        // The file of a killed `taskhost dev` is ignored.
         Ok(found) => found.filter(|found| found.running),
         Err(error) => {
             eprintln!("warning: {error}; a running `taskhost dev` is not used");

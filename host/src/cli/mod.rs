@@ -171,7 +171,7 @@ impl Global {
         offered: Option<&Offered>,
         more: &[(&str, String)],
     ) -> Result<Loaded, ConfigErrors> {
-        // A variable that is no Unicode can't be one of ours; `vars` would panic on it.
+        // A variable that isn't Unicode can't be one of ours; `vars` would panic on it.
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });

@@ -102,7 +102,7 @@ fn resume(arguments: &Resume, global: &Global) -> Result<(), Failure> {
         .map(|which| which.partition(&config));
     let resumed = database.ask(database.store.resume(group, wanted.as_ref()))?;
     if let (Some(wanted), true) = (&wanted, resumed.is_empty()) {
-        // One that is not there is a mistake; one that isn't halted is done already.
+        // A missing partition is an error; one that isn't halted needs nothing.
         find(&database, &config, wanted)?;
     }
     let text = match (arguments.output.json, resumed.is_empty()) {

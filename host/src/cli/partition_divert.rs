@@ -115,7 +115,7 @@ fn limits(config: &Config, database: &Database, topic: &str) -> Result<Limits, F
     let admin = Admin::new(&settings, broker::patience(config))
         .map_err(|error| Failure::of("kafka", &error))?;
     let limits = Limits::new();
-    // A topic that is missing or may not be looked at refuses everything.
+    // If the topic is missing, or this user may not read its settings, assume that it refuses everything.
     if let Ok(known) = database.runtime.block_on(admin.limits(&[topic])) {
         limits.update(known);
     }
@@ -184,7 +184,7 @@ fn letter(record: &Record, reason: &str) -> DeadLetter {
     DeadLetter {
         id: Uuid::new_v4(),
         message: Arc::new(Message {
-            // It never got a place in its topic.
+            // It has no position in its topic: it was never sent.
             position: TopicPartition::new(&*record.topic, -1).at(-1),
             timestamp: record.timestamp.unwrap_or(-1),
             key: record.key.clone(),

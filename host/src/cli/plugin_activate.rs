@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let loaded = global.load()?;
     let config = with_cache(loaded);
     let route = number_of(&config, &arguments.route)?;
-    // A file that can't be read is no reason to ask the database.
+    // If the file can't be read, don't ask the database.
     let bytes = arguments.file.as_deref().map(read).transpose()?;
     let database = Database::open(&config)?;
     let catalog = host::catalog(&config, Arc::new(database.store.clone()), Arc::new(()))?;
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let configured: Arc<str> = config.routes[route].config.to_string().into();
     let history = database.ask(database.store.history(name))?;
     let by = by();
-    // What it replaces is what was read here: a version that somebody else activates meanwhile stays.
+    // It replaces the activation that was read here. A version that somebody else activates meanwhile stays.
     let seen = Some(history.first().map_or(0, |current| current.number));
     let offered = if let (Some(file), Some(bytes)) = (&arguments.file, bytes) {
         let offer = Offer {

@@ -175,7 +175,7 @@ mod tests {
         let mut people = People::default();
         let pages = [("a-long-one", "completed"), ("b", "new")]
             .map(|(id, status)| people.page(&[row(id, status)]));
-        // A literal loses its common indentation, so what begins with spaces is shown behind a bar.
+        // A literal loses its common indentation, so lines that begin with spaces are shown behind a bar.
         let shown: String = pages
             .concat()
             .lines()

@@ -217,7 +217,7 @@ fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: S
             Ok(runtime) => runtime
                 .block_on(admin.group(group))
                 .map(|group| group.members.len()),
-            // Then nothing is known, and one host is the likelier guess.
+            // The state is unknown then; assume that a host is in the group.
             Err(_) => Ok(1),
         }
     });

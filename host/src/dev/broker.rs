@@ -70,7 +70,7 @@ const SETTINGS: [(&str, &str); 20] = [
     ("group.min.session.timeout.ms", "1000"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "100"),
-    // A crashed broker is let in again only when its old session has run out: 9 s by default.
+    // The cluster admits a crashed broker again only when its old session has expired: 9 s by default.
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
     // The default takes a quarter of the heap at once.
@@ -355,7 +355,7 @@ fn kafka(java: &Path, options: &BrokerOptions, jvm: Jvm) -> Command {
         .arg("-cp")
         .arg(options.libs.join("*"))
         .current_dir(&options.dir)
-        // Flags meant for other programs would be taken by this one, and announced on its output.
+        // Java would apply flags for other programs, and print them.
         .env_remove("JAVA_TOOL_OPTIONS")
         .env_remove("_JAVA_OPTIONS");
     command

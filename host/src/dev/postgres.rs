@@ -109,7 +109,7 @@ impl Postgres {
                 name,
             ])
         })?;
-        // The message is in English, as the tools run with LC_ALL=C.
+        // The message is in English, because the tools run with LC_ALL=C.
         if output.status.success()
             || String::from_utf8_lossy(&output.stderr).contains("already exists")
         {
@@ -145,7 +145,7 @@ impl Postgres {
 
     /// Ends it like a crash: nothing more is written, and the next start recovers from the log.
     pub fn kill(&mut self) {
-        // Its own signal for that, so that the server's helpers go with it and free the shared memory.
+        // The server's own signal for a crash, so that its helpers end too and free the shared memory.
         self.process
             .stop(&[(Signal::SIGQUIT, Duration::from_secs(5))]);
     }
@@ -332,7 +332,7 @@ fn launch(cluster: &Cluster, options: &PostgresOptions, port: u16) -> Result<Pro
 fn is_ready(pid_file: &Path, pid: i32) -> bool {
     let text = fs::read_to_string(pid_file).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
-    // A standby says that it takes connections in its own word.
+    // A standby has another word for "accepts connections".
     lines.next() == Some(&pid.to_string()) && matches!(lines.nth(6), Some("ready" | "standby"))
 }
 

@@ -118,7 +118,7 @@ impl CompiledDir {
             return Err(io::Error::other("its checksum is wrong"));
         }
         bytes.truncate(length);
-        // So that the files in use are removed last.
+        // Updates the file's time, so that files in use are removed last.
         let _ = file.set_modified(std::time::SystemTime::now());
         Ok(bytes)
     }

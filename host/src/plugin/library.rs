@@ -87,7 +87,7 @@ impl Library {
     fn keep(&self, component: Component) -> Arc<Component> {
         let mut used = self.used();
         used.retain(|_, component| component.strong_count() > 0);
-        // Two threads may have compiled the same one: the first stays.
+        // Two threads may have compiled the same component: the first stays.
         if let Some(first) = used.get(component.digest()).and_then(Weak::upgrade) {
             return first;
         }

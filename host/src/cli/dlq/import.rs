@@ -281,7 +281,7 @@ impl Import<'_> {
             }
         }
         for (id, value) in edits {
-            // Only what has no edit yet: importing twice changes nothing.
+            // Only if it has no edit yet, so that a second import changes nothing.
             let reason = "as it was edited before it was exported";
             self.database.ask(store.edit_dead_letter(
                 group,

@@ -44,7 +44,7 @@ impl Sweep<'_> {
                 false => format!("{count} to be {done}\n"),
             });
         }
-        // Those that are named one by one were meant.
+        // Dead letters named one by one need no question.
         let are_named = !self.chosen.ids.is_empty();
         if !are_named && count > 0 {
             eprintln!("to be {done}: {count}");

@@ -122,7 +122,7 @@ pub fn client_properties(kafka: &Kafka) -> Properties {
         ),
         ("socket.timeout.ms", ms(kafka.request_timeout)),
         ("retry.backoff.ms", ms(kafka.retry_backoff)),
-        // librdkafka wants the longest wait to be no shorter than the first; 1 s is its default.
+        // librdkafka requires that the longest delay is not shorter than the first; 1 s is its default.
         (
             "retry.backoff.max.ms",
             ms(kafka.retry_backoff.max(Duration::from_secs(1))),
