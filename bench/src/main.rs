@@ -33,40 +33,40 @@ use clap::Parser;
 use crate::contender::Contender;
 use crate::plan::Plan;
 
-/// Measure the host beside other stacks: throughput, latency, processor time, memory, time to ready, pause of a swap.
+/// Measure the host and other stacks: throughput, latency, processor time, memory, time to ready, pause of a swap.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  make bench\n  QUICK=1 make bench\n  make bench ARGS=\"--contenders taskhost --contenders seed --rounds 1\""
 )]
 struct Arguments {
-    /// A short run of one round: figures to look at, not to tell.
+    /// A short run of one round. Don't publish its figures.
     #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
     quick: bool,
-    /// Forget the rounds of an interrupted run.
+    /// Discard the rounds of an interrupted run.
     #[arg(long, env = "FRESH", value_parser = clap::builder::FalseyValueParser::new())]
     fresh: bool,
-    /// Messages of a round of draining [200000; quick: 60000]. Slow contenders get a tenth.
+    /// Messages in a drain round [200000; quick: 60000]. Slow contenders get a tenth.
     #[arg(long)]
     messages: Option<u64>,
     /// Rounds of each measurement [5; quick: 1].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds of a round of latency, after a quarter of that to warm up [20; quick: 5].
+    /// Seconds of a latency round, after a quarter of that time to warm up [20; quick: 5].
     #[arg(long)]
     seconds: Option<u64>,
-    /// Messages a second to measure latency at, instead of half of what a contender drained.
+    /// Messages a second for the latency rounds, instead of half of the contender's drain rate.
     #[arg(long)]
     rate: Option<f64>,
     /// Numbers of partitions to drain [1, 4, 16; quick: 4].
     #[arg(long)]
     partitions: Vec<i32>,
-    /// Who takes part [all that are built but seed-concurrent].
+    /// The contenders [all that are built, except seed-concurrent].
     #[arg(long)]
     contenders: Vec<Contender>,
-    /// Measure these only, such as drain, pace/spring or host/poison [everything].
+    /// Measure only these parts, such as drain, pace/spring or host/poison [everything].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// The host's binary; beside this one if not given.
+    /// The host's binary [in the directory of this one].
     #[arg(long)]
     host: Option<PathBuf>,
     /// Directory of the built plugins.
@@ -75,13 +75,13 @@ struct Arguments {
     /// Directory of the other contenders.
     #[arg(long, default_value = "bench/contenders")]
     contenders_dir: PathBuf,
-    /// Where the report goes: JSON. The rounds are written beside it.
+    /// The file of the JSON report. The rounds are written beside it.
     #[arg(long, default_value = "target/bench/report.json")]
     report: PathBuf,
-    /// Write the figures into this page, too.
+    /// Also write the figures into this page.
     #[arg(long, num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
     write_docs: Option<PathBuf>,
-    /// Measure nothing, but draw where the host's time goes: `flame.svg` and `stages.md` in this folder. Needs `perf`.
+    /// Measure nothing. Write a profile of the host's time to this folder: `flame.svg` and `stages.md`. Needs `perf`.
     #[arg(long, value_name = "FOLDER")]
     profile: Option<PathBuf>,
 }

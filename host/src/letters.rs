@@ -1,6 +1,6 @@
-//! Dead letters in the forms that people and programs get them in: JSON for both, and a hexdump where bytes are no text.
+//! Dead letters in the forms for people and programs: JSON, and a hexdump of bytes that are not text.
 //!
-//! A line of an export has all of a dead letter, and [`from_line`] makes it again.
+//! A line of an export contains the whole dead letter, and [`from_line`] restores it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::store::{Edit, Filter, Place, State, StoredDeadLetter};
 
-/// What a list says of a dead letter.
+/// A dead letter's entry in a list.
 #[must_use]
 pub fn summary(stored: &StoredDeadLetter) -> Value {
     let letter = &stored.letter;
@@ -46,7 +46,7 @@ pub fn summary(stored: &StoredDeadLetter) -> Value {
     })
 }
 
-/// All of it: what an export has, and what is shown of one.
+/// The whole dead letter, for an export and for `show`.
 #[must_use]
 pub fn whole(stored: &StoredDeadLetter, edits: &[Edit]) -> Value {
     let letter = &stored.letter;
@@ -93,7 +93,7 @@ fn fields(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Bytes as JSON: `{"text"}`, or `{"hex"}` if they are no UTF-8, or null.
+/// Bytes as JSON: `{"text"}`, or `{"hex"}` if they are not UTF-8, or null.
 fn bytes(bytes: Option<&[u8]>) -> Value {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => Value::Null,
@@ -108,10 +108,10 @@ fn header((name, value): &Header) -> Value {
     all.into()
 }
 
-/// Bytes back from their form in JSON.
+/// Bytes from their form in JSON.
 ///
 /// # Errors
-/// What they are not.
+/// Why the form is wrong.
 pub fn from_bytes(value: &Value) -> Result<Option<Vec<u8>>, String> {
     match (value, &value["text"], &value["hex"]) {
         (Value::Null, ..) => Ok(None),
@@ -128,13 +128,13 @@ pub fn from_bytes(value: &Value) -> Result<Option<Vec<u8>>, String> {
 pub struct Line {
     /// The dead letter.
     pub letter: DeadLetter,
-    /// Whose partition gave it up.
+    /// The partition that gave it up.
     pub owner: TopicPartition,
-    /// The payload as it was edited, if it was.
+    /// The edited payload, if there is one.
     pub edited: Option<Option<Vec<u8>>>,
 }
 
-/// Makes a dead letter of a line of an export.
+/// Makes a dead letter from a line of an export.
 ///
 /// # Errors
 /// What is wrong with the line.
@@ -145,7 +145,7 @@ pub fn from_line(line: &str) -> Result<Line, String> {
     let number = |value: &Value, name: &str| {
         value[name]
             .as_i64()
-            .ok_or_else(|| format!("`{name}` is no number"))
+            .ok_or_else(|| format!("`{name}` is not a number"))
     };
     let small = |value: &Value, name: &str| {
         i32::try_from(number(value, name)?).map_err(|_| format!("`{name}` is too large"))
@@ -220,7 +220,7 @@ pub fn from_line(line: &str) -> Result<Line, String> {
     })
 }
 
-/// Whether a message would be taken as one, as far as that can be said without its plugin.
+/// Checks whether a message can be decided, as far as that is known without its plugin.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -229,7 +229,7 @@ pub fn check(message: &Message, topic: &str, routes: &[Route]) -> Result<(), Und
     cause::route_of(routes, topic, &envelope).map(|_| ())
 }
 
-/// A payload as people read it: JSON over several lines, other text as it is, a hexdump of anything else.
+/// A payload for people: JSON over several lines, other text unchanged, a hexdump of anything else.
 #[must_use]
 pub fn readable(value: Option<&[u8]>) -> String {
     let Some(bytes) = value else {
@@ -244,7 +244,7 @@ pub fn readable(value: Option<&[u8]>) -> String {
     }
 }
 
-/// Bytes that a hexdump shows: beyond it nobody reads.
+/// Bytes that a hexdump shows. Nobody reads more.
 const DUMPED_MAX: usize = 4096;
 
 fn hexdump(bytes: &[u8]) -> String {
@@ -258,7 +258,7 @@ fn hexdump(bytes: &[u8]) -> String {
                 false => '.',
             })
             .collect();
-        // Writing to a text has no way to fail.
+        // Writing to a `String` can't fail.
         let _ = writeln!(
             text,
             "{:08x}  {:<47}  |{shown}|",
@@ -272,7 +272,7 @@ fn hexdump(bytes: &[u8]) -> String {
     text.trim_end().to_owned()
 }
 
-/// A filter from its parts, as command line and HTTP have them.
+/// A filter from the parts of a command line or an HTTP request.
 ///
 /// # Errors
 /// Which part is wrong, and how.
@@ -292,7 +292,7 @@ pub fn filter<'a>(parts: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Fil
                 for one in value.split(',') {
                     filter.states.push(State::from_name(one).ok_or_else(|| {
                         let all: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
-                        format!("{one:?} is no state; there are {}", all.join(", "))
+                        format!("{one:?} is not a state; the states are {}", all.join(", "))
                     })?);
                 }
             }
@@ -302,11 +302,11 @@ pub fn filter<'a>(parts: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Fil
     Ok(filter)
 }
 
-/// A time: RFC 3339, or how long ago, such as `90s`, `15m`, `2h`, `7d`.
+/// A time: RFC 3339, or an age such as `90s`, `15m`, `2h`, `7d`.
 fn time(text: &str) -> Result<i64, String> {
     let wrong = || {
         format!(
-            "{text:?} is no time: write 2026-01-31T08:00:00Z, or how long ago, such as 15m, 2h or 7d"
+            "{text:?} is not a time: write 2026-01-31T08:00:00Z, or an age such as 15m, 2h or 7d"
         )
     };
     if let Some(millis) = from_rfc3339(text) {
@@ -328,7 +328,7 @@ fn time(text: &str) -> Result<i64, String> {
     Ok(now.saturating_sub(count.saturating_mul(unit)).max(0))
 }
 
-/// A place in a list as a text that comes back in an address.
+/// A place in a list, as text for the next page's URL.
 #[must_use]
 pub fn place_text(place: &Place) -> String {
     format!("{}_{}_{}", place.created_micros, place.offset, place.id)

@@ -1,8 +1,8 @@
 //! The component's two exports over a [`Plugin`]: what [`export!`](crate::export) calls.
 //!
-//! In comes a batch of works, out goes a decision for each cause. Causes are folded in order: each is
-//! decided on the task as the ones before it left it. A cause that isn't applied leaves the task as it is;
-//! those behind a deferred one are answered all the same, and the host asks again.
+//! In: a batch of works. Out: a decision for each cause. Causes are folded in order: each is decided on the task as the
+//! causes before it left it. A cause that isn't applied doesn't change the task. Causes behind a deferred one are answered
+//! too, and the host asks again.
 
 use std::sync::OnceLock;
 
@@ -33,7 +33,7 @@ pub fn configure<P: Plugin>(
     let config = read_config::<P>(config)?;
     let description = P::describe(&config);
     if kept.set(config).is_err() {
-        return Err("the plugin is configured already".to_owned());
+        return Err("the plugin is already configured".to_owned());
     }
     Ok(description.into())
 }
@@ -54,7 +54,7 @@ pub fn decide<P: Plugin>(
         .collect()
 }
 
-/// Both exports at once, for a program that a plugin is linked to.
+/// Both exports in one call, for a program that links the plugin.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ fn fold<P: Plugin>(config: &P::Config, work: types::Work) -> Vec<types::Decision
             }
             types::Cause::Wakeup(wakeup) => on_wakeup::<P>(config, task.as_ref(), &task_id, wakeup),
         };
-        // The last cause has none behind it that would need the task.
+        // No cause follows the last one, so nobody needs the task.
         if let Ok(Decision::Apply(transition)) = &answer
             && index + 1 < causes.len()
         {
@@ -119,7 +119,7 @@ pub(crate) fn on_wakeup<P: Plugin>(
     P::wakeup(config, task, &Wakeup::new(wakeup), &context)
 }
 
-/// The task as a transition leaves it.
+/// The task after a transition.
 pub(crate) fn after(
     task: Option<Task>,
     task_id: &str,

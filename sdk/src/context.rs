@@ -1,4 +1,4 @@
-//! What a cause brings along: its time, its ids, its headers, and a log.
+//! The context of a cause: its time, its ids, its headers, and a log.
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::bindings::taskhost::plugin::types;
 use crate::{Level, Rejection, Timestamp, json, log};
 
-/// Everything about a cause that isn't its body. The same cause gives the same context again.
+/// Everything about a cause except its body. The same cause always gives the same context.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     task_id: &'a str,
@@ -38,7 +38,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The record's timestamp, or the moment the timer was due: what the plugin takes for now.
+    /// The record's timestamp, or the moment at which the timer was due. Use it as the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(match self.cause {
@@ -47,7 +47,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// A UUID (version 5) that is unique to this cause and this name, and the same whenever it is asked.
+    /// A UUID (version 5) that is unique for this cause and this name, and the same each time.
     #[must_use]
     pub fn uuid(&self, name: &str) -> Uuid {
         let seed = match self.cause {
@@ -59,7 +59,7 @@ impl<'a> Context<'a> {
         Uuid::new_v5(&namespace, name.as_bytes())
     }
 
-    /// The id of the task that is decided on, whether it exists yet or not.
+    /// The id of the task, whether it exists yet or not.
     #[must_use]
     pub fn task_id(&self) -> &'a str {
         self.task_id
@@ -80,7 +80,7 @@ impl<'a> Context<'a> {
         self.message()?.meta.request_id.as_deref()
     }
 
-    /// The message's own `timestamp`, else the record's. Unlike [`now`](Self::now) its sender chose it.
+    /// The message's own `timestamp`, else the record's. Unlike [`now`](Self::now), the sender chose it.
     #[must_use]
     pub fn sent_at(&self) -> Timestamp {
         self.message().map_or_else(
@@ -135,11 +135,11 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The message's body, read as another type: for what a plugin keeps without looking at it.
+    /// The message's body, read as another type: for fields that a plugin keeps without using them.
     ///
     /// # Errors
     ///
-    /// Code `invalid-body`: it doesn't fit the type. A timer's body is an empty object.
+    /// Code `invalid-body`: the body doesn't fit the type. A timer's body is an empty object.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         let body = self.message().map_or("{}", |message| message.body.as_str());
         json::read(body).map_err(|what| Rejection::new("invalid-body", what))
@@ -164,12 +164,12 @@ impl<'a> Context<'a> {
         self.log(Level::Info, message);
     }
 
-    /// Handled, but not as it should be.
+    /// A line about a problem that was handled.
     pub fn warn(&self, message: &str) {
         self.log(Level::Warn, message);
     }
 
-    /// Somebody must look.
+    /// A line about a problem that somebody must look at.
     pub fn error(&self, message: &str) {
         self.log(Level::Error, message);
     }

@@ -1,4 +1,4 @@
-//! What a plugin answers.
+//! A plugin's answer: decisions, transitions, rejections.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::Timestamp;
 use crate::bindings::taskhost::plugin::types;
 
-/// What becomes of a cause. A fourth answer, the dead letter, is an `Err` with a [`Rejection`].
+/// The decision about a cause. The fourth answer, a dead letter, is an `Err` with a [`Rejection`].
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Decision {
@@ -71,17 +71,17 @@ impl Rejection {
     }
 }
 
-/// What a cause does to its task.
+/// The effect of a cause on its task.
 ///
-/// Whatever is given to be serialized must be possible as JSON; that it isn't (a map with keys that are
-/// no strings) is a mistake of the plugin and panics, which the host counts as the plugin's fault.
+/// All data must be serializable as JSON. If they aren't (for example a map whose keys are not strings), the call panics, and
+/// the host counts it as the plugin's fault.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Transition(types::Transition);
 
 impl Transition {
-    /// Moves the task to a status, or creates it in one. Its data is an empty object until
-    /// [`data`](Self::data) says otherwise.
+    /// Moves the task to a status, or creates it in one. Its data is an empty object unless [`data`](Self::data) sets
+    /// it.
     pub fn to(status: &str) -> Self {
         Self(types::Transition {
             status: status.to_owned(),
@@ -98,8 +98,7 @@ impl Transition {
         self
     }
 
-    /// One more entry of the task's history, with what its readers should know: an object; `&()` is an
-    /// empty one.
+    /// Adds an entry to the task's history, with data for its readers: an object; `&()` is an empty one.
     pub fn event(mut self, kind: &str, data: &impl Serialize) -> Self {
         self.0.events.push(types::Event {
             kind: kind.to_owned(),
@@ -126,7 +125,7 @@ impl Transition {
         self
     }
 
-    /// Forgets a timer, if it is there.
+    /// Cancels a timer, if it exists.
     pub fn cancel_timer(mut self, name: &str) -> Self {
         self.0
             .timers
@@ -134,7 +133,7 @@ impl Transition {
         self
     }
 
-    /// The transition as the host reads it.
+    /// The transition in the host's types.
     #[must_use]
     pub fn raw(&self) -> &types::Transition {
         &self.0
@@ -163,13 +162,13 @@ impl Outgoing {
         })
     }
 
-    /// Another key.
+    /// Sets another key.
     pub fn key(mut self, key: &str) -> Self {
         self.0.key = Some(key.to_owned());
         self
     }
 
-    /// One more record header.
+    /// Adds a record header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.0.headers.push(types::Field {
             name: name.to_owned(),
@@ -179,7 +178,7 @@ impl Outgoing {
     }
 }
 
-/// What `decide` answers to one cause, as the host reads it.
+/// The answer of `decide` to one cause, in the host's types.
 pub(crate) fn to_wit(answer: Result<Decision, Rejection>) -> types::Decision {
     match answer {
         Ok(Decision::Apply(transition)) => types::Decision::Apply(transition.0),

@@ -1,9 +1,9 @@
-//! What a plugin says of itself.
+//! A plugin's description of itself.
 
 use crate::bindings::taskhost::plugin::types;
 
-/// What a plugin is: its statuses and the changes between them, its topics, its events, and where a
-/// message's task id is. The host refuses an answer that isn't covered by it.
+/// A plugin's statuses and the transitions between them, its topics, its events, and the places of a message's task id. The
+/// host refuses an answer that the description doesn't cover.
 ///
 /// ```
 /// use taskhost_sdk::{Description, TaskId};
@@ -25,7 +25,7 @@ use crate::bindings::taskhost::plugin::types;
 #[must_use]
 pub struct Description(types::Descriptor);
 
-/// A place where a message's task id can be. The first of a description's that has one wins.
+/// A place where a message's task id can be. The first place of a description that has an id wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskId<'a> {
     /// A string in the body, by its JSON pointer (RFC 6901): `/taskId`.
@@ -41,7 +41,7 @@ pub enum TaskId<'a> {
 }
 
 impl Description {
-    /// A plugin without statuses yet. The name is 1 to 64 of `a-z`, `0-9` and `-`, the version semantic.
+    /// A plugin without statuses yet. The name has 1 to 64 of `a-z`, `0-9` and `-`; the version is semantic.
     pub fn new(name: &str, version: &str) -> Self {
         Self(types::Descriptor {
             name: name.to_owned(),
@@ -55,27 +55,27 @@ impl Description {
         })
     }
 
-    /// A status that a task can be created in.
+    /// Adds a status in which a task can be created.
     pub fn initial(self, name: &str) -> Self {
         self.add_status(name, true, false)
     }
 
-    /// A status between the first and the last.
+    /// Adds a status that is neither initial nor terminal.
     pub fn status(self, name: &str) -> Self {
         self.add_status(name, false, false)
     }
 
-    /// A status that a task ends in.
+    /// Adds a status in which a task ends.
     pub fn terminal(self, name: &str) -> Self {
         self.add_status(name, false, true)
     }
 
-    /// A status that a task can be created in and ends in: done at once.
+    /// Adds a status that is both initial and terminal: the task is complete at once.
     pub fn initial_and_terminal(self, name: &str) -> Self {
         self.add_status(name, true, true)
     }
 
-    /// Allows a change of status. Naming a status twice allows a change that keeps it.
+    /// Allows a change of status. A transition from a status to itself allows a change that keeps the status.
     pub fn transition(mut self, from: &str, to: &str) -> Self {
         self.0.transitions.push(types::TransitionRule {
             from: from.to_owned(),
@@ -102,7 +102,7 @@ impl Description {
         self
     }
 
-    /// The next place to look for a message's task id.
+    /// Adds the next place of a message's task id.
     pub fn task_id(mut self, source: TaskId<'_>) -> Self {
         self.0.task_id.push(match source {
             TaskId::Body(pointer) => types::TaskIdSource::Body(pointer.to_owned()),
@@ -123,7 +123,7 @@ impl Description {
         self
     }
 
-    /// The description as the host reads it.
+    /// The description in the host's types.
     #[must_use]
     pub fn descriptor(&self) -> &types::Descriptor {
         &self.0

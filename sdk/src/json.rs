@@ -1,8 +1,8 @@
-//! JSON in, with errors that say where and never what: they are logged, and the data may be personal.
+//! Reads JSON. Errors name the place and never the value: they are logged, and the data may be personal.
 
 use serde::de::DeserializeOwned;
 
-/// The longest name of a field that an error repeats, in characters. A map's keys come from the sender.
+/// The longest field name in an error, in characters. A map's keys come from the sender.
 const FIELD_CHARS_MAX: usize = 100;
 
 /// Reads a message's or a task's JSON.
@@ -11,11 +11,11 @@ const FIELD_CHARS_MAX: usize = 100;
 ///
 /// A sentence that names the field, without its value.
 pub(crate) fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    // The quick way first: only what fails is read again with its path.
+    // The fast way first: only JSON that fails is read again, with its path.
     serde_json::from_str(json).map_err(|plain| {
         let mut reader = serde_json::Deserializer::from_str(json);
         match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-            // Only text behind the document is left to be wrong.
+            // The only remaining error is text after the document.
             Ok(_) => what(&plain),
             Err(error) => {
                 let path: String = error
@@ -35,7 +35,7 @@ pub(crate) fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     })
 }
 
-/// Reads a configuration. Unlike a message it belongs to the operator: its errors show everything.
+/// Reads a configuration. It belongs to the operator, unlike a message, so its errors show everything.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub(crate) fn read_config<T: DeserializeOwned>(json: &str) -> Result<T, String> 
     ))
 }
 
-/// The part of serde's sentence that comes from our types, not from the sender.
+/// The part of serde's error that comes from our types, not from the sender.
 fn what(error: &serde_json::Error) -> String {
     let full = error.to_string();
     let text = full

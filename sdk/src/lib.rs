@@ -1,22 +1,22 @@
-//! Everything an author needs to write a taskhost plugin.
+//! The crate for authors of taskhost plugins.
 //!
-//! A plugin is a type that implements [`Plugin`] and a line that exports it:
+//! A plugin is a type that implements [`Plugin`], and a line that exports it:
 //!
 //! ```text
 //!  record ──► host ──► Message (your serde type) ──► validate ──► transition ──► Decision ──► host
 //!                      does not fit: invalid-body    Err: dead letter            task, events, messages, timers
 //! ```
 //!
-//! - [`Plugin::describe`] says what the plugin is: statuses, transitions, topics, where the task id is.
-//! - [`Plugin::validate`] turns down what is wrong with a message by itself.
-//! - [`Plugin::transition`] decides what a good message does to its task.
-//! - [`Plugin::wakeup`] does the same for a timer that is due.
+//! - [`Plugin::describe`] describes the plugin: statuses, transitions, topics, the places of the task id.
+//! - [`Plugin::validate`] rejects a message that is wrong whatever its task is.
+//! - [`Plugin::transition`] decides what a valid message does to its task.
+//! - [`Plugin::wakeup`] does the same for a due timer.
 //!
-//! The host asks in batches. The SDK hides them: it folds the causes of each task in order, each on the
-//! task as the causes before it left it. All functions are pure: the record's own time, ids derived from
-//! its position and the arguments are all there is, so the same question gets the same answer again.
+//! The host asks in batches. The SDK hides them: it folds the causes of each task in order, each on the task as the causes
+//! before it left it. All functions are pure. They see only the arguments, the record's own time, and ids derived from its
+//! position. So the same question always gets the same answer.
 //!
-//! Natively nothing calls an import, so a plugin is tested with `cargo test`; see [`testing`].
+//! Native code calls no import, so `cargo test` can test a plugin; see [`testing`].
 //!
 //! ```
 //! use serde::Deserialize;
@@ -83,9 +83,9 @@ pub use task::{Task, Wakeup};
 pub use timestamp::{NotRfc3339, Timestamp};
 pub use uuid::Uuid;
 
-/// Exports a [`Plugin`] as the component's world. Once in a crate of type `cdylib`.
+/// Exports a [`Plugin`] as the component's world. Use it once in a crate of type `cdylib`.
 ///
-/// Natively it becomes a function that decides, and links no import.
+/// In a native build it becomes a function that decides, and links no import.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

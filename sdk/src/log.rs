@@ -1,17 +1,17 @@
-//! Log lines: to the host in a component, to stderr and to the test natively.
+//! Log lines. A component sends them to the host; a native build to stderr and to the test.
 
 use crate::bindings::taskhost::plugin::logging;
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// For the author, off by default.
     Debug,
     /// Worth a line.
     Info,
-    /// Handled, but not as it should be.
+    /// A problem that was handled.
     Warn,
-    /// Somebody must look.
+    /// A problem that somebody must look at.
     Error,
 }
 
@@ -49,7 +49,7 @@ mod native {
         LINES.with_borrow_mut(|lines| lines.push((level, message.to_owned())));
     }
 
-    /// What this thread has logged since it was asked last.
+    /// The lines that this thread has logged since the last call.
     pub(crate) fn take() -> Vec<(Level, String)> {
         LINES.take()
     }

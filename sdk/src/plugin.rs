@@ -1,4 +1,4 @@
-//! What an author writes.
+//! The trait that a plugin implements.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,29 +7,29 @@ use crate::{Context, Decision, Description, Rejection, Task, Wakeup};
 
 /// The rules of one kind of task.
 ///
-/// Every function is pure: it is called again for the same cause after a crash, on another machine, and
-/// when a history is verified, and must answer the same then.
+/// Every function is pure: it is called again for the same cause, for example after a crash or on another machine, and must
+/// give the same answer.
 pub trait Plugin {
-    /// The route's `[config]` table. Fields it doesn't have are refused by the SDK, with a sentence that
-    /// names them; give those that may be left out a default with `#[serde(default)]`.
+    /// The route's `[route.config]` table. The SDK refuses unknown fields, with a sentence that names them. Give optional
+    /// fields a default with `#[serde(default)]`.
     type Config: DeserializeOwned + Default + Send + Sync + 'static;
 
-    /// The body of a message. One that doesn't fit becomes a dead letter with the code `invalid-body`.
+    /// The body of a message. A body that doesn't fit becomes a dead letter with the code `invalid-body`.
     type Message: DeserializeOwned;
 
-    /// What is wrong with a configuration whose fields are all well-formed, as a sentence.
+    /// Checks a configuration whose fields are all well-formed.
     ///
     /// # Errors
     ///
-    /// The sentence. The host refuses the route with it.
+    /// A sentence that says what is wrong. The host refuses the route with it.
     fn check(_config: &Self::Config) -> Result<(), String> {
         Ok(())
     }
 
-    /// What the plugin is. The host checks each later answer against it.
+    /// Describes the plugin. The host checks each later answer against the description.
     fn describe(config: &Self::Config) -> Description;
 
-    /// Turns down what is wrong with a message whatever its task is, and normalizes what is not.
+    /// Rejects a message that is wrong whatever its task is, and normalizes other messages.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ pub trait Plugin {
         Ok(message)
     }
 
-    /// Decides what a message does to its task; `None` is a task that doesn't exist yet.
+    /// Decides what a message does to its task; the task is `None` if it doesn't exist yet.
     ///
     /// # Errors
     ///
@@ -72,6 +72,6 @@ pub trait Plugin {
     }
 }
 
-/// The configuration of a plugin that has nothing to configure.
+/// The configuration of a plugin without settings.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct NoConfig {}

@@ -1,4 +1,4 @@
-//! The task that a cause is decided on, and the timer that wakes it.
+//! The task of a cause, and a due timer.
 
 use serde::de::DeserializeOwned;
 
@@ -50,16 +50,16 @@ impl Task {
         Timestamp::from_millis(self.0.updated_at)
     }
 
-    /// What the plugin stored with the last transition.
+    /// The data that the plugin stored with the last transition.
     ///
     /// # Errors
     ///
-    /// Code `invalid-task-data`: it doesn't fit the type, as when an older version wrote it.
+    /// Code `invalid-task-data`: the data don't fit the type, for example because an older version wrote them.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         json::read(&self.0.data).map_err(|what| Rejection::new("invalid-task-data", what))
     }
 
-    /// The task after a transition at a moment.
+    /// The task after a transition at this time.
     pub(crate) fn moved(mut self, status: String, data: String, at: i64) -> Self {
         self.0.status = status;
         self.0.data = data;
@@ -84,17 +84,17 @@ impl<'a> Wakeup<'a> {
         &self.0.name
     }
 
-    /// When it was to fire.
+    /// When it was due.
     #[must_use]
     pub fn due(&self) -> Timestamp {
         Timestamp::from_millis(self.0.due)
     }
 
-    /// What the task gave it when it was set.
+    /// The data that were given when the timer was set.
     ///
     /// # Errors
     ///
-    /// Code `invalid-timer-data`: it doesn't fit the type, as when an older version wrote it.
+    /// Code `invalid-timer-data`: the data don't fit the type, for example because an older version wrote them.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         json::read(&self.0.data).map_err(|what| Rejection::new("invalid-timer-data", what))
     }

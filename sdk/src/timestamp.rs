@@ -1,4 +1,4 @@
-//! A moment, as the host counts it and as JSON writes it.
+//! A point in time: milliseconds as in the host, RFC 3339 in JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,13 +14,13 @@ const LAST_MS: i64 = 253_402_300_799_999;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Displayed and serialized as RFC 3339 in UTC with milliseconds, such as `2024-01-01T00:00:00.000Z`. A
-/// moment outside the years 0 to 9999 is written as the nearest one within.
+/// Displayed and serialized as RFC 3339 in UTC with milliseconds, such as `2024-01-01T00:00:00.000Z`. A time outside the
+/// years 0 to 9999 is written as the nearest time inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment so many milliseconds after 1970-01-01T00:00:00Z.
+    /// The time this many milliseconds after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -32,7 +32,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment that much later, or the last one there is.
+    /// The time that much later, at most the latest possible one.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(
@@ -41,11 +41,11 @@ impl Timestamp {
         )
     }
 
-    /// Reads an RFC 3339 time; what is finer than a millisecond is cut off.
+    /// Reads an RFC 3339 time; fractions of a millisecond are cut off.
     ///
     /// # Errors
     ///
-    /// When the text isn't one.
+    /// If the text is not an RFC 3339 time.
     pub fn parse(text: &str) -> Result<Self, NotRfc3339> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotRfc3339)?;
         let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);

@@ -1,4 +1,4 @@
-//! Approves invoices: small ones at once, others by a person, with a reminder and an end.
+//! Approves invoices: small ones at once, others by a person, with a reminder and an expiry.
 //!
 //! ```text
 //!  submitted ──► up to the limit? ──yes──► approved ──► message to `payments`
@@ -30,11 +30,11 @@ struct InvoiceApproval;
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 struct Config {
-    /// Up to this amount nobody is asked.
+    /// Invoices up to this amount are approved at once.
     limit_cents: u64,
-    /// How often a waiting invoice is brought to mind.
+    /// How often a reminder is sent for a waiting invoice.
     remind_after_hours: u32,
-    /// How long an invoice waits at most.
+    /// The longest time that an invoice waits.
     expire_after_hours: u32,
 }
 
@@ -68,7 +68,7 @@ struct Invoice {
     reminders: u32,
 }
 
-/// What an event says of a person's decision.
+/// The event data of a person's decision.
 #[derive(Serialize)]
 struct Verdict<'a> {
     by: &'a str,
@@ -149,7 +149,7 @@ impl Plugin for InvoiceApproval {
             (Message::Submitted(_), Some(_)) => {
                 Ok(Decision::ignore("the invoice was submitted before"))
             }
-            // Its submission may be on another partition.
+            // The submission may be on another partition.
             (_, None) => Ok(Decision::defer(
                 "the invoice is not submitted yet",
                 Duration::from_secs(1),
@@ -248,7 +248,7 @@ fn approve(invoice: &Invoice, context: &Context) -> Transition {
     settle("approved", invoice).send(Outgoing::to("payments", &payment))
 }
 
-/// The last transition of an invoice: nothing wakes it afterwards.
+/// The last transition of an invoice: no timer remains.
 fn settle(status: &str, invoice: &Invoice) -> Transition {
     Transition::to(status)
         .data(invoice)

@@ -1,4 +1,4 @@
-//! `/api/breakers`: how the routes' breakers are on this host, and orders to them, which hold on all hosts.
+//! `/api/breakers`: the state of the routes' breakers on this host, and orders to breakers, which apply to all hosts.
 
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
@@ -17,7 +17,7 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Response {
     Json(json!({ "breakers": all })).into_response()
 }
 
-/// What is ordered.
+/// The order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
@@ -41,7 +41,10 @@ pub(super) async fn order(
         return failed(StatusCode::BAD_REQUEST, expected);
     };
     if order.reason.trim().is_empty() || order.by.trim().is_empty() {
-        return failed(StatusCode::BAD_REQUEST, "reason and by say why, and who");
+        return failed(
+            StatusCode::BAD_REQUEST,
+            "reason and by must say why, and who",
+        );
     }
     let snapshot = state.status.snapshot();
     if !snapshot
@@ -53,7 +56,10 @@ pub(super) async fn order(
         return failed(StatusCode::NOT_FOUND, &unknown);
     }
     let Some(store) = state.desk.store() else {
-        return failed(StatusCode::SERVICE_UNAVAILABLE, "Postgres is not there yet");
+        return failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Postgres is not connected yet",
+        );
     };
     let done = store.order_breaker(&order.route, ordered, &order.by, &order.reason);
     match done.await {

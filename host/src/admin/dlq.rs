@@ -1,7 +1,7 @@
-//! `/api/dlq`: dead letters, as `taskhost dlq` has them.
+//! `/api/dlq`: the operations of `taskhost dlq` over HTTP.
 //!
-//! What changes something is a POST with a JSON body, and says who does it. The requests reach Postgres, over a pool of
-//! their own; while it is away they answer 503.
+//! A change is a POST with a JSON body that says who makes it. The requests use their own pool of Postgres connections;
+//! while Postgres is away they answer 503.
 
 mod change;
 
@@ -26,45 +26,45 @@ use crate::store::{self, Edited, Filter, Imported, Key, Place, Store};
 
 pub(super) use change::{cancel, discard, replay};
 
-/// Bytes of an edit's body: the largest message in its longest form.
+/// The most bytes in an edit's body: the largest message in its longest form.
 pub(super) const EDIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of an import's body.
+/// The most bytes in an import's body.
 pub(super) const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Dead letters of a page if nothing is said, and at most.
+/// Dead letters in a page: by default, and at most.
 const LIMIT: (u32, u32) = (50, 1000);
 
-/// Dead letters of a page of an export, at most: each may have megabytes.
+/// The most dead letters in a page of an export: each may have megabytes.
 const EXPORT_MAX: u32 = 50;
 
-/// Where an export goes on.
+/// The header with the place of an export's next page.
 const NEXT: HeaderName = HeaderName::from_static("taskhost-next");
 
-/// What the requests need.
+/// The state for the requests.
 #[derive(Clone, Debug)]
 pub struct Letters {
-    /// Postgres, over connections of its own.
+    /// Postgres, over separate connections.
     pub store: Store,
     /// The consumer group.
     pub group: Arc<str>,
     /// The routes, to check an edited payload against.
     pub routes: Arc<[Route]>,
-    /// How often a dead letter is decided again before it is parked.
+    /// How often a dead letter is replayed before it is parked.
     pub replays_max: u32,
 }
 
-/// Why a request isn't done.
+/// Why a request is refused.
 pub(super) enum Refusal {
     /// There is no database.
     NoDatabase,
-    /// It is wrong.
+    /// The request is wrong.
     Wrong(String),
     /// There is no such dead letter.
     Missing(Uuid),
-    /// It is in a state that doesn't allow it.
+    /// The dead letter's state doesn't allow it.
     Conflict(String),
-    /// Postgres doesn't do it now.
+    /// Postgres failed or is away.
     Store(store::Error),
 }
 
@@ -102,7 +102,7 @@ fn letters_of(state: &State) -> Result<&Letters, Refusal> {
     state.letters.as_ref().ok_or(Refusal::NoDatabase)
 }
 
-/// A filter, and where a page begins and how long it is.
+/// A filter, the beginning of a page, and its length.
 struct Asked {
     filter: Filter,
     after: Option<Place>,
@@ -116,13 +116,13 @@ fn asked(mut query: BTreeMap<String, String>, (usual, most): (u32, u32)) -> Resu
             .parse()
             .ok()
             .filter(|limit| (1..=most).contains(limit))
-            .ok_or_else(|| Refusal::Wrong(format!("limit is a number from 1 to {most}")))?,
+            .ok_or_else(|| Refusal::Wrong(format!("limit must be a number from 1 to {most}")))?,
     };
     let after = query
         .remove("after")
         .map(|text| {
             letters::place_of(&text)
-                .ok_or_else(|| Refusal::Wrong("after is the `next` of a page".to_owned()))
+                .ok_or_else(|| Refusal::Wrong("after must be the `next` of a page".to_owned()))
         })
         .transpose()?;
     let parts = query
@@ -157,7 +157,7 @@ pub(super) async fn list(
     Ok(Json(json!({ "items": items, "next": next })).into_response())
 }
 
-/// Cuts a page to its length, and says where the next one begins.
+/// Cuts a page to its length, and returns the place of the next page.
 fn next<T>(page: &mut Vec<(T, Place)>, limit: u32) -> Option<String> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = page.len() > limit;
@@ -178,7 +178,8 @@ pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -
 }
 
 fn id_of(text: &str) -> Result<Uuid, Refusal> {
-    Uuid::parse_str(text).map_err(|_| Refusal::Wrong(format!("{text:?} is no id of a dead letter")))
+    Uuid::parse_str(text)
+        .map_err(|_| Refusal::Wrong(format!("{text:?} is not the id of a dead letter")))
 }
 
 pub(super) async fn export(
@@ -226,7 +227,7 @@ pub(super) async fn import(
         .and_then(|kind| kind.to_str().ok());
     if kind != Some("application/x-ndjson") {
         return Err(Refusal::Wrong(
-            "the body is application/x-ndjson, as an export is".to_owned(),
+            "the body must be application/x-ndjson, like an export".to_owned(),
         ));
     }
     let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
@@ -236,7 +237,7 @@ pub(super) async fn import(
         .filter(|(_, line)| !line.trim().is_empty())
     {
         let line = letters::from_line(line)
-            .map_err(|why| Refusal::Wrong(format!("nothing is imported: line {number}: {why}")))?;
+            .map_err(|why| Refusal::Wrong(format!("nothing was imported: line {number}: {why}")))?;
         read.push(line);
     }
     let (count, mut new, mut homeless) = (read.len(), 0, 0);
@@ -297,7 +298,7 @@ pub(super) async fn edit(
         };
         letters::check(&message, &stored.owner.partition.topic, routes).map_err(|why| {
             Refusal::Conflict(format!(
-                "nothing is changed, this payload would be a dead letter again: {} ({}); \"force\": true takes it",
+                "nothing changed: this payload would be a dead letter again: {} ({}); \"force\": true takes it anyway",
                 why.reason, why.code
             ))
         })?;
@@ -319,7 +320,7 @@ pub(super) async fn edit(
             "somebody else edited it meanwhile".to_owned(),
         )),
         Edited::Refused(state) => Err(Refusal::Conflict(format!(
-            "it is {}; only one that is open or parked can be edited",
+            "the dead letter is {}; only one that is open or parked can be edited",
             state.name()
         ))),
     }

@@ -16,7 +16,7 @@ pub(super) async fn detailed(Shared(state): Shared<State>) -> Response {
     answer(&health::detailed(&state.status.snapshot(), &state.metrics))
 }
 
-/// The process answers, and that is all a liveness probe may ask.
+/// The process answers. A liveness probe may ask for nothing more.
 pub(super) async fn live() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }

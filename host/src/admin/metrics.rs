@@ -1,4 +1,4 @@
-//! `/api/metrics` for Prometheus, `/api/metrics/json` for readers of prom-client's shape.
+//! `/api/metrics` for Prometheus, `/api/metrics/json` in the shape of prom-client.
 
 use axum::extract::State as Shared;
 use axum::http::header::CONTENT_TYPE;

@@ -1,8 +1,8 @@
-//! The HTTP API: health, metrics, and what runs.
+//! The HTTP API: health, metrics, plugins, breakers and dead letters.
 //!
-//! Every answer but those about dead letters is made from what the host's parts wrote into [`Status`] and [`Metrics`]; no
-//! request reaches Kafka or a plugin. Those about dead letters reach Postgres over two connections of their own, and an order
-//! to a breaker is one row there. Whatever is not found is a JSON 404.
+//! Answers come from [`Status`] and [`Metrics`], which the host's parts write; no request reaches Kafka or a plugin. Only
+//! requests about dead letters reach Postgres, over two separate connections, and an order to a breaker writes one row there.
+//! An unknown path is a JSON 404.
 
 mod breakers;
 mod dlq;
@@ -26,27 +26,27 @@ use crate::telemetry::{Metrics, Status};
 
 pub use dlq::Letters;
 
-/// What the API reads from.
+/// The sources of the API's answers.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// How the host is.
+    /// The host's health.
     pub status: Status,
-    /// What it counted.
+    /// The host's metrics.
     pub metrics: Arc<Metrics>,
-    /// Where orders go to.
+    /// The receiver of orders to breakers.
     pub desk: Desk,
-    /// Dead letters; none where no database is configured.
+    /// Dead letters; none without a configured database.
     pub letters: Option<Letters>,
 }
 
-/// Where orders are written down, once the host has it.
+/// The store of orders, once the host is connected to it.
 #[derive(Clone, Debug, Default)]
 pub struct Desk(Arc<OnceLock<Store>>);
 
 impl Desk {
-    /// Postgres is there: orders can be taken.
+    /// Postgres is connected: orders can be stored.
     pub fn open(&self, store: Store) {
-        // It is opened once.
+        // It is set only once.
         let _ = self.0.set(store);
     }
 
@@ -86,7 +86,7 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-/// Serves the API until `shutdown`, then finishes the requests that are on their way.
+/// Serves the API until `shutdown`, then finishes the running requests.
 ///
 /// # Errors
 /// Those of the listener.
@@ -106,7 +106,7 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn not_allowed() -> Response {
-    let body = json!({ "status": "error", "message": "this address answers another method" });
+    let body = json!({ "status": "error", "message": "this path doesn't support this method" });
     (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }
 

@@ -1,4 +1,5 @@
-//! `/api/plugins`: what runs since when, and what was refused and why. `/api/plugins/history`: what ran before.
+//! `/api/plugins`: the active versions with their start, and the refusals with their reason. `/api/plugins/history`: the
+//! earlier activations.
 
 use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Json, Response};

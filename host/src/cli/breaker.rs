@@ -1,4 +1,4 @@
-//! `taskhost breaker list|open|close`: how the routes' breakers are, and orders to them.
+//! `taskhost breaker list|open|close`: shows the routes' breakers, and opens or closes them.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate};
 use crate::store::OrderedState;
 
-/// What can be done with breakers.
+/// The subcommands of `taskhost breaker`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
@@ -17,11 +17,11 @@ pub(super) enum Command {
     Close(Close),
 }
 
-/// List the breakers of the routes as a running host has them, with the reason of those that are open.
+/// List the breakers of a running host's routes, with the reason of each open one.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
 pub(super) struct List {
-    /// The host's HTTP API; else TASKHOST_URL, that of a running `taskhost dev`, that of the configuration.
+    /// The host's HTTP API. Without it: TASKHOST_URL, else http.addr if it is set, else a running `taskhost dev`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
@@ -30,13 +30,14 @@ pub(super) struct List {
 
 /// Hold a route's breaker open on all hosts: nothing of its topic is decided until it is closed again.
 ///
-/// Messages wait in Kafka; nothing is lost and no attempt is spent. It stays open over restarts and other versions.
+/// Messages wait in Kafka; nothing is lost and no attempt is spent. The breaker stays open over restarts and new
+/// versions.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker open task-status --reason 'prices are wrong'\n\n{EXIT_CODES}"))]
 pub(super) struct Open {
     /// The route: a logical topic, or topic/task type.
     route: String,
-    /// Why, for whoever finds it open.
+    /// Why, for the person who finds it open.
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
@@ -45,14 +46,14 @@ pub(super) struct Open {
 
 /// Close a route's breaker on all hosts, whether it is held open or opened by itself.
 ///
-/// Its window begins anew, and it may open by itself again; with --hold it doesn't, whatever fails, until it is closed
-/// without.
+/// Its window starts empty, and it may open by itself again. With --hold it doesn't open by itself, whatever fails,
+/// until it is closed without --hold.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker close task-status\n\n{EXIT_CODES}"))]
 pub(super) struct Close {
     /// The route: a logical topic, or topic/task type.
     route: String,
-    /// Keep it closed: every message at which the plugin fails becomes a dead letter.
+    /// Keep it closed: every message on which the plugin faults becomes a dead letter.
     #[arg(long)]
     hold: bool,
     /// Why.
@@ -133,7 +134,7 @@ fn order(
     let number = plugin_activate::number_of(&config, route)?;
     let route = &config.routes[number].name;
     if reason.trim().is_empty() {
-        return Err(Failure::Usage("--reason says why".to_owned()));
+        return Err(Failure::Usage("--reason must say why".to_owned()));
     }
     let database = Database::open(&config)?;
     let by = plugin_activate::by();

@@ -1,4 +1,4 @@
-//! Kafka for commands: reached or told apart why not, and records sent.
+//! Kafka for commands: connects, says why it can't, and sends records.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::config::kafka::Delivery;
 use crate::host;
 use crate::kafka::{self, Cause, Diagnosis, Disposition, MissingRight, Sender, Settings};
 
-/// Beside the time for setting up one connection: a second one may be tried, and the answer has to come.
+/// Time on top of setting up one connection: for a second connection, and for the answer.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-/// The cluster as it described itself.
+/// The brokers and topics of a cluster, from its own answer.
 pub(super) struct Cluster {
     pub(super) settings: Settings,
     pub(super) brokers: Vec<kafka::Broker>,
     pub(super) topics: Vec<kafka::Topic>,
 }
 
-/// Asks the configured brokers for what they have. Blocks.
+/// Asks the configured brokers for their cluster's brokers and topics. Blocks.
 pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
     let settings = host::kafka_settings(config);
     let (brokers, mut topics) = kafka::diagnose(&settings, patience(config))?;
@@ -32,7 +32,7 @@ pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
     })
 }
 
-/// The rights that a host would lack. Blocks.
+/// The rights that a host needs and this user lacks. Blocks.
 pub(super) fn missing_rights(
     config: &Config,
     cluster: &Cluster,
@@ -47,12 +47,12 @@ pub(super) fn missing_rights(
     Ok(missing)
 }
 
-/// [`diagnose`] for commands that can't go on without.
+/// [`diagnose`] for commands that need a connection.
 pub(super) fn reach(config: &Config) -> Result<Cluster, Failure> {
     diagnose(config).map_err(|diagnosis| out_of_reach(config, &diagnosis))
 }
 
-/// What to tell of a cluster that is out of reach.
+/// The message about a cluster that can't be reached.
 pub(super) fn out_of_reach(config: &Config, diagnosis: &Diagnosis) -> Failure {
     if diagnosis.cause == Cause::Configuration {
         return Failure::Usage(diagnosis.to_string());
@@ -69,9 +69,9 @@ pub(super) fn send(sender: &Sender, records: &[Record], config: &Config) -> Resu
     let topic = records.first().map_or("", |record| record.topic.as_str());
     sender.send(records, config.kafka.request_timeout).map_err(|error| match error.disposition() {
         Disposition::UnknownTopic => Failure::Failed(format!(
-            "the topic {topic} does not exist; a host makes it when it starts (`taskhost dev` or `taskhost run`)"
+            "the topic {topic} does not exist; a host creates it when it starts (`taskhost dev` or `taskhost run`)"
         )),
-        _ => Failure::Failed(format!("{error}; `taskhost test-kafka` may tell more")),
+        _ => Failure::Failed(format!("{error}; `taskhost test-kafka` may show the cause")),
     })
 }
 

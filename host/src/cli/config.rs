@@ -1,4 +1,4 @@
-//! `taskhost config`: the values in force and where each came from.
+//! `taskhost config`: the effective values, and the origin of each.
 
 use clap::Args;
 use comfy_table::Table;
@@ -9,10 +9,10 @@ use super::{EXIT_CODES, Failure, Global, Output};
 use crate::config::value::MASK;
 use crate::config::{Config, Loaded};
 
-/// Show the configuration in force, and where each value came from; secrets are masked.
+/// Show the effective configuration, and the origin of each value; secrets are masked.
 ///
-/// Reads file and environment exactly as `run` does, connects to nothing, and names everything that is wrong.
-/// Broker and database of a `taskhost dev` that runs here count where nothing else is set.
+/// Reads file and environment exactly as `run` does, connects to nothing, and lists every problem. Uses the broker and
+/// database of a `taskhost dev` that runs here if nothing else is set.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost config\n  taskhost config --json | jq -r 'select(.origin != \"default\")'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -67,7 +67,7 @@ fn lines(loaded: &Loaded) -> String {
         .collect()
 }
 
-/// A plugin's configuration as it may be shown: a plugin needs no secret, but somebody may have given it one.
+/// A plugin's configuration without secrets: a plugin needs none, but somebody may have given it one.
 fn masked(config: &Value) -> Value {
     const SECRETS: [&str; 3] = ["password", "secret", "token"];
     match config {

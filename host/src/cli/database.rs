@@ -1,4 +1,4 @@
-//! Postgres for commands: reached or told apart why not, with a schema that this program knows.
+//! Postgres for commands: connects, says why it can't, and checks that this program knows the schema.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::config::Config;
 use crate::host;
 use crate::store::{self, Store};
 
-/// A person may wait for a statement that a batch may not, such as one that reads all tasks.
+/// The statement timeout of commands: a person can wait longer than a batch, for example for all tasks.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A database that answers, and the threads to ask it on.
+/// A connected database, and the runtime for its queries.
 pub(super) struct Database {
     pub(super) runtime: Runtime,
     pub(super) store: Store,
-    /// The URL as it may be shown.
+    /// The URL without its password.
     shown: String,
 }
 
 impl Database {
-    /// Connects; the schema may be any.
+    /// Connects, without a check of the schema.
     pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
         let mut settings = host::store_settings(config)?;
         settings.statement_timeout = settings.statement_timeout.max(STATEMENT_TIMEOUT);
@@ -29,7 +29,7 @@ impl Database {
         let shown = config.database_url()?.masked();
         let runtime = serve::runtime()?;
         let store = {
-            // The pool starts its tasks where it is made.
+            // The pool starts its tasks on the runtime in which it is created.
             let _on = runtime.enter();
             Store::connect(&settings)
                 .map_err(|error| Failure::of(&format!("postgres at {shown}"), &error))?
@@ -55,11 +55,11 @@ impl Database {
         match state.applied {
             applied if applied == known => Ok(database),
             0 => Err(Failure::Failed(format!(
-                "{} has no tables of taskhost's; `taskhost migrate` makes them, and so does a host that starts",
+                "{} has no tables of taskhost; `taskhost migrate` creates them, and so does a host when it starts",
                 database.shown
             ))),
             applied if applied < known => Err(Failure::Failed(format!(
-                "{} is at migration {applied} and this taskhost at {known}; `taskhost migrate` brings it up",
+                "{} is at migration {applied}, and this taskhost needs {known}; `taskhost migrate` updates it",
                 database.shown
             ))),
             version => Err(Failure::of(
@@ -79,7 +79,7 @@ impl Database {
             .map_err(|error| self.failed(&error))
     }
 
-    /// An answer that is none.
+    /// The failure for an error of Postgres.
     pub(super) fn failed(&self, error: &store::Error) -> Failure {
         Failure::of(&format!("postgres at {}", self.shown), error)
     }

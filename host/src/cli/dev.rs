@@ -1,4 +1,4 @@
-//! `taskhost dev`: the host with a broker and a database of its own.
+//! `taskhost dev`: the host with its own broker and database.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::dev::{
     Broker, BrokerOptions, DevEnv, Jvm, Lease, Postgres, PostgresOptions, broker, env_file,
 };
 
-/// Run the host with a Kafka and a Postgres of its own, for trying things out on this machine.
+/// Run the host with its own Kafka and Postgres, to try things out on this machine.
 ///
-/// A KAFKA_BROKERS or DATABASE_URL that is set is used instead. Data is kept in .taskhost/, so a second
-/// start goes on where the first stopped. Ctrl-C ends everything.
+/// If KAFKA_BROKERS or DATABASE_URL is set, that service is used instead. Data is kept in .taskhost/, so a second
+/// start goes on where the first stopped. Ctrl-C stops everything.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dev --port 3000\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -34,14 +34,14 @@ const DATABASE: &str = "taskhost";
 /// Where `make plugins` puts components, seen from the checkout.
 const BUILT_PLUGINS: &str = "plugins/target/wasm32-wasip2/release";
 
-/// What runs beside the host, in the order in which it ends.
+/// The processes beside the host, in the order in which they end.
 struct Services {
     broker: Option<Broker>,
     postgres: Option<Postgres>,
 }
 
-/// A host that was killed leaves a member in the group until its session expires: with one host and a broker
-/// of its own, nobody needs the ordinary 30 s.
+/// A host that was killed leaves a member in the group until its session expires. With one host and its own broker,
+/// the usual 30 s are not needed.
 const SESSION: [(&str, &str, &str); 2] = [
     ("kafka.session_timeout", "KAFKA_SESSION_TIMEOUT", "6000"),
     (
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     result
 }
 
-/// What a host on its own broker is better off with, where nothing else is set.
+/// Better defaults for a host on its own broker, for settings that are not set.
 fn defaults(
     arguments: &Arguments,
     configured: &Loaded,
@@ -93,10 +93,10 @@ fn defaults(
     }
 }
 
-/// Writes and prints where everything is, once the host's address is known.
+/// Prints all addresses and writes them to the file, once the host's address is known.
 fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAddr) + Send + 'a {
     let kafka_brokers = config.kafka.brokers.join(",");
-    // The terminal is no place for a password; the file, which only this user can read, has it.
+    // The terminal must not show the password. The file has it, and only this user can read the file.
     let database_shown = config
         .database_url()
         .map(crate::config::DatabaseUrl::masked)
@@ -124,14 +124,14 @@ fn tell<'a>(config: &Config, lease: &'a Lease) -> impl FnOnce(std::net::SocketAd
                 path.display()
             ),
             Err(error) => {
-                tracing::error!(%error, "the commands won't find this host by themselves")
+                tracing::error!(%error, "the file for the other commands can't be written; they won't find this host by themselves")
             }
         }
     }
 }
 
 impl Services {
-    /// Starts what isn't configured to be somebody else's, and says where it is.
+    /// Starts the services that the configuration doesn't name, and adds their addresses.
     fn start(
         arguments: &Arguments,
         configured: &Loaded,

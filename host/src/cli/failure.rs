@@ -1,26 +1,26 @@
-//! Why a command didn't do what was asked.
+//! Why a command failed.
 
 use std::process::ExitCode;
 
 use crate::config::ConfigErrors;
 use crate::host;
 
-/// A failure, worded for the one who typed the command.
+/// A failure, worded for the person who typed the command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The command line is wrong in a way that only the command itself can see.
+    /// The command line is wrong in a way that only the command itself can detect.
     #[error("{0}")]
     Usage(String),
-    /// It was understood, tried, and failed: what, and what to do.
+    /// The command was understood and failed: what failed, and what to do.
     #[error("{0}")]
     Failed(String),
 }
 
 impl Failure {
-    /// A failure with all that the error itself leaves to its sources.
+    /// A failure with the texts of the error and all its sources.
     pub(super) fn of(what: &str, error: &dyn std::error::Error) -> Self {
         let mut text = format!("{what}: {error}");
         let mut source = error.source();
@@ -31,7 +31,7 @@ impl Failure {
         Self::Failed(text)
     }
 
-    /// 2 for usage and configuration, 1 for all else.
+    /// 2 for usage and configuration, 1 for everything else.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code())

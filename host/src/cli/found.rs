@@ -1,4 +1,4 @@
-//! The `taskhost dev` that runs here: every other command finds it by its file.
+//! The running `taskhost dev`: every other command finds it by its file.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use crate::dev::env_file::{self, Found};
 pub(super) fn running_dev() -> Option<Found> {
     let from = std::env::current_dir().ok()?;
     match env_file::find(&from) {
-        // A file that a killed one left says nothing.
+        // The file of a killed `taskhost dev` is ignored.
         Ok(found) => found.filter(|found| found.running),
         Err(error) => {
-            eprintln!("warning: {error}; no running `taskhost dev` is looked for");
+            eprintln!("warning: {error}; a running `taskhost dev` is not used");
             None
         }
     }
 }
 
-/// What it offers to the configuration.
+/// The settings that it offers.
 pub(super) fn offered(found: &Found) -> Offered {
     let env = &found.env;
     let values = [
@@ -31,7 +31,7 @@ pub(super) fn offered(found: &Found) -> Offered {
     }
 }
 
-/// Says on standard error which values a running `taskhost dev` gave.
+/// Prints on standard error which values came from a running `taskhost dev`.
 pub(super) fn note(loaded: &Loaded) {
     let rows: Vec<_> = loaded
         .origins
@@ -48,7 +48,7 @@ pub(super) fn note(loaded: &Loaded) {
     }
 }
 
-/// The path as seen from the working directory, if it lies below.
+/// The path relative to the working directory, if it is inside.
 pub(super) fn shown(path: &Path) -> PathBuf {
     let below = |here: PathBuf| path.strip_prefix(here).ok().map(Path::to_owned);
     std::env::current_dir()

@@ -1,4 +1,4 @@
-//! Where the running host's HTTP API is, and what it answers, for commands that ask it.
+//! The address of the running host's HTTP API, and its answers, for commands that ask it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::{Failure, Global, found};
 use crate::config::URL_VARIABLE;
 
-/// The base URL without a slash at its end: `--url`, else `TASKHOST_URL`, else where the configuration lets a host
-/// listen if it says so, else that of a running `taskhost dev`, else where a host listens by default.
+/// The base URL without a final slash: `--url`, else `TASKHOST_URL`, else `http.addr` if it is set, else the address of
+/// a running `taskhost dev`, else the default address of a host.
 ///
 /// # Errors
-/// A wrong configuration, if it comes to that.
+/// A wrong configuration, if the configuration is needed.
 pub fn host_url(flag: Option<&str>, global: &Global) -> Result<String, Failure> {
     let named = flag
         .map(str::to_owned)
@@ -25,13 +25,13 @@ pub fn host_url(flag: Option<&str>, global: &Global) -> Result<String, Failure> 
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// How long the host may take to answer; it has the answer ready.
+/// How long the host may take to answer. It answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the host answers there.
+/// The host's JSON answer at this URL.
 ///
 /// # Errors
-/// If nobody does, or it is no JSON.
+/// If there is no answer, or it isn't JSON.
 pub(super) fn answer(url: &str) -> Result<Value, Failure> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(ANSWER_TIMEOUT))
@@ -39,7 +39,7 @@ pub(super) fn answer(url: &str) -> Result<Value, Failure> {
         .into();
     let failed = |error: ureq::Error| {
         Failure::Failed(format!(
-            "{url} doesn't answer: {error}; is the host running, or is it another --url?"
+            "{url} doesn't answer: {error}; check that the host runs, and --url"
         ))
     };
     let mut answer = agent.get(url).call().map_err(failed)?;
@@ -62,7 +62,7 @@ fn configured(global: &Global) -> Result<String, Failure> {
     Ok(format!("http://{}", reachable(loaded.config.http.addr)))
 }
 
-/// An address to connect to, for one to listen on: "all addresses" is none that can be reached.
+/// The address to connect to, for an address to listen on: nobody can connect to "all addresses".
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         ip if !ip.is_unspecified() => ip,

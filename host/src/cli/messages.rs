@@ -1,6 +1,6 @@
-//! The messages of the replaced system, as its documentation has them.
+//! The messages of the replaced system, as its documentation defines them.
 //!
-//! Its "headers" may be read as a part of the value or as the record's own headers, so both are written.
+//! Its "headers" can mean a part of the value or the record's own headers, so both are written.
 
 use serde_json::{Map, Value, json};
 use taskhost_core::record::Record;
@@ -14,7 +14,7 @@ const TASK_TYPE: &str = "web-crawl";
 /// The key that its script sends with.
 const SCRIPT_KEY: &str = "test-task-1";
 
-/// What a request for a web crawl asks for.
+/// The content of a web crawl request.
 pub(super) struct Request<'a> {
     pub(super) email: &'a str,
     pub(super) query: &'a str,
@@ -31,13 +31,13 @@ impl Request<'_> {
         })
     }
 
-    /// The documented request: an envelope, under its own id as the key.
+    /// The documented request: an envelope, with its own id as the key.
     pub(super) fn envelope(&self, topic: &str, request_id: &str) -> Record {
         let ids = [("requestId", request_id), ("requestType", TASK_TYPE)];
         record(topic, request_id, ids, &self.body())
     }
 
-    /// What the documented script sends: the body alone, always under the same key.
+    /// The message of the documented script: only the body, always with the same key.
     pub(super) fn bare(&self, topic: &str) -> Record {
         Record {
             topic: topic.to_owned(),
@@ -49,7 +49,7 @@ impl Request<'_> {
     }
 }
 
-/// A step in a task's life, told on the topic of status messages.
+/// A step in a task's life, sent on the topic of status messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     New,
@@ -59,7 +59,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// The status that is told, and that the task then has.
+    /// The status in the message, and of the task afterwards.
     pub(super) fn status(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -127,7 +127,7 @@ fn record(topic: &str, key: &str, ids: [(&str, &str); 2], body: &Value) -> Recor
     }
 }
 
-/// 16 hexadecimal digits that are not all zero, as W3C Trace Context wants them.
+/// 16 hexadecimal digits that are not all zero, as W3C Trace Context requires.
 fn span_id() -> String {
     format!("{:016x}", rand::random::<u64>().max(1))
 }

@@ -1,4 +1,4 @@
-//! `taskhost migrate`: the database's schema brought up to this version.
+//! `taskhost migrate`: updates the database's schema to this version.
 
 use clap::Args;
 use serde_json::json;
@@ -7,10 +7,10 @@ use super::database::Database;
 use super::{EXIT_CODES, Failure, Global, Output, output};
 use crate::store::SchemaState;
 
-/// Bring the database's schema up to this version, and say what was done.
+/// Update the database's schema to this version, and say what was done.
 ///
-/// A host does so by itself when it starts; this is for those who want it done before, by another user, or
-/// through a direct address where hosts connect through a proxy that pools transactions.
+/// A host does this itself when it starts. Use the command to do it earlier, as another user, or through a direct
+/// address if hosts connect through a proxy that pools transactions.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  DATABASE_URL=postgres://taskhost@db/taskhost taskhost migrate\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {

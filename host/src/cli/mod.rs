@@ -1,8 +1,8 @@
-//! The command line: what can be asked of `taskhost`, and what it answers to scripts.
+//! The command line of `taskhost`: its subcommands, their output and exit codes.
 //!
 //! Each subcommand is a file with its arguments and a `run`. Results go to standard output, one JSON object a
-//! line with `--json`; everything else goes to standard error. Exit codes: 0 it went well, 1 it failed, 2 the
-//! command line or the configuration is wrong.
+//! line with `--json`; everything else goes to standard error. Exit codes: 0 success, 1 failure, 2 the command
+//! line or the configuration is wrong.
 
 mod breaker;
 mod broker;
@@ -41,10 +41,10 @@ pub use host_url::host_url;
 
 use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, DEFAULT_FILE, Loaded, Offered};
 
-/// What is said below each help.
-const EXIT_CODES: &str = "Exit codes: 0 it went well, 1 it failed, 2 wrong usage or configuration";
+/// The last line of each help.
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration";
 
-/// A task-event host: Kafka in, WebAssembly rules decide, Postgres and Kafka out.
+/// A task-event host: reads messages from Kafka, decides with WebAssembly rules, writes to Postgres and Kafka.
 #[derive(Debug, Parser)]
 #[command(name = "taskhost", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -54,10 +54,10 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every subcommand understands.
+/// The options of every subcommand.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// The configuration's file; else TASKHOST_CONFIG, else ./taskhost.toml if it is there.
+    /// The configuration file. Without it: TASKHOST_CONFIG, else ./taskhost.toml if it exists.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
 }
@@ -80,25 +80,25 @@ enum Command {
     TestKafka(test_kafka::Arguments),
     PublishNewTask(publish_new_task::Arguments),
     TestTaskUpdates(test_task_updates::Arguments),
-    /// Look at tasks.
+    /// Show tasks.
     #[command(subcommand, after_help = EXIT_CODES)]
     Task(task::Command),
-    /// Look at plugins and choose which version runs.
+    /// Show plugins, and choose the active version.
     #[command(subcommand, after_help = EXIT_CODES)]
     Plugin(plugin::Command),
-    /// Look at dead letters, edit, replay and discard them.
+    /// Show, edit, replay and discard dead letters.
     #[command(subcommand, after_help = EXIT_CODES)]
     Dlq(dlq::Command),
-    /// Look at partitions, and resolve halted ones.
+    /// Show partitions, and resolve halted ones.
     #[command(subcommand, after_help = EXIT_CODES)]
     Partition(partition::Command),
-    /// Look at the breakers of routes, open and close them.
+    /// Show, open and close the breakers of routes.
     #[command(subcommand, after_help = EXIT_CODES)]
     Breaker(breaker::Command),
 }
 
 impl Cli {
-    /// Does what was asked and says how it went; a failure's text is on standard error.
+    /// Runs the subcommand and returns its exit code. The text of a failure goes to standard error.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let result = match self.command {
@@ -126,7 +126,7 @@ impl Cli {
 }
 
 impl Global {
-    /// The file to read: the named one, else `taskhost.toml` if it is in the working directory.
+    /// The file to read: the named one, else `taskhost.toml` if the working directory has it.
     #[must_use]
     pub fn config_file(&self) -> Option<PathBuf> {
         let variable = || std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
@@ -137,8 +137,8 @@ impl Global {
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()))
     }
 
-    /// The configuration of this process' environment and file; what neither says comes from a running
-    /// `taskhost dev`, if there is one, and standard error says so.
+    /// The configuration from this process' environment and file. Other settings come from a running `taskhost dev`, if
+    /// there is one, and a note on standard error says so.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -158,7 +158,7 @@ impl Global {
         Ok(loaded.config)
     }
 
-    /// The configuration of this process alone, with variables that win over the environment's.
+    /// The configuration of this process alone, with variables that override the environment.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -171,7 +171,7 @@ impl Global {
         offered: Option<&Offered>,
         more: &[(&str, String)],
     ) -> Result<Loaded, ConfigErrors> {
-        // A variable that is no Unicode can't be one of ours; `vars` would panic on it.
+        // A variable that isn't Unicode can't be one of ours; `vars` would panic on it.
         let env = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });

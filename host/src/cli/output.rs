@@ -7,12 +7,12 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use super::Failure;
 
-/// Writes a result. That nobody reads it to its end, as with `head`, is no failure.
+/// Writes a result. It is no failure if the reader stops early, like `head`.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     print_part(text).map(|_| ())
 }
 
-/// Writes a part of a result; breaks off when whoever reads has seen enough.
+/// Writes a part of a result; breaks if the reader has stopped.
 pub(super) fn print_part(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -24,7 +24,7 @@ pub(super) fn print_part(text: &str) -> Result<ControlFlow<()>, Failure> {
     }
 }
 
-/// A table's text, without the blanks that fill its last column.
+/// A table's text, without the spaces at the end of its lines.
 pub(super) fn text(table: &Table) -> String {
     table.trim_fmt() + "\n"
 }
@@ -45,8 +45,8 @@ pub(super) fn headless_table() -> Table {
     table
 }
 
-/// A status, in the colour that the shipped plugins' statuses suggest; on a terminal only, and not if `NO_COLOR`
-/// is set (<https://no-color.org>).
+/// A status, coloured by the meaning that it has in the shipped plugins; only on a terminal, and not if `NO_COLOR` is
+/// set (<https://no-color.org>).
 pub(super) fn status(text: &str) -> Cell {
     let colour = match text {
         "completed" => Some(Color::Green),
@@ -61,7 +61,7 @@ pub(super) fn status(text: &str) -> Cell {
     }
 }
 
-/// JSON text as it may stand within a line: between its tokens a line's end is only a blank.
+/// JSON text on one line: between tokens, a line end is only white space.
 pub(super) fn one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
 }

@@ -1,4 +1,4 @@
-//! `taskhost partition list|resume`: how far each partition is, which ones stand still and why, and that they try again.
+//! `taskhost partition list|resume`: shows how far each partition is and why it is halted, and lets it try again.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -13,7 +13,7 @@ use super::{EXIT_CODES, Failure, Global, Output, partition_divert, partition_res
 use crate::config::Config;
 use crate::store::{Key, PartitionProgress};
 
-/// What can be done with partitions.
+/// The subcommands of `taskhost partition`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
@@ -22,20 +22,20 @@ pub(super) enum Command {
     Divert(partition_divert::Arguments),
 }
 
-/// List how far the group's partitions are, and which stand still and why.
+/// List how far the group's partitions are, which are halted, and why.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition list --halted\n  taskhost partition list --json | jq -r 'select(.state == \"halted\") | .topic, .partition'\n\n{EXIT_CODES}"))]
 pub(super) struct List {
-    /// Only partitions that stand still.
+    /// Only halted partitions.
     #[arg(long)]
     halted: bool,
     #[command(flatten)]
     output: Output,
 }
 
-/// Let a halted partition try again, once what it halted for is put right.
+/// Let a halted partition try again, once the cause is corrected.
 ///
-/// Nothing is skipped or repeated: what is still wrong halts it again. Its host tries within a second.
+/// Nothing is skipped or repeated. If the problem remains, the partition halts again. Its host tries within a second.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition resume task-status 3\n  taskhost partition resume --all\n\n{EXIT_CODES}"))]
 pub(super) struct Resume {
@@ -102,7 +102,7 @@ fn resume(arguments: &Resume, global: &Global) -> Result<(), Failure> {
         .map(|which| which.partition(&config));
     let resumed = database.ask(database.store.resume(group, wanted.as_ref()))?;
     if let (Some(wanted), true) = (&wanted, resumed.is_empty()) {
-        // One that is not there is a mistake; one that isn't halted is done already.
+        // A missing partition is an error; one that isn't halted needs nothing.
         find(&database, &config, wanted)?;
     }
     let text = match (arguments.output.json, resumed.is_empty()) {
@@ -119,7 +119,7 @@ fn resume(arguments: &Resume, global: &Global) -> Result<(), Failure> {
         (false, false) => resumed
             .iter()
             .map(|one| {
-                format!("{one} is tried again; `taskhost partition list` shows what comes of it\n")
+                format!("{one} is tried again; `taskhost partition list` shows the result\n")
             })
             .collect(),
     };
@@ -138,19 +138,20 @@ pub(super) fn find(
     let key = Key::new(group, partition.clone());
     found.map(|found| (key, found)).ok_or_else(|| {
         Failure::Failed(format!(
-            "the group {group} has no partition {partition}; `taskhost partition list` shows those that it has"
+            "the group {group} has no partition {partition}; `taskhost partition list` shows its partitions"
         ))
     })
 }
 
-/// Asks whether to go on, unless that was said already. Only yes is yes.
+/// Asks whether to go on, unless `--yes` was given. Only "y" and "yes" count as yes.
 pub(super) fn confirm(yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage(
-            "nothing is changed: nobody can be asked here; --yes goes on without asking".to_owned(),
+            "nothing changed: there is no terminal to ask on; --yes goes on without asking"
+                .to_owned(),
         ));
     }
     eprint!("Go on? [y/N] ");
@@ -160,7 +161,7 @@ pub(super) fn confirm(yes: bool) -> Result<(), Failure> {
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match asked {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::Failed("nothing is changed".to_owned())),
+        _ => Err(Failure::Failed("nothing changed".to_owned())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `taskhost partition divert`: sets aside the message that halts its partition because no topic takes it.
+//! `taskhost partition divert`: sets aside the outgoing message that halts its partition because its topic refuses it.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,17 +17,17 @@ use crate::config::Config;
 use crate::kafka::{Admin, Limits};
 use crate::store;
 
-/// Set aside the outgoing message that halts a partition because Kafka refuses it for good.
+/// Set aside the outgoing message that halts a partition because Kafka refuses it permanently.
 ///
-/// It is kept whole as a dead letter with the code unpublishable-message, and everything else of its batch is sent.
-/// Which messages that are is said before anything is asked or changed: those to the refusing topic that are larger
-/// than it takes, or, if none is, all of the batch's to it.
+/// The message is kept whole as a dead letter with the code unpublishable-message. Everything else of its batch is
+/// sent. The command first lists the messages to set aside, then asks. They are the batch's messages to the refusing
+/// topic that are larger than the topic takes or, if there is none, all of the batch's messages to that topic.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition divert task-status 3\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Set aside this message of the batch instead, by its number in the list that is shown; may be repeated.
+    /// Set aside this message of the batch instead, by its number in the batch, from 0; may be repeated.
     #[arg(long, value_name = "NUMBER")]
     message: Vec<usize>,
     /// Don't ask.
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         .and_then(|halted| halted.message.clone())
     else {
         return Err(Failure::Failed(format!(
-            "{partition} is not halted by a message that Kafka refuses; `taskhost partition list` shows what halts"
+            "{partition} is not halted by a message that Kafka refuses; `taskhost partition list` shows the halted partitions"
         )));
     };
     let frames = database.ask(database.store.frames(&key, batch, batch))?;
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let limits = limits(&config, &database, &topic)?;
     let chosen = choose(&frame, &topic, &limits, &arguments.message)?;
     eprintln!(
-        "of the {} messages of batch {batch}, these are not sent but kept as dead letters:",
+        "of the {} messages of batch {batch}, these are not sent, but kept as dead letters:",
         frame.records.len()
     );
     for number in &chosen {
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         Ok(()) => {}
         Err(store::Error::Lost) => {
             return Err(Failure::Failed(format!(
-                "nothing is changed: {partition} has moved on meanwhile; look at it again"
+                "nothing changed: {partition} has moved on meanwhile; look at it again"
             )));
         }
         Err(error) => return Err(database.failed(&error)),
@@ -109,13 +109,13 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     })
 }
 
-/// What the topic takes, if it is there.
+/// The largest record that the topic takes, if it exists.
 fn limits(config: &Config, database: &Database, topic: &str) -> Result<Limits, Failure> {
     let settings = broker::reach(config)?.settings;
     let admin = Admin::new(&settings, broker::patience(config))
         .map_err(|error| Failure::of("kafka", &error))?;
     let limits = Limits::new();
-    // A topic that is missing or may not be looked at refuses everything.
+    // If the topic is missing, or this user may not read its settings, assume that it refuses everything.
     if let Ok(known) = database.runtime.block_on(admin.limits(&[topic])) {
         limits.update(known);
     }
@@ -184,7 +184,7 @@ fn letter(record: &Record, reason: &str) -> DeadLetter {
     DeadLetter {
         id: Uuid::new_v4(),
         message: Arc::new(Message {
-            // It never got a place in its topic.
+            // It has no position in its topic: it was never sent.
             position: TopicPartition::new(&*record.topic, -1).at(-1),
             timestamp: record.timestamp.unwrap_or(-1),
             key: record.key.clone(),

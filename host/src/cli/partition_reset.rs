@@ -1,4 +1,4 @@
-//! `taskhost partition reset`: where a partition goes on, by a person's decision.
+//! `taskhost partition reset`: a person sets where a partition goes on.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::kafka::{Admin, Positions};
 use crate::store;
 
-/// Decide where a partition goes on, and what counts as published.
+/// Set where a partition goes on, and what counts as published.
 ///
-/// What will be skipped, decided again, sent twice or never sent is said before anything is asked or changed. The
-/// host that has the partition goes on from there within a second; all other partitions are left alone.
+/// The command first lists what will be skipped, decided again, sent twice or never sent, then asks. The host that has
+/// the partition goes on from there within a second. Other partitions are not affected.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition reset task-status 3 --to earliest\n  taskhost partition reset task-status 3 --to 1200 --yes\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// offset in Kafka), or an offset.
     #[arg(long, value_name = "PLACE")]
     to: Place,
-    /// Never send the messages that are committed and not known to be published.
+    /// Never send committed messages that are not known to be published.
     #[arg(long)]
     drop_unpublished: bool,
     /// Don't ask.
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         Ok(()) => {}
         Err(store::Error::Lost) => {
             return Err(Failure::Failed(format!(
-                "nothing is changed: {partition} has moved on meanwhile; look at it again"
+                "nothing changed: {partition} has moved on meanwhile; look at it again"
             )));
         }
         Err(error) => return Err(database.failed(&error)),
@@ -152,7 +152,7 @@ fn before(progress: Progress, log: Log) -> String {
     )
 }
 
-/// Each thing that the plan costs, and where the partition goes on.
+/// Where the partition goes on, and each consequence of the plan.
 fn consequences(plan: &Plan) -> Vec<String> {
     let mut list = vec![format!("it goes on at offset {}", plan.next_offset)];
     let mut say = |range: &Range<i64>, text: String| {
@@ -172,20 +172,20 @@ fn consequences(plan: &Plan) -> Vec<String> {
     say(
         &plan.gone,
         format!(
-            "of those, {} are not in the log any more, whatever is chosen",
+            "of those, {} are no longer in the log, so no choice decides them",
             offsets(&plan.gone)
         ),
     );
     say(
         &plan.repeated,
         format!(
-            "the records {} are decided once more ({} at most): what they did is done again",
+            "the records {} are decided again ({} at most): their effects happen twice",
             offsets(&plan.repeated),
             plan.repeated.end - plan.repeated.start
         ),
     );
     let twice = match plan.may_be_sent_twice {
-        true => "; those that Kafka has already are there twice then",
+        true => "; messages that Kafka already has are then there twice",
         false => "",
     };
     say(
@@ -198,7 +198,7 @@ fn consequences(plan: &Plan) -> Vec<String> {
     say(
         &plan.drops,
         format!(
-            "the messages of batches {} are never sent, if Kafka doesn't have them already",
+            "the messages of batches {} are never sent, unless Kafka already has them",
             offsets(&plan.drops)
         ),
     );
@@ -227,8 +227,8 @@ mod tests {
             [
                 "it goes on at offset 20",
                 "the records 3 to 19 are never decided (17 at most)",
-                "of those, 3 to 9 are not in the log any more, whatever is chosen",
-                "the messages of batches 4 to 5 are sent; those that Kafka has already are there twice then",
+                "of those, 3 to 9 are no longer in the log, so no choice decides them",
+                "the messages of batches 4 to 5 are sent; messages that Kafka already has are then there twice",
             ]
         );
     }

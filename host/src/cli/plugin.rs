@@ -1,4 +1,4 @@
-//! `taskhost plugin list`, as a running host answers it.
+//! `taskhost plugin list`: the active plugin versions of a running host.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate, plugin_history};
 
-/// What can be done with plugins.
+/// The subcommands of `taskhost plugin`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
@@ -14,11 +14,11 @@ pub(super) enum Command {
     History(plugin_history::Arguments),
 }
 
-/// List which version decides each route's messages since when, and what was refused and why.
+/// List the active version of each route with its start, and refused versions with the reason.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
 pub(super) struct List {
-    /// The host's HTTP API; else TASKHOST_URL, that of a running `taskhost dev`, that of the configuration.
+    /// The host's HTTP API. Without it: TASKHOST_URL, else http.addr if it is set, else a running `taskhost dev`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
-//! `taskhost plugin activate`: another version decides, on all hosts at once.
+//! `taskhost plugin activate`: activates another version on all hosts at once.
 //!
-//! The version is compiled, configured and checked here, with the same limits as a host's; then one compare-and-set
-//! in the database makes it the current one. Running hosts find it there within a second.
+//! The version is compiled, configured and checked here, with a host's limits. Then one compare-and-set in the
+//! database makes it the active one. Running hosts find it there within a second.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::config::{Config, Loaded, Origin};
 use crate::host;
 use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
 
-/// Let another version of a plugin decide a route's messages, on all hosts at once.
+/// Activate another version of a route's plugin, on all hosts at once.
 ///
-/// It is compiled, configured and checked first: one that is refused changes nothing. --previous brings back the
+/// The version is compiled, configured and checked first; a refused version changes nothing. --previous restores the
 /// version and the configuration of the activation before the current one.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin activate task-status --file task_status.wasm\n  taskhost plugin activate task-status --previous\n\n{EXIT_CODES}"))]
@@ -29,33 +29,33 @@ pub(super) struct Arguments {
     /// The version in this file.
     #[arg(long, value_name = "PATH")]
     pub(super) file: Option<PathBuf>,
-    /// A version that is stored, by the beginning of its SHA-256: 4 digits or more.
+    /// A stored version, by the beginning of its SHA-256: 4 digits or more.
     #[arg(long, value_name = "SHA256", value_parser = digest_beginning)]
     pub(super) digest: Option<String>,
-    /// The version that ran before the present one.
+    /// The version that was active before the current one.
     #[arg(long)]
     pub(super) previous: bool,
-    /// Also a version that was rolled back because it failed on probation. It gets no probation again.
+    /// Accept a version that was rolled back because it failed on probation. It gets no second probation.
     #[arg(long)]
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }
 
-/// Fewer digits say too little to be meant.
+/// The fewest digits that identify a version. Fewer are probably a mistake.
 const DIGITS_MIN: usize = 4;
 
-/// Digits of a digest that people are shown.
+/// Digits of a digest in texts for people.
 pub(super) const DIGITS_SHOWN: usize = 12;
 
-/// Versions that are named when the beginning fits several.
+/// Versions that an error lists if the beginning fits several.
 const CANDIDATES_MAX: u32 = 5;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let config = with_cache(loaded);
     let route = number_of(&config, &arguments.route)?;
-    // A file that can't be read is no reason to ask the database.
+    // If the file can't be read, don't ask the database.
     let bytes = arguments.file.as_deref().map(read).transpose()?;
     let database = Database::open(&config)?;
     let catalog = host::catalog(&config, Arc::new(database.store.clone()), Arc::new(()))?;
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let configured: Arc<str> = config.routes[route].config.to_string().into();
     let history = database.ask(database.store.history(name))?;
     let by = by();
-    // What it replaces is what was read here: a version that somebody else activates meanwhile stays.
+    // It replaces the activation that was read here. A version that somebody else activates meanwhile stays.
     let seen = Some(history.first().map_or(0, |current| current.number));
     let offered = if let (Some(file), Some(bytes)) = (&arguments.file, bytes) {
         let offer = Offer {
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     output::print(&text)
 }
 
-/// The configuration, with compiled components beside a running `taskhost dev`'s where that is whose database it is.
+/// The configuration. With the database of a running `taskhost dev`, its cache of compiled components is used too.
 fn with_cache(loaded: Loaded) -> Config {
     let mut config = loaded.config;
     if let Some(Origin::Dev(file)) = loaded.origins.of("database.url")
@@ -176,8 +176,8 @@ fn stored(database: &Database, beginning: &str) -> Result<String, Failure> {
 fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, Failure> {
     history.get(1).ok_or_else(|| {
         let so_far = match history.len() {
-            0 => "nothing was ever activated on it",
-            _ => "its first version is still the current one",
+            0 => "no version was ever activated on it",
+            _ => "its first version is still the active one",
         };
         Failure::Failed(format!(
             "the route {route} has no previous version: {so_far}"
@@ -185,7 +185,7 @@ fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, 
     })
 }
 
-/// Who did it, for the history.
+/// The name of the user, for the history.
 pub(super) fn by() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
         .ok()
@@ -249,13 +249,15 @@ fn ended(
     let (number, digest) = (activation.number, short(&activation.digest));
     Ok(match (changed, replaced) {
         (false, _) => {
-            format!("{route}: {name} {version} ({digest}) decides already, activation {number}\n")
+            format!(
+                "{route}: {name} {version} ({digest}) is already active (activation {number})\n"
+            )
         }
         (true, None) => {
-            format!("{route}: {name} {version} ({digest}) decides now, activation {number}\n")
+            format!("{route}: {name} {version} ({digest}) is active now (activation {number})\n")
         }
         (true, Some(before)) => format!(
-            "{route}: {name} {version} ({digest}) decides now, activation {number}, instead of {}\n",
+            "{route}: {name} {version} ({digest}) is active now (activation {number}); it replaced {}\n",
             short(&before.digest)
         ),
     })

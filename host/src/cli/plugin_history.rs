@@ -1,4 +1,5 @@
-//! `taskhost plugin history`: which versions decided a route's messages, and from which record on in each partition.
+//! `taskhost plugin history`: the versions that decided a route's messages, and the first record of each in every
+//! partition.
 
 use clap::Args;
 
@@ -10,15 +11,15 @@ use crate::telemetry::health::PastActivation;
 
 /// List the activations of each route, the current one first, with the record at which each took effect.
 ///
-/// The offset is that of the first record of the route that was decided under the activation; if a timer or a message
-/// that had waited came first, of the record that was next then. A partition without one had nothing to decide.
+/// The offset is that of the first record of the route that the activation decided. If a timer or a waiting message
+/// came first, it is the offset of the next record at that moment. A partition without an offset decided nothing.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin history --route task-status --limit 2\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
     /// Only this route: a logical topic, or topic/task type.
     #[arg(long)]
     route: Option<String>,
-    /// At most so many activations of each route.
+    /// The most activations of each route to list.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
@@ -77,7 +78,7 @@ fn rows(all: &[PastActivation]) -> String {
     output::text(&table)
 }
 
-/// Partition and offset, as many as there are.
+/// All pairs of partition and offset.
 fn from(one: &PastActivation) -> String {
     let starts: Vec<String> = one
         .starts

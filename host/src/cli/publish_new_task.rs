@@ -1,4 +1,4 @@
-//! `taskhost publish-new-task`: a request for a web crawl, sent as the replaced system's script sent it.
+//! `taskhost publish-new-task`: sends a request for a web crawl, like the script of the replaced system.
 
 use std::io::IsTerminal as _;
 
@@ -13,10 +13,10 @@ use super::{EXIT_CODES, Failure, Global, Output, broker, output};
 use crate::config::Config;
 use crate::kafka::Sender;
 
-/// Send web crawl requests, as any producer would.
+/// Send web crawl requests, like any other producer.
 ///
-/// Each becomes a task with its requestId as id. With --bare, what is sent is the documented script's message: the
-/// body alone under the key test-task-1, whose task's id comes from the message's position.
+/// Each becomes a task whose id is the requestId. With --bare, the message is that of the documented script: only the
+/// body, with the key test-task-1. The task's id then comes from the message's position.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost publish-new-task --query 'Find product information' --count 3\n  id=$(taskhost publish-new-task --json | jq -r .requestId)\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -39,10 +39,10 @@ pub(super) struct Arguments {
     pub(super) output: Output,
 }
 
-/// Requests that are made and sent together: memory stays flat however many there are.
+/// Requests that are made and sent together, so that memory doesn't grow with their number.
 const CHUNK: u32 = 1_000;
 
-/// Ids that a person is shown; a script gets all of them.
+/// Ids in the output for people; a script gets all of them.
 const IDS_SHOWN: usize = 10;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     Ok(())
 }
 
-/// Sends some requests; each one's id, where it has one.
+/// Sends some requests, and returns the id of each that has one.
 fn send(
     arguments: &Arguments,
     config: &Config,
@@ -118,7 +118,7 @@ fn said(arguments: &Arguments, topic: &str, ids: &[String]) -> String {
     let requests = if count == 1 { "request" } else { "requests" };
     let mut text = format!("sent {count} {requests} to {topic}\n");
     if arguments.bare {
-        text.push_str("they carry no requestId; `taskhost task list` shows what became of them\n");
+        text.push_str("they have no requestId; `taskhost task list` shows their tasks\n");
         return text;
     }
     for id in ids {
@@ -133,7 +133,7 @@ fn said(arguments: &Arguments, topic: &str, ids: &[String]) -> String {
     text
 }
 
-/// A progress bar on a terminal, for as many as take a while; else one that isn't seen.
+/// A progress bar, if there is a terminal and the number of requests takes a while; else a hidden one.
 fn bar(count: u32) -> ProgressBar {
     if count <= CHUNK || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -182,7 +182,7 @@ mod tests {
         ));
         expect![[r#"
             sent 1 request to requests-web-crawl
-            they carry no requestId; `taskhost task list` shows what became of them
+            they have no requestId; `taskhost task list` shows their tasks
         "#]]
         .assert_eq(&said(&arguments(&["--bare"]), "requests-web-crawl", &[]));
     }

@@ -1,4 +1,4 @@
-//! `taskhost run`: the host itself, until it is told to stop.
+//! `taskhost run`: runs the host until a signal stops it.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! What `run` and `dev` share: the runtime, the log, the signals.
+//! The common parts of `run` and `dev`: the runtime, the log, the signals.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::config::{Config, Loaded};
 use crate::host;
 use crate::telemetry::logs;
 
-/// What a process that was interrupted twice exits with: 128 and SIGINT's number, as shells have it.
+/// The exit code of a process that was interrupted twice: 128 plus SIGINT's number, as in shells.
 const INTERRUPTED: i32 = 130;
 
-/// Sets up the log and tells what the configuration is doubtful about.
+/// Sets up the log, and logs the warnings of the configuration.
 pub(super) fn begin(loaded: Loaded) -> Result<Config, Failure> {
     logs::init(&loaded.config.log).map_err(|error| Failure::Failed(error.to_string()))?;
     for warning in &loaded.warnings {
@@ -29,7 +29,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .thread_name("taskhost")
         .build()
-        .map_err(|error| Failure::Failed(format!("no threads to be had: {error}")))
+        .map_err(|error| Failure::Failed(format!("threads can't be started: {error}")))
 }
 
 /// Runs the host until SIGTERM or SIGINT; a second one ends the process at once, which is safe.
@@ -39,7 +39,7 @@ pub(super) fn serve(config: Config, ready: impl FnOnce(SocketAddr) + Send) -> Re
         let stop = stop_signal()?;
         Ok(host::run(config, stop.cancelled_owned(), ready).await?)
     });
-    // A guest or a client library that still runs is nobody's loss.
+    // Nothing is lost if a guest or a client library still runs.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }

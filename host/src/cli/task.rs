@@ -1,4 +1,4 @@
-//! `taskhost task list`: tasks, page by page, however many.
+//! `taskhost task list`: lists any number of tasks, page by page.
 
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, ColumnConstraint, Table, Width};
@@ -10,14 +10,14 @@ use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output, task_show};
 use crate::store::{TaskFilter, TaskRow};
 
-/// What can be seen of tasks.
+/// The subcommands of `taskhost task`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(List),
     Show(task_show::Arguments),
 }
 
-/// List tasks, the latest change first.
+/// List tasks, the most recently changed first.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost task list --status error --limit 10\n  taskhost task list --all --json | jq -r .id\n\n{EXIT_CODES}"))]
 pub(super) struct List {
@@ -30,7 +30,7 @@ pub(super) struct List {
     /// The most tasks to list.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: u32,
-    /// List all tasks, however many.
+    /// List all tasks.
     #[arg(long, conflicts_with = "limit")]
     pub(super) all: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
 
 fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let database = Database::open(&global.config()?)?;
-    // One more than is wanted tells whether there are more.
+    // One extra row shows whether there are more.
     let limit = if arguments.all {
         u32::MAX
     } else {
@@ -103,7 +103,7 @@ fn lines(page: &[TaskRow]) -> String {
         .collect()
 }
 
-/// The table that people see. Only the first page has a head, and no page's columns are narrower than those above.
+/// The table for people. Only the first page has a head, and no page's columns are narrower than those above.
 #[derive(Default)]
 struct People {
     widths: Vec<u16>,
@@ -175,7 +175,7 @@ mod tests {
         let mut people = People::default();
         let pages = [("a-long-one", "completed"), ("b", "new")]
             .map(|(id, status)| people.page(&[row(id, status)]));
-        // A literal loses its common indentation, so what begins with spaces is shown behind a bar.
+        // A literal loses its common indentation, so lines that begin with spaces are shown behind a bar.
         let shown: String = pages
             .concat()
             .lines()

@@ -13,7 +13,7 @@ use crate::store::RecordedEvent;
 
 /// Show one task and its whole history.
 ///
-/// With --json it is one object on one line: the task with its `data` and its `events`.
+/// With --json the output is one object on one line: the task with its `data` and its `events`.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost task show 0b6f7f0e-6f6e-5c43-9d0e-3a1c2b4d5e6f\n  taskhost task show $id --json | jq -r '.events[].kind'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -77,12 +77,12 @@ struct ShownPlugin<'a> {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let id = TaskId::new(&arguments.id)
-        .map_err(|error| Failure::Usage(format!("{:?} is no task's id: {error}", arguments.id)))?;
+        .map_err(|error| Failure::Usage(format!("{:?} is not a task id: {error}", arguments.id)))?;
     let database = Database::open(&global.config()?)?;
     let found = database.ask(database.store.show_task(&id))?;
     let (task, events) = found.ok_or_else(|| {
         Failure::Failed(format!(
-            "there is no task {id}; `taskhost task list` lists those that are there"
+            "there is no task {id}; `taskhost task list` lists the tasks"
         ))
     })?;
     let text = match arguments.output.json {
@@ -172,7 +172,7 @@ pub(super) fn page(task: &Task, events: &[RecordedEvent]) -> String {
     text
 }
 
-/// JSON over several lines, or as it stands if it has more in it than can be kept in order.
+/// JSON over several lines; unchanged if it can't be parsed.
 fn pretty(json: &str) -> String {
     serde_json::from_str::<serde_json::Value>(json)
         .and_then(|value| serde_json::to_string_pretty(&value))

@@ -1,4 +1,4 @@
-//! `taskhost test-kafka`: whether the brokers answer, and what they have.
+//! `taskhost test-kafka`: tests the connection to the brokers, and lists their topics and missing rights.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::config::Config;
 use crate::kafka::{MissingRight, Resource};
 use crate::{host, kafka};
 
-/// Connect to Kafka with the configured brokers, TLS and login, list its topics, and name each right that a host would
-/// lack.
+/// Connect to Kafka with the configured brokers, TLS and login, list its topics, and name each missing right that a host
+/// needs.
 ///
-/// What keeps it from connecting is told apart: refused, unknown host, the certificate, the login, no answer. With
-/// --json that is a line too, with `cause`, `reason` and `nextStep`. Whether transactional ids may be used is tried with
-/// one that no host has, <prefix>-test-kafka.
+/// If it can't connect, it says why: refused, unknown host, the certificate, the login, no answer. With --json that is a
+/// line too, with `cause`, `reason` and `nextStep`. To find out whether transactional ids may be used, it tries one that
+/// no host uses: <prefix>-test-kafka.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  KAFKA_BROKERS=kafka:9092 taskhost test-kafka\n  taskhost test-kafka --json | jq -r 'select(.kind == \"topic\").name'\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -65,7 +65,7 @@ fn role(config: &Config, name: &str) -> Option<&'static str> {
     }
 }
 
-/// Topics that the host needs and the cluster doesn't have.
+/// The topics that the host needs and the cluster doesn't have.
 fn missing(config: &Config, topics: &[kafka::Topic]) -> Vec<String> {
     let there = |name: &String| topics.iter().any(|topic| topic.name == *name);
     let needed: BTreeSet<String> = host::consumed(config)
@@ -107,7 +107,7 @@ fn right_lines(rights: &[MissingRight]) -> String {
         .collect()
 }
 
-/// What is missing, and the commands that grant it.
+/// The missing rights, and the commands that grant them.
 fn refused(config: &Config, rights: &[MissingRight]) -> String {
     let user = config.kafka.sasl_username.as_deref();
     let user = user
@@ -150,8 +150,8 @@ fn tables(config: &Config, cluster: &Cluster) -> String {
     let missing = missing(config, &cluster.topics);
     if !missing.is_empty() {
         let then = match config.kafka.auto_create_topics {
-            true => "a host makes them when it starts",
-            false => "make them before a host starts, because KAFKA_AUTO_CREATE_TOPICS is false",
+            true => "a host creates them when it starts",
+            false => "create them before a host starts, because KAFKA_AUTO_CREATE_TOPICS is false",
         };
         text.push_str(&format!("\nmissing: {}; {then}\n", missing.join(", ")));
     }
@@ -201,7 +201,7 @@ mod tests {
              task-events         4           written
              task-status         4           read and written
 
-            missing: requests-web-crawl.dlq, task-status.dlq, taskhost-events; a host makes them when it starts
+            missing: requests-web-crawl.dlq, task-status.dlq, taskhost-events; a host creates them when it starts
         "#]]
         .assert_eq(&tables(&config(), &cluster()));
     }

@@ -1,4 +1,4 @@
-//! `taskhost test-task-updates`: a task led through its life, and what became of it.
+//! `taskhost test-task-updates`: moves a task through its statuses, and waits for each result.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use super::{EXIT_CODES, Failure, Global, Output, broker, output};
 use crate::config::{Config, Origin};
 use crate::kafka::{Admin, Settings, Tail};
 
-/// Create a task, report it started and completed, and wait until the host has decided all of it.
+/// Create a task, report it started and completed, and wait until the host has decided each message.
 ///
-/// What the host did is seen in the database, or without one in the task's events in Kafka.
+/// The command looks for the result in the database, or, without one, at the task's events in Kafka.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost test-task-updates --error --timeout 10\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -29,13 +29,13 @@ pub(super) struct Arguments {
     pub(super) output: Output,
 }
 
-/// Between two looks at the task's row. A host takes a few ms for a message, so the first look is early.
+/// The pause between two reads of the task's row. A host takes a few ms for a message, so the first read is early.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How often it is asked whether the host gave the message up.
+/// How often the command checks whether the message became a dead letter.
 const LETTERS_EVERY: Duration = Duration::from_secs(1);
 
-/// Dead letters that are looked through: others may come in at the same time.
+/// How many dead letters are searched: others may arrive at the same time.
 const LETTERS_LOOKED_AT: u32 = 100;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
@@ -86,7 +86,7 @@ fn told(arguments: &Arguments, id: &str, step: Step, version: i64, took: Duratio
     }
 }
 
-/// Where it is seen what the host did.
+/// The place where the command looks for the result.
 enum Watch {
     Rows {
         database: Box<Database>,
@@ -118,7 +118,7 @@ impl Watch {
         let topic = &config.topics.named.task_events;
         let tail = Tail::start(settings, topic, broker::patience(config)).map_err(|error| {
             Failure::Failed(format!(
-                "{error}; without DATABASE_URL the task is watched in {topic}, which a host makes when it starts"
+                "{error}; without DATABASE_URL the command reads the result from {topic}, which a host creates when it starts"
             ))
         })?;
         Ok(Self::Events {
@@ -127,7 +127,7 @@ impl Watch {
         })
     }
 
-    /// Waits until the task has a step's status, and says under which version; none if it is too late.
+    /// Waits until the task has a step's status, and returns its version; none after the timeout.
     fn wait(&self, step: Step, deadline: Instant) -> Result<Option<i64>, Failure> {
         match self {
             Self::Rows {
@@ -162,7 +162,7 @@ fn wait_for_row(
             if let Some(stored) = ours {
                 let (status, letter) = (step.status(), stored.letter);
                 return Err(Failure::Failed(format!(
-                    "the host gave the message `{status}` up: {} ({})",
+                    "the message `{status}` became a dead letter: {} ({})",
                     letter.reason, letter.code
                 )));
             }
@@ -206,7 +206,7 @@ fn version_of(value: &[u8], id: &str, step: Step) -> Option<i64> {
     (body["taskId"] == id && body["to"] == step.status()).then(|| body["version"].as_i64())?
 }
 
-/// Why it may take so long, as far as the group tells.
+/// Why there is no result, as far as the group's state shows it.
 fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: Step) -> Failure {
     let (group, status, timeout) = (&config.kafka.group_id, step.status(), arguments.timeout);
     let members = Admin::new(settings, broker::patience(config)).and_then(|admin| {
@@ -217,7 +217,7 @@ fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: S
             Ok(runtime) => runtime
                 .block_on(admin.group(group))
                 .map(|group| group.members.len()),
-            // Then nothing is known, and one host is the likelier guess.
+            // The state is unknown then; assume that a host is in the group.
             Err(_) => Ok(1),
         }
     });
@@ -230,7 +230,7 @@ fn too_late(arguments: &Arguments, config: &Config, settings: &Settings, step: S
              /api/metrics, or /api/health/kafka), look into {}, or wait longer with --timeout",
             config.dead_letter_topic(&config.topics.named.task_status)
         ),
-        Err(error) => format!("{error}; is a host running (`taskhost run` or `taskhost dev`)?"),
+        Err(error) => format!("{error}; check that a host runs (`taskhost run` or `taskhost dev`)"),
     };
     Failure::Failed(format!(
         "the task is not `{status}` after {timeout} s: {why}"

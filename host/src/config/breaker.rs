@@ -9,20 +9,20 @@ use super::value::millis;
 section! {
     /// The breaker of each route.
     pub struct Breaker in "breaker" {
-        /// How far back a plugin's decisions count.
+        /// How long a plugin's decision counts for the breaker of its route.
         window: Duration = "60000" [1000..=3600000], "TASKHOST_BREAKER_WINDOW" => "a route's breaker";
-        /// The fewest decisions within the window that say anything. With 0 no breaker of a route opens by itself.
+        /// The fewest decisions within the window that can open a breaker. With 0 no breaker of a route opens by itself.
         minimum: u32 = "20" [0..=1000000], "TASKHOST_BREAKER_MINIMUM" => "a route's breaker";
-        /// It opens when so many of a hundred decisions within the window were faults of the plugin.
+        /// The share of decisions within the window that must be faults of the plugin to open the breaker.
         ratio: u32 = "50" [1..=100 percent], "TASKHOST_BREAKER_RATIO" => "a route's breaker";
-        /// How long it stays open at first, before a single message is tried: a random part of it, doubled with each one that
-        /// fails.
+        /// How long the breaker at first stays open before a single message is tried. The real time is a random part of it.
+        /// It doubles with each message that fails.
         open_time: Duration = "5000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME" => "the backoff of a route's breaker";
-        /// The longest that it stays open before a single message is tried.
+        /// The longest time that the breaker stays open before a single message is tried.
         open_time_max: Duration = "300000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME_MAX"
             => "the backoff of a route's breaker";
-        /// How long after its activation a version is replaced by the one before if it opens its breaker, and the messages at
-        /// which it fails wait instead of becoming dead letters; 0 for never.
+        /// How long a version is on probation after its activation; 0 means never. If it opens its breaker during that time,
+        /// the previous version replaces it. Messages on which it faults wait instead of becoming dead letters.
         probation: Duration = "600000" [0..=604800000], "TASKHOST_PROBATION" => "rollback by itself";
     }
 }

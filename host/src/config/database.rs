@@ -1,4 +1,4 @@
-//! How taskhost talks to Postgres.
+//! The settings of the connection to Postgres.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use super::value::DatabaseUrl;
 section! {
     /// Everything about the connection to Postgres.
     pub struct Database in "database" {
-        /// Where Postgres is, such as `postgres://user:password@host:5432/database`; its password is never shown.
+        /// The address of Postgres, such as `postgres://user:password@host:5432/database`. The password is never shown.
         url: Option<DatabaseUrl> = "", "DATABASE_URL" => "every connection";
-        /// The most connections of one host; each partition that commits holds one meanwhile.
+        /// The most connections of one host. Each partition holds one while it commits.
         pool_max: u32 = "10" [2..=10000], "TASKHOST_DATABASE_POOL_MAX" => "the connection pool";
-        /// How long to wait for a connection.
+        /// How long to wait for a free connection.
         acquire_timeout: Duration = "5000" [1..=600000], "TASKHOST_DATABASE_ACQUIRE_TIMEOUT" => "the connection pool";
         /// How long one statement may run.
         statement_timeout: Duration = "10000" [1..=3600000], "TASKHOST_DATABASE_STATEMENT_TIMEOUT" => "statement_timeout";
         /// How long one statement may wait for a lock; at most the statement timeout.
         lock_timeout: Duration = "5000" [1..=3600000], "TASKHOST_DATABASE_LOCK_TIMEOUT" => "lock_timeout";
-        /// Whether statements are prepared once and kept; false behind a proxy that pools transactions.
+        /// Whether statements are prepared once and kept. Set false behind a proxy that pools transactions.
         prepared_statements: bool = "true", "TASKHOST_DATABASE_PREPARED_STATEMENTS" => "the statement cache";
     }
 }
@@ -29,7 +29,7 @@ impl Database {
         if self.lock_timeout > self.statement_timeout {
             input.contradiction(
                 &["database.lock_timeout", "database.statement_timeout"],
-                "database.lock_timeout is longer than database.statement_timeout, so it never happens",
+                "database.lock_timeout is longer than database.statement_timeout, so it never takes effect",
                 "set TASKHOST_DATABASE_LOCK_TIMEOUT below TASKHOST_DATABASE_STATEMENT_TIMEOUT",
             );
         }

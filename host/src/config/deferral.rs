@@ -1,4 +1,4 @@
-//! How long a deferred message waits and when it is given up.
+//! The settings of deferral: how long a deferred message waits, and when it is given up.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use super::setting::section;
 use super::value::millis;
 
 section! {
-    /// The bounds of deferral. None of them runs while a route, a dependency or a partition is paused, or no host runs.
+    /// The limits of deferral. They stop while a route, a dependency or a partition is paused, and while no host runs.
     pub struct Deferral in "deferral" {
         /// How often a deferred message is decided again before it becomes a dead letter.
         attempts_max: u32 = "100" [1..=1000000], "TASKHOST_DEFERRAL_ATTEMPTS_MAX" => "dead letter after so many attempts";
         /// How old a deferred message may become, in its partition's working time, before it becomes a dead letter.
         age_max: Duration = "86400000" [1..=31536000000], "TASKHOST_DEFERRAL_AGE_MAX" => "dead letter after so long";
-        /// The shortest delay; a plugin's shorter one is raised to it.
+        /// The shortest delay. A shorter delay of a plugin is raised to it.
         delay_min: Duration = "100" [1..=86400000], "TASKHOST_DEFERRAL_DELAY_MIN" => "when a deferred message is due";
-        /// The longest delay; a plugin's longer one is cut to it.
+        /// The longest delay. A longer delay of a plugin is reduced to it.
         delay_max: Duration = "300000" [1..=31536000000], "TASKHOST_DEFERRAL_DELAY_MAX" => "when a deferred message is due";
     }
 }

@@ -1,17 +1,15 @@
-//! `docs/configuration.md`, written from the table of settings.
+//! Generates `docs/configuration.md` from the table of settings.
 
 use std::fmt::Write as _;
 
 use super::kafka::FIXED;
 use super::setting::Setting;
 
-/// The page as it must stand in the repository.
+/// The page as it must be in the repository.
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(include_str!("docs_head.md"));
-    page.push_str(
-        "| variable | key in taskhost.toml | default | kind | what it means | becomes |\n",
-    );
+    page.push_str("| variable | key in taskhost.toml | default | kind | meaning | used as |\n");
     page.push_str("|---|---|---|---|---|---|\n");
     for setting in super::settings() {
         // Writing to a String can't fail.
@@ -57,7 +55,7 @@ fn code(text: &str) -> String {
     }
 }
 
-/// A text that doesn't end its cell.
+/// The text with its `|` escaped, so that it stays in its cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -1,4 +1,4 @@
-//! `taskhost.toml` as a list of values with their lines, checked for keys that nobody knows.
+//! `taskhost.toml` as a list of values with their lines, checked for unknown keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,16 +11,16 @@ use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::setting::Setting;
 
-/// What the file holds besides settings.
+/// The content of the file besides settings.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
-    /// `[topics]` entries that are no settings: logical name to real name.
+    /// `[topics]` entries that are not settings: logical name to real name.
     pub(super) topics: BTreeMap<String, (String, Origin)>,
-    /// The `[[route]]` tables as they stand, with the line each begins on.
+    /// The `[[route]]` tables in their order, with the line on which each begins.
     pub(super) routes: Vec<(RouteTable, Origin)>,
 }
 
-/// One `[[route]]`: its texts with where they stand, and its `config` as JSON.
+/// One `[[route]]`: its texts with their lines, and its `config` as JSON.
 #[derive(Debug, Default)]
 pub(super) struct RouteTable {
     pub(super) texts: BTreeMap<String, (String, Origin)>,
@@ -35,7 +35,7 @@ struct Reader<'a> {
     input: &'a mut Input,
 }
 
-/// Reads the file's text into `input`, and returns what is no setting.
+/// Reads the file's text into `input`, and returns everything that is not a setting.
 pub(super) fn read(
     input: &mut Input,
     settings: &[&'static Setting],
@@ -54,7 +54,7 @@ pub(super) fn read(
         let at = reader.origin(error.span().map_or(0, |span| span.start));
         reader.problem(
             at,
-            format!("it is no TOML: {}", error.message()),
+            format!("it is not valid TOML: {}", error.message()),
             "correct the file",
         );
     }
@@ -68,7 +68,7 @@ pub(super) fn read(
             ("route", DeValue::Array(routes)) => reader.routes(routes, &mut extras),
             ("route", _) => reader.problem(
                 at,
-                "route is no list",
+                "route is not a list",
                 "write each route as a [[route]] table",
             ),
             (_, DeValue::Table(table)) if reader.is_section(name) => {
@@ -77,7 +77,7 @@ pub(super) fn read(
             _ if reader.is_section(name) => {
                 reader.problem(
                     at,
-                    format!("{name} is no table"),
+                    format!("{name} is not a table"),
                     format!("write [{name}] and its keys below"),
                 );
             }
@@ -169,7 +169,7 @@ impl Reader<'_> {
             let DeValue::Table(table) = route.get_ref() else {
                 self.problem(
                     at,
-                    "a route is no table",
+                    "a route is not a table",
                     "write each route as a [[route]] table",
                 );
                 continue;
@@ -197,12 +197,12 @@ impl Reader<'_> {
                     Err(what) => self.problem(
                         at,
                         format!("route.config holds {what}"),
-                        "write what JSON can say",
+                        "write a value that JSON has",
                     ),
                 },
                 ("config", _) => self.problem(
                     at,
-                    "route.config is no table",
+                    "route.config is not a table",
                     "write [route.config] and its keys below",
                 ),
                 (name, DeValue::String(text)) if TEXTS.contains(&name) => {
@@ -270,7 +270,7 @@ fn json(value: &Spanned<DeValue<'_>>) -> Result<serde_json::Value, String> {
             .ok()
             .and_then(serde_json::Number::from_f64)
             .map(serde_json::Value::Number)
-            .ok_or_else(|| format!("{}, which is no JSON number", number.as_str()))?,
+            .ok_or_else(|| format!("{}, which is not a JSON number", number.as_str()))?,
         DeValue::Boolean(flag) => (*flag).into(),
         DeValue::Datetime(time) => time.to_string().into(),
         DeValue::Array(items) => items

@@ -1,4 +1,4 @@
-//! The values of both sources, handed out setting by setting, with every complaint collected on the way.
+//! The values of both sources. They are read setting by setting, and all problems are collected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,18 +9,18 @@ use super::problem::{Origin, Problem};
 use super::setting::Setting;
 use super::value::{MASK, Value};
 
-/// One setting as it is in force.
+/// One setting with its effective value.
 #[derive(Clone, Debug)]
 pub struct Effective {
     /// Its row of the table.
     pub setting: &'static Setting,
-    /// Its value as it may be shown; secrets are `***`.
+    /// Its value for output; secrets are `***`.
     pub value: String,
     /// Where the value comes from.
     pub origin: Origin,
 }
 
-/// Every setting's value and where it came from, in the table's order.
+/// Every setting's value and its origin, in the table's order.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Vec<Effective>);
 
@@ -30,7 +30,7 @@ impl Origins {
         self.0.iter()
     }
 
-    /// Where the setting of this key came from; `None` for a key that no setting has.
+    /// The origin of the setting with this key; `None` if no setting has it.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<&Origin> {
         self.0
@@ -39,7 +39,7 @@ impl Origins {
             .map(|row| &row.origin)
     }
 
-    /// Shows what a setting comes to whose default depends on others.
+    /// Sets the effective value of a setting whose default depends on others.
     pub(super) fn show(&mut self, key: &str, value: &str) {
         if let Some(row) = self.0.iter_mut().find(|row| row.setting.key == key) {
             value.clone_into(&mut row.value);
@@ -54,7 +54,7 @@ impl Origins {
     }
 }
 
-/// What the sources said, and what is wrong with it so far.
+/// The values of the sources, and the problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     texts: BTreeMap<&'static str, (String, Origin)>,
@@ -64,15 +64,15 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Notes what a source says of a setting; the later source wins. Empty text counts as not set, because
-    /// that is what `${NAME:-}` in a compose file or a chart becomes.
+    /// Stores a source's value of a setting; the later source wins. Empty text counts as not set, because
+    /// `${NAME:-}` in a compose file or a chart becomes empty text.
     pub(super) fn put(&mut self, setting: &'static Setting, text: String, origin: Origin) {
         if !text.trim().is_empty() {
             self.texts.insert(setting.key, (text, origin));
         }
     }
 
-    /// The setting's value: what the sources say, else its default.
+    /// The setting's value from the sources, else its default.
     pub(super) fn take<T: Value>(&mut self, setting: &'static Setting) -> T {
         let (text, origin) = self
             .texts
@@ -100,7 +100,7 @@ impl Input {
         value
     }
 
-    /// Notes a contradiction between settings, named by their keys.
+    /// Adds a contradiction between settings, named by their keys.
     pub(super) fn contradiction(
         &mut self,
         keys: &[&str],
@@ -120,7 +120,7 @@ impl Input {
         });
     }
 
-    /// Notes that something works, but probably not as meant.
+    /// Adds a warning: something works, but probably not as intended.
     pub(super) fn warning(&mut self, text: impl Into<String>) {
         self.warnings.push(text.into());
     }
@@ -139,7 +139,7 @@ impl Input {
         }
     }
 
-    /// Notes a problem of a file that a setting names and that can't be read.
+    /// Adds the problem that a file named by a setting can't be read.
     pub(super) fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) = std::fs::File::open(path) {
             self.contradiction(
@@ -165,7 +165,7 @@ fn parse<T: Value>(setting: &Setting, text: &str) -> Result<T, String> {
     Ok(value)
 }
 
-/// Notes what a running `taskhost dev` offers: first, so that every other source wins.
+/// Stores the values of a running `taskhost dev`: first, so that every other source wins.
 pub(super) fn offered(input: &mut Input, settings: &[&'static Setting], offered: &Offered) {
     for (name, value) in &offered.values {
         if let Some(setting) = settings.iter().find(|setting| setting.env == *name) {
@@ -196,12 +196,12 @@ pub(super) fn environment(
             .map(|near| format!(", did you mean {near}?"))
             .unwrap_or_default();
         input.warning(format!(
-            "the environment variable {name} is none of taskhost's and has no effect{hint}"
+            "the environment variable {name} is unknown to taskhost and has no effect{hint}"
         ));
     }
 }
 
-/// How names begin that are probably meant for taskhost.
+/// The prefixes of names that are probably meant for taskhost.
 const PREFIXES: [&str; 4] = ["KAFKA_", "TASKHOST_", "TASK_", "WEB_CRAWL_"];
 
 /// Names that the command line reads itself.

@@ -1,4 +1,4 @@
-//! What is logged, and in which form.
+//! The settings of the log: its level and its format.
 
 use tracing_subscriber::EnvFilter;
 
@@ -9,9 +9,9 @@ use super::value::choices;
 section! {
     /// The log on standard error.
     pub struct Log in "log" {
-        /// Lines for people, or one JSON object a line.
+        /// The format of the lines: text for people, or one JSON object a line.
         format: LogFormat = "human", "TASKHOST_LOG_FORMAT" => "the log's lines";
-        /// The least severe level that is logged, or a list such as `info,taskhost::kafka=debug`.
+        /// The lowest level that is logged, or a list such as `info,taskhost::kafka=debug`.
         level: String = "info", "TASKHOST_LOG" => "the log's filter";
     }
 }

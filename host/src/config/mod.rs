@@ -1,9 +1,9 @@
-//! The configuration, read whole and checked before a socket is opened.
+//! The configuration. It is read completely and checked before a socket is opened.
 //!
-//! Every setting is an environment variable and a key in `taskhost.toml`; the environment wins. One
-//! declarative table per section says all there is to say of a setting, and the parser, `taskhost config` and
-//! `docs/configuration.md` come from it. Whatever is wrong is reported together: unknown keys, malformed
-//! values, contradictions. What works but is probably not meant is a warning.
+//! Every setting is an environment variable and a key in `taskhost.toml`; the environment wins. Each section has
+//! one declarative table with everything about its settings. The parser, `taskhost config` and
+//! `docs/configuration.md` are made from it. All problems are reported together: unknown keys, malformed values,
+//! contradictions. A configuration that works but is probably not intended gives a warning.
 
 mod file;
 mod input;
@@ -46,23 +46,23 @@ pub use value::DatabaseUrl;
 
 use input::Input;
 
-/// The environment variable that names the configuration's file.
+/// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "TASKHOST_CONFIG";
 
-/// The environment variable that says where a running host's HTTP API is.
+/// The environment variable with the URL of a running host's HTTP API.
 pub const URL_VARIABLE: &str = "TASKHOST_URL";
 
-/// The file that is read if it lies in the working directory and none is named.
+/// The file that is read from the working directory if none is named.
 pub const DEFAULT_FILE: &str = "taskhost.toml";
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The connection to Kafka.
     pub kafka: Kafka,
     /// The topics behind logical names.
     pub topics: Topics,
-    /// Where messages go that were given up on.
+    /// Dead letters: their topic and their retention.
     pub dead_letters: DeadLetters,
     /// The connection to Postgres.
     pub database: Database,
@@ -70,33 +70,33 @@ pub struct Config {
     pub http: Http,
     /// The plugins' files and limits.
     pub plugins: Plugins,
-    /// How much is done at once.
+    /// The limits of batches.
     pub batch: Batch,
-    /// How long deferred messages wait.
+    /// The limits of deferral.
     pub deferral: Deferral,
     /// When a route's breaker opens, and how long versions are on probation.
     pub breaker: Breaker,
     /// The log.
     pub log: Log,
-    /// Which plugin decides what; never empty, names are unique.
+    /// The plugin of each topic and task type. Never empty; names are unique.
     pub routes: Vec<Route>,
 }
 
-/// A configuration, and what is worth knowing of it.
+/// A configuration, with its origins and warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The values in force.
+    /// The effective values.
     pub config: Config,
-    /// Where each value came from.
+    /// The origin of each value.
     pub origins: Origins,
-    /// What is probably not meant; to be logged at each start.
+    /// What is probably not intended. The host logs these at each start.
     pub warnings: Vec<String>,
 }
 
-/// What a `taskhost dev` that runs here offers. It counts where neither file nor environment says anything.
+/// The values of a running `taskhost dev`. They count for settings that neither file nor environment has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// The file in which it says so.
+    /// The file that has them.
     pub path: PathBuf,
     /// Names of environment variables, with their values.
     pub values: Vec<(&'static str, String)>,
@@ -114,7 +114,7 @@ impl Config {
         Self::load_over(None, file, env)
     }
 
-    /// [`Config::load`] on top of what a running `taskhost dev` offers.
+    /// [`Config::load`] on top of the values of a running `taskhost dev`.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -131,14 +131,14 @@ impl Config {
                     what: format!("{} can't be read: {error}", path.display()),
                     at: Vec::new(),
                     fix: format!(
-                        "name another file by --config or {CONFIG_VARIABLE}, or let it be readable"
+                        "name another file by --config or {CONFIG_VARIABLE}, or make this file readable"
                     ),
                 }])),
             },
         }
     }
 
-    /// [`Config::load`] for a file's text that is already there.
+    /// [`Config::load`] for the text of a file.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -192,7 +192,7 @@ impl Config {
         }
     }
 
-    /// The database's URL, for commands that can't do without.
+    /// The database's URL, for commands that need it.
     ///
     /// # Errors
     /// A problem that says how to set it, if it isn't.

@@ -1,4 +1,4 @@
-//! The known name that somebody most probably meant.
+//! Finds the known name that an unknown one most probably stands for.
 
 /// The candidate that is one or two single-letter edits away from `name`, one if it is very short: more would
 /// turn `KAFKA_PORT` into `KAFKA_ACKS`.

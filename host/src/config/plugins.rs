@@ -1,4 +1,4 @@
-//! Where plugins lie and how much each may use.
+//! The settings of plugins: their files and their limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,26 +12,26 @@ section! {
     pub struct Plugins in "plugins" {
         /// Directory of the plugins' files; a route's plugin `x` is `x.wasm` in it.
         dir: PathBuf = "plugins", "TASKHOST_PLUGINS_DIR" => "the catalog of plugins";
-        /// Directory for compiled plugins; this host alone may write there.
+        /// Directory for compiled plugins. Only this host may write there.
         cache_dir: PathBuf = ".taskhost/cache", "TASKHOST_PLUGINS_CACHE_DIR" => "the cache of compiled plugins";
-        /// Whether a new or changed file in the directory is activated without being asked.
+        /// Whether a new or changed file in the directory is activated automatically.
         watch: bool = "true", "TASKHOST_PLUGINS_WATCH" => "the watcher of the directory";
-        /// How often the database is asked whether another version was activated. A notification tells it at once; this is
-        /// for one that is lost. A batch finds out by itself anyway.
-        poll_interval: Duration = "1000" [100..=3600000], "TASKHOST_PLUGINS_POLL_INTERVAL" => "the look at the activations";
+        /// How often the host asks the database whether another version was activated. Normally a notification arrives at
+        /// once; this interval is for a lost one. In any case each batch checks it before its commit.
+        poll_interval: Duration = "1000" [100..=3600000], "TASKHOST_PLUGINS_POLL_INTERVAL" => "the poll of the activations";
         /// The memory that one batch may use.
         memory_bytes_max: u64 = "67108864" [1048576..=4294967296 bytes], "TASKHOST_PLUGINS_MEMORY_BYTES_MAX"
             => "the limit of a plugin's linear memory";
-        /// How long one call of a plugin may take for one message; a batch gets 5 ms more for each of its messages.
-        /// Far below the 10 s after which Postgres ends a transaction that stands still.
+        /// How long one call of a plugin may take for one message. A batch gets 5 ms more for each of its messages. The limit
+        /// is far below the 10 s after which Postgres ends an idle transaction.
         decide_deadline: Duration = "1000" [1..=5000], "TASKHOST_PLUGINS_DECIDE_DEADLINE" => "the epoch deadline";
         /// The most that a plugin may answer for one batch.
         answer_bytes_max: u64 = "16777216" [1024..=1073741824 bytes], "TASKHOST_PLUGINS_ANSWER_BYTES_MAX"
             => "checked before the answer is copied out of the plugin";
-        /// The share of batches that are decided again, message by message, to find a plugin that is impure. A route with
-        /// traffic has one batch a minute at least; 0 turns it off.
-        purity_sample: Share = "0.01", "TASKHOST_PLUGINS_PURITY_SAMPLE" => "the sample that law 6 is watched by";
-        /// The most lines that a plugin may log in one batch; the rest is counted.
+        /// The share of batches that are decided again, message by message, to find an impure plugin. Each route with traffic
+        /// has at least one such batch a minute; 0 turns it off.
+        purity_sample: Share = "0.01", "TASKHOST_PLUGINS_PURITY_SAMPLE" => "the sample of the purity check";
+        /// The most lines that a plugin may log in one batch. Further lines are dropped and counted.
         log_lines_max: u32 = "100" [0..=1000000], "TASKHOST_PLUGINS_LOG_LINES_MAX" => "a plugin's stdout and stderr";
     }
 }

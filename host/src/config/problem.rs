@@ -1,12 +1,12 @@
-//! What is wrong with a configuration: all of it at once, each with what, where and what to do.
+//! The problems of a configuration, all at once. Each says what is wrong, where, and what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default: nobody set the value.
     Default,
     /// A line of `taskhost.toml`, counted from 1.
     File {
@@ -32,7 +32,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that stops the start.
+/// One problem that prevents the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong; never a secret's value.

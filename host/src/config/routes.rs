@@ -1,4 +1,4 @@
-//! Which plugin decides the messages of which topic and task type.
+//! The routes: which plugin decides the messages of a topic and task type.
 //!
 //! Routes are `[[route]]` tables of `taskhost.toml`. Without any, the two shipped ones apply: web crawl requests
 //! and status messages. The most specific route wins: topic and type before topic alone.
@@ -25,15 +25,15 @@ pub struct Route {
     pub topic: String,
     /// The real topic behind it.
     pub real_topic: String,
-    /// Only messages of this type; `None` for all that no other route of the topic takes.
+    /// The only task type that the route takes; `None` if it takes all messages that no other route of the topic takes.
     pub task_type: Option<String>,
-    /// The type of messages that name none.
+    /// The task type of messages without one.
     pub default_task_type: Option<String>,
     /// What becomes of later messages of a task when one of its messages becomes a dead letter.
     pub on_dead_letter: OnDeadLetter,
     /// The plugin's name: `<plugins.dir>/<plugin>.wasm`.
     pub plugin: String,
-    /// What the plugin is configured with: always a JSON object.
+    /// The plugin's configuration: always a JSON object.
     pub config: serde_json::Value,
     /// Where the route is written; `Origin::Default` for the shipped ones.
     pub origin: Origin,
@@ -141,7 +141,7 @@ fn check_on_dead_letter(value: &str) -> Result<(), String> {
     }
 }
 
-/// Two routes of one name, or of one topic with two defaults, leave open which one is meant.
+/// Refuses two routes of one name, and two defaults for one topic: it would be unclear which one applies.
 fn check_duplicates(input: &mut Input, routes: &[Route]) {
     let mut names: BTreeMap<&str, &Route> = BTreeMap::new();
     let mut defaults: BTreeMap<&str, &Route> = BTreeMap::new();
@@ -170,7 +170,7 @@ fn check_duplicates(input: &mut Input, routes: &[Route]) {
     }
 }
 
-/// Two logical topics that are one real topic leave open which one a message came from.
+/// Refuses two logical topics that are one real topic: it would be unclear which one a message came from.
 fn check_real_topics(input: &mut Input, routes: &[Route]) {
     let mut reals: BTreeMap<&str, &Route> = BTreeMap::new();
     for route in routes {
@@ -192,7 +192,7 @@ fn check_plugin(name: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if name.is_empty() || name.starts_with('.') || name.len() > 128 || !name.chars().all(legal) {
         return Err(
-            "a plugin's name has 1 to 128 letters, digits, _, - and ., and is no path".into(),
+            "a plugin's name has 1 to 128 letters, digits, _, - and ., and is not a path".into(),
         );
     }
     if name.ends_with(".wasm") {

@@ -1,8 +1,8 @@
 //! One row of the table of settings, and the macro that makes a section of it.
 //!
-//! A section is written once: the field's comment is the sentence in the documentation, its type is the kind
-//! of value, and the rest of the line holds default, range, environment variable and what becomes of it. The
-//! struct, its reader and its rows of the table all come from those lines, so that they can't disagree.
+//! A section is written once. The field's comment is the sentence in the documentation, and its type is the kind
+//! of value. The rest of the line has default, range, environment variable and use. The struct, its reader and
+//! its rows of the table are all made from those lines, so they can't disagree.
 
 /// A setting: one environment variable and one key in `taskhost.toml`.
 #[derive(Debug)]
@@ -13,17 +13,17 @@ pub struct Setting {
     pub env: &'static str,
     /// The default as it would be written; empty for none.
     pub default: &'static str,
-    /// What text is expected.
+    /// The expected kind of text.
     pub kind: &'static str,
     /// Smallest and largest value, for numbers.
     pub range: Option<(u64, u64)>,
-    /// The unit of a number, where its kind doesn't tell.
+    /// The unit of a number, if its kind doesn't imply it.
     pub unit: Option<&'static str>,
     /// Whether the value is never shown.
     pub secret: bool,
-    /// What it means, a sentence or two.
+    /// Its meaning, in a sentence or two.
     pub about: &'static str,
-    /// What becomes of it: a property of librdkafka's, or the part that uses it.
+    /// Its use: a property of librdkafka, or the part of the host that uses it.
     pub becomes: &'static str,
 }
 

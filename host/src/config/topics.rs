@@ -1,7 +1,7 @@
-//! Which Kafka topic stands behind each name that routes and plugins use.
+//! The Kafka topic of each name that routes and plugins use.
 //!
-//! Plugins and routes speak of *logical* topics. Four of them have settings of their own; any other is its own
-//! real name unless `[topics]` says otherwise.
+//! Plugins and routes use *logical* topics. Four of them have their own settings. Any other has the same real name,
+//! unless `[topics]` maps it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use super::setting::section;
 section! {
     /// The topics that have a setting of their own.
     pub struct Named in "topics" {
-        /// Topic of status messages: read and written.
+        /// Topic of status messages. The host reads and writes it.
         task_status as "task-status": String = "task-status", "TASK_STATUS_TOPIC" => "the logical topic `task-status`";
-        /// Topic of requests for a web crawl: read.
+        /// Topic of requests for a web crawl. The host reads it.
         requests_web_crawl as "requests-web-crawl": String = "requests-web-crawl", "WEB_CRAWL_REQUEST_TOPIC"
             => "the logical topic `requests-web-crawl`";
-        /// Topic of the tasks' events: written.
+        /// Topic of task events. The host writes it.
         task_events as "task-events": String = "task-events", "TASK_EVENTS_TOPIC" => "the logical topic `task-events`";
-        /// Topic of the life cycle of hosts, breakers and plugins: written.
+        /// Topic of life-cycle events of hosts, breakers and plugins. The host writes it.
         taskhost_events as "taskhost-events": String = "taskhost-events", "TASKHOST_EVENTS_TOPIC"
             => "the logical topic `taskhost-events`";
     }
 }
 
 section! {
-    /// Where messages go that were given up on.
+    /// The topic and the retention of dead letters.
     pub struct DeadLetters in "dead_letters" {
-        /// The topic beside each consumed one; `{topic}` is the real name of the topic, `{group}` the group id.
+        /// The dead letter topic of each consumed topic. `{topic}` is the real name of the topic, `{group}` the group id.
         topic: String = "{topic}.dlq", "TASKHOST_DLQ_TOPIC" => "the topic of dead letters";
-        /// Whether dead letters also carry Spring Kafka's headers, so that consoles written for those can send them again.
+        /// Whether dead letters also have Spring Kafka's headers, so that consoles for those can send them again.
         spring_headers: bool = "false", "TASKHOST_DLQ_SPRING_HEADERS" => "`kafka_dlt-*` headers of dead letters";
-        /// How often a dead letter is decided again; one that fails as often is parked, and only forced further.
+        /// How often a dead letter can be replayed. If it fails that often, it is parked, and only `--force` replays it.
         replays_max: u32 = "5" [1..=1000000], "TASKHOST_DLQ_REPLAYS_MAX" => "`taskhost dlq replay`, `POST /api/dlq/replay`";
-        /// How long a dead letter is kept that is done with: applied, ignored, discarded or republished.
+        /// How long a resolved dead letter is kept: applied, ignored, discarded or republished.
         retention: Duration = "2592000000" [1000..=315360000000], "TASKHOST_DLQ_RETENTION" => "what is removed from `dead_letters`";
-        /// How many dead letters are kept that are done with; beyond it the oldest go.
+        /// How many resolved dead letters are kept. Beyond it the oldest are removed.
         keep_max: u32 = "100000" [0..=4294967295], "TASKHOST_DLQ_KEEP_MAX" => "what is removed from `dead_letters`";
-        /// How often one host of the fleet removes what is done with: such dead letters, and frames that Kafka has.
+        /// How often one host of the fleet removes old resolved dead letters and published frames.
         retention_interval: Duration = "60000" [100..=86400000], "TASKHOST_DLQ_RETENTION_INTERVAL" => "the retention's passes";
     }
 }
@@ -48,14 +48,14 @@ section! {
 /// Logical names and the real topics behind them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topics {
-    /// Those with a setting of their own.
+    /// The topics with their own setting.
     pub named: Named,
     /// The other entries of `[topics]`: logical name to real name.
     pub others: BTreeMap<String, String>,
 }
 
 impl Topics {
-    /// The real name of a logical topic; a name that nobody mapped is its own.
+    /// The real name of a logical topic; an unmapped name stays the same.
     #[must_use]
     pub fn real<'a>(&'a self, logical: &'a str) -> &'a str {
         match logical {

@@ -1,7 +1,7 @@
-//! The kinds of value a setting can have: how each is read from text and shown again.
+//! The kinds of value that a setting can have: how each is read from text and shown.
 //!
-//! Both sources, the environment and `taskhost.toml`, hand over text; a kind says what text it accepts and
-//! writes the value back without what must stay secret.
+//! Both sources, the environment and `taskhost.toml`, give text. A kind defines which text it accepts, and shows the
+//! value without secrets.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use url::Url;
 
 /// A kind of setting.
 pub trait Value: Sized {
-    /// What is expected, in words that fit "expected …" and a table's column.
+    /// The expected text, in words for "expected …" and for a table's column.
     const KIND: &'static str;
     /// Whether the value must not be shown, not even in part.
     const SECRET: bool = false;
-    /// Whether a text that is refused may hold a secret, so that no complaint repeats it.
+    /// Whether a refused text may contain a secret, so that no problem repeats it.
     const HIDDEN_IF_MALFORMED: bool = Self::SECRET;
 
     /// Reads the value, or says what is wrong with the text without repeating it.
@@ -27,7 +27,7 @@ pub trait Value: Sized {
         None
     }
 
-    /// The value as an operator may see it.
+    /// The value without secrets.
     fn show(&self) -> String;
 }
 
@@ -203,12 +203,12 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-/// A password: it leaves this type only by [`Secret::expose`].
+/// A password. Only [`Secret::expose`] returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, to hand to the library that needs it.
+    /// The secret itself, for the library that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -226,7 +226,7 @@ impl Value for Secret {
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Result<Self, String> {
-        // Blanks may be part of a password, so it is taken as it stands.
+        // Blanks may be part of a password, so the text stays unchanged.
         Ok(Self(text.to_owned()))
     }
 
@@ -235,7 +235,7 @@ impl Value for Secret {
     }
 }
 
-/// Where Postgres is: a `postgres://` URL whose password is shown as `***`.
+/// The address of Postgres: a `postgres://` URL whose password is shown as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(Url);
 
@@ -246,7 +246,7 @@ impl DatabaseUrl {
         self.0.as_str()
     }
 
-    /// The URL as it may be shown: passwords are `***`.
+    /// The URL with `***` instead of passwords.
     #[must_use]
     pub fn masked(&self) -> String {
         let mut url = self.0.clone();
@@ -296,16 +296,16 @@ impl Value for DatabaseUrl {
     }
 }
 
-/// What stands in the place of a secret.
+/// The text in the place of a secret.
 pub const MASK: &str = "***";
 
-/// A duration in whole milliseconds; longer than 584 million years is cut off.
+/// A duration in whole milliseconds; at most 584 million years.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Declares an enum whose variants have one written form each, and perhaps others that are also accepted.
+/// Declares an enum whose variants have one written form each, and optionally other accepted forms.
 macro_rules! choices {
     (
         $(#[$meta:meta])*
@@ -316,7 +316,7 @@ macro_rules! choices {
         pub enum $name { $( $(#[$vmeta])* $variant ),+ }
 
         impl $name {
-            /// The value as it is written in the configuration.
+            /// The written form of the value in the configuration.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $text ),+ }

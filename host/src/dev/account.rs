@@ -1,8 +1,8 @@
-//! The user that Postgres runs as when we are root, and a place for its cluster.
+//! The user that runs Postgres when we are root, and the directory of its cluster.
 //!
-//! That user must be able to enter the cluster's directory. Below a home directory that others can't enter (a
-//! checkout in /root) it can't; then the cluster lies elsewhere, and the file `elsewhere` in the directory that was
-//! asked for says where, for the next start and for whoever cleans up.
+//! That user must be able to enter the cluster's directory. It can't below a home directory that others can't enter, such as a
+//! checkout in /root. The cluster is then in another directory. The file `elsewhere` in the requested directory has its path,
+//! for the next start and for cleaning up.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The account for Postgres, where we can't run it as ourselves.
+    /// The account for Postgres, if we can't run it as ourselves.
     pub(super) fn needed() -> Result<Option<Self>> {
         if !Uid::effective().is_root() {
             return Ok(None);
@@ -44,14 +44,14 @@ impl Account {
         command.uid(self.uid.as_raw()).gid(self.gid.as_raw());
     }
 
-    /// Hands a file or directory over.
+    /// Makes this account the owner of a file or directory.
     pub(super) fn own(&self, path: &Path) -> Result<()> {
         chown(path, Some(self.uid), Some(self.gid))
             .map_err(io::Error::from)
             .map_err(error::io("change the owner of", path))
     }
 
-    /// A directory of this account's for what belongs in `dir`: a part of `dir` if it can be entered.
+    /// A directory of this account for the content of `dir`: inside `dir` if the account can enter it.
     pub(super) fn home_for(&self, dir: &Path) -> Result<PathBuf> {
         let pointer = dir.join("elsewhere");
         if let Ok(text) = fs::read_to_string(&pointer) {

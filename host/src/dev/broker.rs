@@ -1,7 +1,7 @@
 //! A real Kafka broker: Kafka's jars, run by Java as one KRaft node on loopback.
 //!
-//! Its directory holds the data (`data/`), the settings it was last started with and its log. A start on a
-//! directory that has data goes on from it, on whatever ports: clients learn a broker's address when they connect.
+//! Its directory has the data (`data/`), the settings of the last start, and the log. A start on a directory with data goes on
+//! from them, on any ports: clients learn a broker's address when they connect.
 
 use std::env;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use super::error::{self, Error, Result};
 use super::processes::{self, DeathSignal, Process};
 use super::{log_file, probe};
 
-/// Names the directory with Kafka's jars, where it is not `.tools/kafka/libs` of a checkout.
+/// The variable with the directory of Kafka's jars, if it is not `.tools/kafka/libs` of a checkout.
 pub const LIBS_VARIABLE: &str = "TASKHOST_KAFKA_LIBS";
 
 /// An orderly stop takes 0.3 s. What a killed broker loses is the time to recover, not data.
@@ -32,7 +32,7 @@ const QUICK: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
 ];
 
-/// What Kafka's own `kafka-server-start.sh` and `kafka-run-class.sh` (4.3) say.
+/// The options of Kafka's own `kafka-server-start.sh` and `kafka-run-class.sh` (4.3).
 const SUSTAINED: [&str; 6] = [
     "-Xmx1G",
     "-Xms1G",
@@ -70,7 +70,7 @@ const SETTINGS: [(&str, &str); 20] = [
     ("group.min.session.timeout.ms", "1000"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "100"),
-    // A crashed broker is let in again only when its old session has run out: 9 s by default.
+    // The cluster admits a crashed broker again only when its old session has expired: 9 s by default.
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
     // The default takes a quarter of the heap at once.
@@ -79,32 +79,32 @@ const SETTINGS: [(&str, &str); 20] = [
     ("num.io.threads", "4"),
 ];
 
-/// What its Java is set up for.
+/// The purpose of its Java options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jvm {
-    /// To start at once and use little: for tests, and for a machine that somebody works on.
+    /// Fast start and little memory: for tests, and for a developer's machine.
     Quick,
-    /// As Kafka's own scripts start a broker: slow at first, and far cheaper for each request once it is compiled.
+    /// The options of Kafka's own scripts: slow at first, and far cheaper for each request once the code is compiled.
     Sustained,
 }
 
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
-    /// Where data, settings and log are kept. Created where it is missing.
+    /// The directory of data, settings and log. Created if it is missing.
     pub dir: PathBuf,
-    /// The port for clients; a free one where none is asked for.
+    /// The port for clients; a free one if none is given.
     pub port: Option<u16>,
     /// The directory with Kafka's jars; [`find_libs`] knows the usual places.
     pub libs: PathBuf,
-    /// What its Java is set up for.
+    /// The purpose of its Java options.
     pub jvm: Jvm,
-    /// Further broker settings, which win over ours.
+    /// Further broker settings, which override ours.
     pub extra: Vec<(String, String)>,
 }
 
-/// A further listener beside the plaintext one: TLS, SASL or both. What it needs besides (key stores, mechanisms) are
-/// broker settings that begin with `listener.name.` and its name in lower case.
+/// A listener in addition to the plaintext one: TLS, SASL or both. Its other settings (key stores, mechanisms) are broker
+/// settings that begin with `listener.name.` and its name in lower case.
 #[derive(Debug, Clone)]
 pub struct Listener {
     /// Its name: capital letters, digits and underscores.
@@ -121,7 +121,7 @@ pub struct Broker {
     /// The further listeners, each with its port.
     listeners: Vec<(Listener, u16)>,
     process: Process,
-    /// Held for as long as we may start the service on its directory.
+    /// Held as long as we may start the service on its directory.
     _lock: DirLock,
 }
 
@@ -222,7 +222,7 @@ impl Broker {
         self.process.stop(&[(Signal::SIGTERM, STOP_PATIENCE)]);
     }
 
-    /// Kills it, as a crash would.
+    /// Kills it, like a crash.
     pub fn kill(&mut self) {
         self.process.stop(&[]);
     }
@@ -249,7 +249,7 @@ fn launch(
     port: u16,
     listeners: &[(Listener, u16)],
 ) -> Result<Process> {
-    // The controller's own listener is nobody's business; it must not be given the same port, though.
+    // Nobody else uses the controller's listener, but it must not get the same port.
     let mut controller = probe::free_port()?;
     while controller == port {
         controller = probe::free_port()?;
@@ -338,7 +338,7 @@ fn properties(
         .map(|(key, value)| (key.as_str(), value.as_str()));
     let mut text = String::from("# Written at each start.\n");
     for (key, value) in fixed.chain(own).chain(extra) {
-        // Of a key that stands twice, the last one counts; a backslash would start an escape.
+        // If a key occurs twice, the last one counts. A backslash would start an escape.
         writeln!(text, "{key}={}", value.replace('\\', "\\\\")).ok();
     }
     text
@@ -355,7 +355,7 @@ fn kafka(java: &Path, options: &BrokerOptions, jvm: Jvm) -> Command {
         .arg("-cp")
         .arg(options.libs.join("*"))
         .current_dir(&options.dir)
-        // Flags meant for other programs would be taken by this one, and announced on its output.
+        // Java would apply flags for other programs, and print them.
         .env_remove("JAVA_TOOL_OPTIONS")
         .env_remove("_JAVA_OPTIONS");
     command

@@ -1,6 +1,6 @@
-//! A lock on a directory: who holds it is the only one to use what lies in there.
+//! A lock on a directory: only its holder uses the directory's files.
 //!
-//! The kernel drops the lock when the process that holds it ends, however it ends; nothing is ever left to clean up.
+//! The kernel releases the lock when the holder's process ends, even if it is killed. So there is never a stale lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -28,7 +28,7 @@ pub(super) fn is_held(dir: &Path) -> bool {
 impl DirLock {
     /// Takes the lock on a directory that exists, or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self> {
-        /// Who asks whether the lock is held holds it for a moment.
+        /// A process that checks whether the lock is held takes it for a moment.
         const TRIES: usize = 5;
         let path = dir.join(FILE);
         let mut file = OpenOptions::new()
@@ -41,7 +41,7 @@ impl DirLock {
         for _ in 0..TRIES {
             match file.try_lock() {
                 Ok(()) => {
-                    // For the message of whoever comes next.
+                    // For the message of the next process that tries.
                     file.set_len(0).map_err(error::io("write", &path))?;
                     writeln!(file, "{}", std::process::id()).map_err(error::io("write", &path))?;
                     return Ok(Self { _file: file });

@@ -1,7 +1,7 @@
 //! `.taskhost/dev.env`: how other commands, scripts and tests find the `taskhost dev` that runs here.
 //!
-//! Whoever runs `taskhost dev` on a directory holds its lock ([`Lease`]), and loses it when the process ends, however
-//! it ends: so a file that a killed one left behind is known to be stale.
+//! The process that runs `taskhost dev` on a directory holds its lock ([`Lease`]). The lock ends with the process, even if
+//! it is killed. So the file of a killed process is known to be stale.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -17,7 +17,7 @@ pub const DIR: &str = ".taskhost";
 
 const FILE: &str = "dev.env";
 
-/// Where the parts of a running `taskhost dev` are.
+/// The addresses of a running `taskhost dev`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DevEnv {
     /// `KAFKA_BROKERS`: the broker's address, or several with commas.
@@ -30,21 +30,21 @@ pub struct DevEnv {
     pub taskhost_bin: PathBuf,
 }
 
-/// The right to run `taskhost dev` on a directory. Dropping it takes the file away, then gives up the right.
+/// The right to run `taskhost dev` on a directory. Dropping it removes the file, then gives up the right.
 #[derive(Debug)]
 pub struct Lease {
     dir: PathBuf,
     _lock: DirLock,
 }
 
-/// A file that was found, and whether what it says still runs.
+/// A file that was found, and whether its process still runs.
 #[derive(Debug)]
 pub struct Found {
     /// The file.
     pub path: PathBuf,
-    /// What it says.
+    /// Its content.
     pub env: DevEnv,
-    /// Whether the `taskhost dev` that wrote it is still there.
+    /// Whether the `taskhost dev` that wrote it still runs.
     pub running: bool,
 }
 
@@ -69,7 +69,7 @@ pub fn find(from: &Path) -> Result<Option<Found>> {
 }
 
 impl Lease {
-    /// Takes the lease on `dir`, creating the directory where it is missing.
+    /// Takes the lease on `dir`, and creates the directory if it is missing.
     pub fn take(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).map_err(error::io("create", dir))?;
         let lease = Self {
@@ -80,16 +80,16 @@ impl Lease {
         Ok(lease)
     }
 
-    /// The directory that is leased.
+    /// The leased directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Writes the file, whole or not at all: to be called once everything it names is ready. Returns its path.
+    /// Writes the file atomically, and returns its path. Call it once everything that the file names is ready.
     pub fn publish(&self, env: &DevEnv) -> Result<PathBuf> {
         let path = self.dir.join(FILE);
         let new = self.dir.join("dev.env.new");
-        // The database's password stands in it.
+        // It contains the database's password.
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -104,7 +104,7 @@ impl Lease {
     }
 
     fn withdraw(&self) {
-        // Where it can't be removed, the lock still tells that nothing runs.
+        // If it can't be removed, the lock still shows that nothing runs.
         fs::remove_file(self.dir.join(FILE)).ok();
     }
 }

@@ -1,11 +1,11 @@
-//! Why a broker or a Postgres could not be brought up, and what the person at the keyboard can do about it.
+//! Why a broker or a Postgres can't be started, and what the user can do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// What this module's functions return.
+/// The result of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a service of `taskhost dev` is not running.
@@ -14,35 +14,35 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Nothing called `java` was found.
     #[error(
-        "there is no java, in JAVA_HOME or on the PATH, to run the Kafka broker; scripts/setup dev brings it (Debian: apt-get install default-jre-headless), or set KAFKA_BROKERS to a broker of yours"
+        "there is no java, in JAVA_HOME or on the PATH, to run the Kafka broker; scripts/setup dev installs it (Debian: apt-get install default-jre-headless), or set KAFKA_BROKERS to a broker of your own"
     )]
     JavaMissing,
 
     /// No directory with Kafka's jars was found.
-    #[error("there are no Kafka jars in {}; scripts/setup dev brings them, or set TASKHOST_KAFKA_LIBS to the libs directory of a Kafka, or KAFKA_BROKERS to a broker of yours", list(.searched))]
+    #[error("there are no Kafka jars in {}; scripts/setup dev installs them, or set TASKHOST_KAFKA_LIBS to the libs directory of a Kafka, or KAFKA_BROKERS to a broker of your own", list(.searched))]
     KafkaMissing {
-        /// Where they were looked for.
+        /// The searched directories.
         searched: Vec<PathBuf>,
     },
 
     /// The Postgres server's binaries were not found.
     #[error(
-        "there is no Postgres server, in /usr/lib/postgresql or on the PATH; scripts/setup dev brings it (Debian: apt-get install postgresql), or set DATABASE_URL to a database of yours"
+        "there is no Postgres server, in /usr/lib/postgresql or on the PATH; scripts/setup dev installs it (Debian: apt-get install postgresql), or set DATABASE_URL to a database of your own"
     )]
     PostgresMissing,
 
     /// We run as root, which Postgres refuses, and there is no account to run it as.
     #[error(
-        "Postgres refuses to run as root, and there is no user `postgres` to run it as; run this as another user, or set DATABASE_URL to a database of yours"
+        "Postgres refuses to run as root, and there is no user `postgres` to run it; run this as another user, or set DATABASE_URL to a database of your own"
     )]
     AccountMissing,
 
     /// Another process uses the directory.
     #[error("{} is in use{}; stop that one first, or use another directory", .dir.display(), holder(.pid))]
     InUse {
-        /// The directory that was asked for.
+        /// The requested directory.
         dir: PathBuf,
-        /// The process that uses it, where that is known.
+        /// The process that uses it, if it is known.
         pid: Option<i32>,
     },
 
@@ -53,7 +53,7 @@ pub enum Error {
         step: &'static str,
         /// How it ended.
         status: ExitStatus,
-        /// The end of what it said.
+        /// The end of its output.
         output: String,
     },
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::error::{self, Result};
 
-/// Sends what a command will say to an empty log at `path`, keeping the previous run's as `<path>.1`.
+/// Sends a command's output to an empty log at `path`, and keeps the previous run's log as `<path>.1`.
 pub(super) fn attach(command: &mut Command, path: &Path) -> Result<()> {
     match fs::rename(path, previous(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -22,12 +22,12 @@ pub(super) fn attach(command: &mut Command, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The last lines of a log, for a message about why its service is not there.
+/// The last lines of a log, for a message about a failed service.
 pub(super) fn tail(path: &Path) -> String {
     last_lines(&fs::read(path).unwrap_or_default())
 }
 
-/// The last lines of what a tool said.
+/// The last lines of a tool's output.
 pub(super) fn last_lines(text: &[u8]) -> String {
     /// Enough for an exception with its causes, and short enough for a terminal.
     const LINES_MAX: usize = 12;

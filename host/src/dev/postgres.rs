@@ -1,9 +1,9 @@
-//! A private Postgres: a cluster of the installed binaries, on loopback, with a password of its own.
+//! A private Postgres: a cluster of the installed binaries, on loopback, with its own password.
 //!
-//! Its directory holds the cluster (`data/`), the password and the log. As root the server runs as the user
-//! `postgres`, as it refuses to run as root (see `account` for where the cluster is then). A server that was
-//! killed leaves `postmaster.pid` behind: whether its process is still this cluster's server is looked up, and a
-//! file that says otherwise is removed, so that a crash never prevents the next start.
+//! Its directory has the cluster (`data/`), the password and the log. Postgres refuses to run as root, so for root the server
+//! runs as the user `postgres` (see `account` for the directory of the cluster). A killed server leaves `postmaster.pid`
+//! behind. The start checks whether that process is still this cluster's server, and otherwise removes the file. So a crash
+//! never prevents the next start.
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use super::error::{self, Error, Result};
 use super::processes::{self, DeathSignal, Process};
 use super::{log_file, probe};
 
-/// How long a server whose parent was just killed may take to go (it is told to at once).
+/// How long a server may take to end after its parent was killed. It is signalled at once.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// An orderly stop that disconnects clients, then one that leaves the rest to recovery.
@@ -31,18 +31,18 @@ const STOP_STEPS: [(Signal, Duration); 2] = [
     (Signal::SIGQUIT, Duration::from_secs(5)),
 ];
 
-/// The cluster's superuser, whom [`Postgres::url`] names.
+/// The cluster's superuser, which [`Postgres::url`] names.
 const USER: &str = "postgres";
 
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Where the cluster and its log are kept. Created where it is missing.
+    /// The directory of the cluster and its log. Created if it is missing.
     pub dir: PathBuf,
-    /// The port; a free one where none is asked for.
+    /// The port; a free one if none is given.
     pub port: Option<u16>,
-    /// Whether commits reach the disk before they are acknowledged. Without, a crash of the server still loses
-    /// nothing, but a crash of the machine may cost the whole cluster: for tests.
+    /// Whether commits reach the disk before they are acknowledged. With false, a crash of the server still loses nothing,
+    /// but a crash of the machine may damage the whole cluster: for tests only.
     pub sync: bool,
     /// Further server settings, such as `max_connections`.
     pub extra: Vec<(String, String)>,
@@ -55,11 +55,11 @@ pub struct Postgres {
     options: PostgresOptions,
     port: u16,
     process: Process,
-    /// Held for as long as we may start the service on its directory.
+    /// Held as long as we may start the service on its directory.
     _lock: DirLock,
 }
 
-/// Where a cluster is, and with what and as whom it is run.
+/// The directory of a cluster, its binaries, and the user that runs it.
 #[derive(Debug)]
 struct Cluster {
     bin: PathBuf,
@@ -70,7 +70,7 @@ struct Cluster {
 }
 
 impl Postgres {
-    /// Creates the cluster where there is none, starts the server and returns when it takes connections.
+    /// Creates the cluster if there is none, starts the server, and returns when it accepts connections.
     pub fn start(options: PostgresOptions) -> Result<Self> {
         fs::create_dir_all(&options.dir).map_err(error::io("create", &options.dir))?;
         let lock = DirLock::take(&options.dir)?;
@@ -109,7 +109,7 @@ impl Postgres {
                 name,
             ])
         })?;
-        // The message is in English, as the tools run with LC_ALL=C.
+        // The message is in English, because the tools run with LC_ALL=C.
         if output.status.success()
             || String::from_utf8_lossy(&output.stderr).contains("already exists")
         {
@@ -128,7 +128,7 @@ impl Postgres {
         log_path(&self.options.dir)
     }
 
-    /// Where the cluster is: in the directory that was asked for, unless the server's user can't enter that.
+    /// The directory of the cluster: the requested one, unless the server's user can't enter it.
     pub fn home(&self) -> &Path {
         &self.cluster.home
     }
@@ -143,14 +143,14 @@ impl Postgres {
         self.process.stop(&STOP_STEPS);
     }
 
-    /// Ends it as a crash would: nothing is written any more, and the next start recovers from the log.
+    /// Ends it like a crash: nothing more is written, and the next start recovers from the log.
     pub fn kill(&mut self) {
-        // Its own signal for that, so that the server's helpers go with it and free the shared memory.
+        // The server's own signal for a crash, so that its helpers end too and free the shared memory.
         self.process
             .stop(&[(Signal::SIGQUIT, Duration::from_secs(5))]);
     }
 
-    /// Ends it and removes its cluster, wherever that is.
+    /// Ends it and removes its cluster.
     pub fn destroy(mut self) -> Result<()> {
         self.kill();
         let home = &self.cluster.home;
@@ -196,7 +196,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the cluster beside its place and moves it there when it is whole. Returns its password.
+    /// Creates the cluster in a temporary directory and moves it to its place when it is complete. Returns its password.
     fn create(&self) -> Result<String> {
         let password = uuid::Uuid::new_v4().simple().to_string();
         let path = self.password_path();
@@ -269,7 +269,7 @@ impl Cluster {
         self.data().join("postmaster.pid")
     }
 
-    /// Clears away what a server that was killed left behind; waits for one that is going.
+    /// Removes the files of a killed server; waits for a server that is stopping.
     fn settle_leftover(&self) -> Result<()> {
         let path = self.pid_path();
         let deadline = Instant::now() + LEFTOVER_PATIENCE;
@@ -332,7 +332,7 @@ fn launch(cluster: &Cluster, options: &PostgresOptions, port: u16) -> Result<Pro
 fn is_ready(pid_file: &Path, pid: i32) -> bool {
     let text = fs::read_to_string(pid_file).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
-    // A standby says that it takes connections in its own word.
+    // A standby has another word for "accepts connections".
     lines.next() == Some(&pid.to_string()) && matches!(lines.nth(6), Some("ready" | "standby"))
 }
 

@@ -1,4 +1,4 @@
-//! Ports on loopback, and the question whether a Kafka broker answers on one.
+//! Ports on loopback, and a check whether a Kafka broker answers on one.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::error::{self, Result};
 
-/// Starts a service on the port that is asked for, or on a free one; on another one if somebody else takes the free
-/// port before the service does.
+/// Starts a service on the given port, or on a free one. If somebody else takes the free port first, tries another one.
 pub(super) fn on_port<T>(asked: Option<u16>, start: impl Fn(u16) -> Result<T>) -> Result<(u16, T)> {
     /// Each loss is a coincidence already.
     const TRIES: usize = 5;

@@ -1,9 +1,9 @@
-//! Child processes that never outlive this one, and that the terminal's Ctrl-C does not reach before us.
+//! Child processes that never outlive this one. The terminal's Ctrl-C doesn't reach them before us.
 //!
-//! Each child gets a session of its own, so a Ctrl-C at the terminal reaches only the host, which then stops its
-//! children in order. Each child also has a death signal: the kernel sends it when the parent is gone, however it
-//! went. The kernel counts the *thread* that started the child as its parent, so a [`Process`] is started by a
-//! thread that lives exactly as long as the child: started from a pool's thread, it would die with that thread.
+//! Each child gets its own session, so a Ctrl-C at the terminal reaches only the host, which then stops its children in
+//! order. Each child also has a death signal: the kernel sends it when the parent ends, even if it is killed. For the kernel,
+//! the parent is the *thread* that started the child. So the thread that starts a [`Process`] lives exactly as long as the
+//! child: a child started from a pool's thread would die with that thread.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -20,7 +20,7 @@ use nix::unistd::{Pid, getpid, getppid, setsid};
 use super::error::{Error, Result};
 use super::log_file;
 
-/// What the kernel sends to a child whose parent is gone.
+/// The signal that the kernel sends to a child whose parent has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct DeathSignal(pub Signal);
 
@@ -31,22 +31,22 @@ pub struct Process {
     state: Arc<State>,
 }
 
-/// The part that a process shares with the thread that started it and waits for it.
+/// State shared with the thread that started the child and waits for it.
 #[derive(Debug, Default)]
 struct State {
-    /// Set once, while the child is reaped: as long as it is `None`, the pid is surely still the child's.
+    /// Set once, while the child is reaped. As long as it is `None`, the pid still belongs to the child.
     exit: Mutex<Option<ExitStatus>>,
     ended: Condvar,
 }
 
 impl Process {
-    /// Starts `command` in a session of its own; `name` is for the thread that watches over it.
+    /// Starts `command` in its own session; `name` is the name of the thread that waits for it.
     pub fn spawn(name: &str, mut command: Command, death: DeathSignal) -> io::Result<Self> {
         die_with_parent(&mut command, death);
         Self::spawn_watched(name, command)
     }
 
-    /// As [`Process::spawn`], but in our own session and process group, so that it may use the terminal.
+    /// Like [`Process::spawn`], but in our own session and process group, so that it may use the terminal.
     pub fn spawn_attached(
         name: &str,
         mut command: Command,
@@ -96,7 +96,7 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let exit = self.state.exit();
         if exit.is_none() {
-            // The child can't be gone while `exit` is locked, and it is ours: there is nothing to report.
+            // The child can't be reaped while `exit` is locked, and it is ours, so this can't fail.
             signal::kill(self.pid, signal).ok();
         }
     }
@@ -127,7 +127,7 @@ impl Process {
         }
     }
 
-    /// Sends each signal in turn and gives the child its time to end; at last kills it. Returns how it ended.
+    /// Sends each signal in turn and waits for the child to end; finally kills it. Returns how it ended.
     pub fn stop(&self, steps: &[(Signal, Duration)]) -> ExitStatus {
         for (signal, patience) in steps {
             self.signal(*signal);
@@ -158,7 +158,7 @@ pub(super) fn run(mut command: Command) -> io::Result<Output> {
     command.stdin(Stdio::null()).output()
 }
 
-/// Waits until a service that was just started is `ready`; where it does not come to that, says what its log says.
+/// Waits until a service that was just started is `ready`. If it fails, the error has the end of its log.
 pub(super) fn until_ready(
     service: &'static str,
     process: Process,
@@ -211,7 +211,7 @@ fn set_death_signal(command: &mut Command, death: DeathSignal, own_session: bool
         nix::sys::prctl::set_pdeathsig(death.0)?;
         #[cfg(not(target_os = "linux"))]
         let _ = death;
-        // The parent may have gone before the signal was asked for, and then it would never come.
+        // The parent may have ended before the signal was requested; then the signal would never come.
         if getppid() != parent {
             return Err(io::Error::from(io::ErrorKind::NotFound));
         }

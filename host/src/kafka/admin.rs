@@ -1,4 +1,4 @@
-//! Questions to the cluster, and making topics.
+//! Asks the cluster for its metadata and settings, and creates topics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::error::{Disposition, Error, Result};
 use super::rebootstrap::Rebootstrap;
 use super::rights::{self, MissingRight, Needs};
 
-/// The topic's setting that bounds its record batches.
+/// The topic's setting that limits the size of its record batches.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
-/// A topic, as the cluster's metadata has it.
+/// A topic in the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
@@ -26,12 +26,12 @@ pub struct Topic {
     pub partitions: usize,
 }
 
-/// A broker, as the cluster's metadata has it.
+/// A broker in the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
     /// Its number.
     pub id: i32,
-    /// Where it says it can be reached: `host:port`.
+    /// Its advertised address: `host:port`.
     pub address: String,
 }
 
@@ -44,7 +44,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// A client whose every question takes at most `patience`.
+    /// A client whose questions each take at most `patience`.
     ///
     /// # Errors
     /// If a setting is wrong; nothing is connected yet.
@@ -62,7 +62,7 @@ impl Admin {
         })
     }
 
-    /// The same client, asked with another patience.
+    /// The same client with another timeout.
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Admin {
             .await
     }
 
-    /// Makes a topic with the broker's default replication, unless it exists. True if it was made.
+    /// Creates a topic with the broker's default replication, unless it exists. True if it was created.
     ///
     /// # Errors
     /// If the broker doesn't answer or refuses.
@@ -134,7 +134,7 @@ impl Admin {
         self.create_with(topic, partitions, &[]).await
     }
 
-    /// As [`Admin::create`], with settings of the topic.
+    /// Like [`Admin::create`], with settings of the topic.
     ///
     /// # Errors
     /// If the broker doesn't answer or refuses.
@@ -144,7 +144,7 @@ impl Admin {
         partitions: i32,
         settings: &[(&str, &str)],
     ) -> Result<bool> {
-        const DOING: &str = "making a topic";
+        const DOING: &str = "creating a topic";
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         let new = settings
             .iter()

@@ -1,11 +1,11 @@
-//! What keeps a client from the cluster: each kind by the code and words that librdkafka has for it, with the next step.
+//! The causes why a client can't reach the cluster: librdkafka's code and text for each, and the next step.
 
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::verify;
 
-/// What keeps a client from the cluster. The most telling one first: a refused password comes with a lost connection,
-/// never the other way.
+/// Why a client can't reach the cluster. The most specific cause comes first: a refused password also causes a lost
+/// connection, never the other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
     /// A setting is wrong.
@@ -16,7 +16,7 @@ pub enum Cause {
     LoginUnwanted,
     /// The broker doesn't accept the user or the password.
     Authentication,
-    /// Nobody known here signed the broker's certificate.
+    /// No authority known here signed the broker's certificate.
     CertificateUntrusted,
     /// The broker's certificate is not valid at this time.
     CertificateExpired,
@@ -104,7 +104,7 @@ impl Cause {
                  KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, or KAFKA_BROKERS to another port"
             }
             Self::Tls => {
-                "check KAFKA_SSL_ENABLED, and which TLS versions and ciphers the broker takes on this port"
+                "check KAFKA_SSL_ENABLED, and which TLS versions and ciphers the broker accepts on this port"
             }
             Self::UnknownHost => {
                 "check the host name in KAFKA_BROKERS and that it resolves here; \
@@ -120,12 +120,12 @@ impl Cause {
         }
     }
 
-    /// Whether asking again can't change it: somebody has to change a setting, here or there.
+    /// Whether another try can't help: somebody has to change a setting, here or at the broker.
     pub(super) fn is_settled(self) -> bool {
         self < Self::UnknownHost
     }
 
-    /// What a report of librdkafka tells.
+    /// The cause in a report of librdkafka.
     pub(super) fn of(code: Option<RDKafkaErrorCode>, text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let says = |words: &str| lower.contains(words);
@@ -140,17 +140,17 @@ impl Cause {
             (verify::OTHER_HOST, Self::CertificateHost),
             (verify::UNTRUSTED, Self::CertificateUntrusted),
             ("unsupported sasl mechanism", Self::Mechanism),
-            // Brokers say so where a listener has no SASL.
+            // Brokers answer this on a listener without SASL.
             ("not valid in current sasl state", Self::LoginUnwanted),
             (
                 "connecting to a plaintext broker listener",
                 Self::TlsUnwanted,
             ),
-            // What a TLS client makes of a plaintext answer.
+            // The error of a TLS client on a plaintext answer.
             ("wrong version number", Self::TlsUnwanted),
             ("connecting to a ssl listener", Self::TlsWanted),
             ("broker might require sasl", Self::LoginWanted),
-            // An alert is what the other side says of our certificate.
+            // An alert is the broker's answer about our certificate.
             ("alert bad certificate", Self::ClientCertificate),
             ("alert certificate", Self::ClientCertificate),
             ("alert unknown ca", Self::ClientCertificate),
@@ -169,8 +169,8 @@ impl Cause {
         match code {
             Some(RDKafkaErrorCode::Authentication) => Self::Authentication,
             Some(RDKafkaErrorCode::SSL) => Self::Tls,
-            // A port for TLS hangs up on a first request that isn't TLS, and a port for SASL on the first one after the
-            // versions are known. Neither says why.
+            // A TLS port closes the connection on a first request that isn't TLS. A SASL port closes it on the first request
+            // after the versions are known. Neither says why.
             _ if says("disconnected") && says("in state apiversion_query") && !says("ssl://") => {
                 Self::TlsWanted
             }

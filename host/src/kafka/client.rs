@@ -1,4 +1,4 @@
-//! Kafka for commands and tests: send some records, read a whole topic.
+//! Kafka for commands and tests: sends some records, reads a whole topic.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

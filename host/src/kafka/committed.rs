@@ -1,8 +1,7 @@
-//! The group's committed offset, and in its metadata the number of the batch it belongs to: how far a
-//! partition's frames are published.
+//! The group's committed offset. Its metadata has the number of the last published batch of the partition.
 //!
-//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none; what begins like ours
-//! and can't be read is of a newer taskhost or damaged, and nobody's guess.
+//! Written form: `taskhost/1 <batch>`, in decimal. Other consumers write other metadata, or none. Metadata that begins like
+//! ours and can't be read are from a newer taskhost or damaged; the host doesn't guess their meaning.
 
 use std::time::Duration;
 
@@ -17,16 +16,16 @@ use taskhost_core::recovery::Watermark;
 use super::context::Logging;
 use super::error::{Error, Result};
 
-/// What the metadata of every taskhost begins with.
+/// The beginning of every taskhost's metadata.
 const NAME: &str = "taskhost/";
 
-/// What ours begins with.
+/// The beginning of this version's metadata.
 const PREFIX: &str = "taskhost/1 ";
 
-/// What the group has committed for a partition.
+/// The offset that the group has committed for a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// Nothing, or nothing any more.
+    /// No offset: none was committed, or it has expired.
     None,
     /// An offset that another kind of consumer committed.
     Foreign {
@@ -68,7 +67,7 @@ impl From<Committed> for Watermark {
     }
 }
 
-/// The metadata that goes with a batch's offset.
+/// The metadata of a batch's offset.
 pub(crate) fn metadata(batch: BatchNumber) -> String {
     format!("{PREFIX}{batch}")
 }

@@ -1,4 +1,4 @@
-//! The group's consumer: one for the host, served by a thread of its own.
+//! The group's consumer: one for the host, served by its own thread.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,10 +26,10 @@ use super::poll::{Command, PollThread, list};
 use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
 
-/// What the group's rebalances mean for this host.
+/// The events of the group's rebalances for this host.
 #[derive(Debug)]
 pub enum Assignment {
-    /// The partition is this host's until it is revoked. Nothing is read before it is added.
+    /// This host owns the partition until it is revoked. Nothing is read before the partition is added.
     Assigned {
         /// Which.
         partition: TopicPartition,
@@ -37,11 +37,11 @@ pub enum Assignment {
         tag: Tag,
         /// Its messages, once it is added.
         feed: Feed,
-        /// Cancelled when the partition is about to be taken away: finish what is open and tell
+        /// Cancelled when the partition is about to be revoked: finish the open batch, then call
         /// [`Ownership::released`].
         draining: CancellationToken,
     },
-    /// The partition is not this host's any more.
+    /// This host no longer owns the partition.
     Revoked {
         /// Which.
         partition: TopicPartition,
@@ -50,11 +50,11 @@ pub enum Assignment {
         /// Whether it was lost (the session expired, or the consumer failed) rather than given back.
         lost: bool,
     },
-    /// Something is wrong that librdkafka goes on trying at: for health.
+    /// A problem for health; librdkafka goes on trying.
     Trouble(Error),
     /// No broker can be reached.
     Gone(Error),
-    /// The consumer is beyond use and has ended.
+    /// The consumer had a fatal error and has ended.
     Failed(Error),
 }
 
@@ -72,12 +72,12 @@ pub(crate) struct Shared {
     pub(crate) ownership: Arc<Ownership>,
     feeders: Mutex<HashMap<TopicPartition, (Tag, Feeder)>>,
     commands: Sender<Command>,
-    /// Assignments that librdkafka owes since partitions were given back.
+    /// Assignments still to come from librdkafka since partitions were given back.
     pub(crate) owed: AtomicU8,
 }
 
 impl Consumer {
-    /// Joins the group. What it is assigned is told through the channel.
+    /// Joins the group. Its assignments come through the channel.
     ///
     /// # Errors
     /// If a setting is wrong; nothing is connected yet.
@@ -131,8 +131,8 @@ impl Consumer {
         })
     }
 
-    /// Begins to read a partition at an offset, unless the tag doesn't hold any more: false then.
-    /// A partition that is being read already has to be removed first.
+    /// Begins to read a partition at an offset. False if the tag is no longer valid. A partition that is already being read
+    /// has to be removed first.
     ///
     /// # Errors
     /// If librdkafka refuses it.
@@ -158,15 +158,15 @@ impl Consumer {
             feeder.stop();
             Error::kafka(DOING, &error)
         })?;
-        // One that was revoked while it was paused comes back paused.
+        // A partition that was revoked while it was paused is assigned paused.
         client
             .resume(&list)
             .map_err(|error| Error::kafka(DOING, &error))?;
         Ok(true)
     }
 
-    /// Stops reading a partition that stays assigned, and drops what is fed but not taken; false if the
-    /// tag doesn't hold any more. It can be added again, at any offset.
+    /// Stops reading a partition that stays assigned, and drops the messages that are fed but not taken. False if the tag is
+    /// no longer valid. The partition can be added again, at any offset.
     ///
     /// # Errors
     /// If librdkafka refuses it, or the consumer has ended.
@@ -183,10 +183,10 @@ impl Consumer {
         })
     }
 
-    /// What the group has committed for a partition. Blocks; at most for `patience`.
+    /// The offset that the group has committed for a partition. Blocks for at most `patience`.
     ///
     /// # Errors
-    /// [`Disposition::Trouble`] also while a transaction is pending that would change it: ask again.
+    /// [`Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
     pub fn committed(&self, partition: &TopicPartition, patience: Duration) -> Result<Committed> {
         committed::read(self.shared.polled.client(), partition, patience)
     }
@@ -205,7 +205,7 @@ impl Consumer {
         let client = self.shared.polled.client();
         let bounds = || client.fetch_watermarks(&partition.topic, partition.partition, patience);
         match bounds() {
-            // It was added to the topic just now: whoever assigned it knows, and this client has not looked yet.
+            // The partition was just added to the topic: the assignor knows it, and this client has not read it yet.
             Err(error)
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) =>
             {
@@ -273,8 +273,8 @@ impl Consumer {
         self.membership().is_some()
     }
 
-    /// Whether this consumer gives partitions back in a rebalance, and has not been told since what it has then: it asks to
-    /// join for that, or is about to.
+    /// Whether this consumer gives partitions back in a rebalance and has no new assignment yet. It asks to join for that, or
+    /// is about to.
     pub fn is_rejoining(&self) -> bool {
         self.shared.owed.load(Ordering::Relaxed) > 0
     }
@@ -284,8 +284,8 @@ impl Consumer {
         &self.shared.ownership
     }
 
-    /// Leaves the group: every partition is revoked in order. False if that took longer than `deadline`;
-    /// then the session expires by itself, and the process may end all the same.
+    /// Leaves the group: every partition is revoked in order. False if that took longer than `deadline`. The session then
+    /// expires by itself, and the process may still end.
     pub async fn close(&self, deadline: Duration) -> bool {
         self.shared.command(Command::Close);
         let mut ended = self.ended.clone();
@@ -299,7 +299,7 @@ impl Consumer {
     }
 }
 
-/// A consumer that nobody holds leaves its group.
+/// A dropped consumer leaves its group.
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.shared.command(Command::Close);
@@ -317,8 +317,7 @@ impl Shared {
             .map(|(name, (_, feeder))| (name.clone(), feeder.clone()))
     }
 
-    /// Asks the poll thread for something. If it has ended, the command is dropped, and with it whatever
-    /// would be answered.
+    /// Sends a command to the poll thread. If that thread has ended, the command is dropped, and its answer channel too.
     pub(crate) fn command(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             self.polled.wake();

@@ -1,4 +1,4 @@
-//! Where librdkafka's log lines and errors go: to `tracing`, never to stderr.
+//! Sends librdkafka's log lines and errors to `tracing`, never to stderr.
 //!
 //! librdkafka's lines name hosts and error texts; it never writes passwords or keys into them.
 
@@ -31,7 +31,7 @@ impl ConsumerContext for Logging {}
 impl ProducerContext<NoCustomPartitioner> for Logging {
     type DeliveryOpaque = ();
 
-    /// Nobody waits for this one: `Reporting` takes reports from the queue itself.
+    /// Unused: `Reporting` takes reports from the queue itself.
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
@@ -44,15 +44,15 @@ pub(crate) fn log(level: i32, facility: &str, text: &str) {
     }
 }
 
-/// librdkafka reconnects by itself: nothing is lost by what it reports here.
+/// librdkafka reconnects by itself, so these reports mean no loss.
 pub(crate) fn log_error(code: Option<RDKafkaErrorCode>, reason: &str) {
     tracing::warn!(target: "librdkafka", ?code, "{reason}");
 }
 
-/// What librdkafka reported: a code, where it has one, and its text.
+/// A report of librdkafka: a code, if it has one, and its text.
 pub(crate) type Report = (Option<RDKafkaErrorCode>, String);
 
-/// Context of a client whose queue is read by whoever made it.
+/// Context of a client whose creator reads its queue.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Collecting;
 

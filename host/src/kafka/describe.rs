@@ -1,4 +1,4 @@
-//! Descriptions that the crate has no call for: topics with their ids, and groups.
+//! Descriptions of topics with their ids, and of groups: the crate has no calls for them.
 #![expect(
     unsafe_code,
     reason = "librdkafka's C interface: the crate has no DescribeTopics, no DescribeConsumerGroups"
@@ -20,33 +20,33 @@ use super::events::{Content, Event, partitions_of};
 use super::native::{CallError, Queue, text_of};
 use super::rights::Operation;
 
-/// What a topic is.
+/// A topic's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicDescription {
-    /// Kafka's id of it: a topic that was deleted and made again has another.
+    /// Kafka's id of the topic. A recreated topic has another id.
     pub id: Uuid,
     /// How many partitions it has.
     pub partitions: usize,
 }
 
-/// What a consumer group is doing.
+/// The state of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Kafka's own word: `Stable`, `PreparingRebalance`, `Empty`, …; `unknown` for what has none.
     pub state: &'static str,
-    /// How its members share the partitions out, as they agreed; empty until they have.
+    /// The assignor that its members agreed on; empty until they have.
     pub assignor: String,
     /// Who is in it.
     pub members: Vec<GroupMember>,
 }
 
 impl Group {
-    /// Whether its members are about to share the partitions out anew.
+    /// Whether its members are about to assign the partitions again.
     pub fn is_rebalancing(&self) -> bool {
         matches!(self.state, PREPARING | COMPLETING)
     }
 
-    /// Why a host can't join: a consumer that shares partitions out in another way is in the group, and who that is.
+    /// Why a host can't join: the group has a consumer with another assignor. Names its members.
     pub fn other_consumer(&self, name: &str) -> Option<String> {
         if self.members.is_empty() || matches!(&*self.assignor, "" | ASSIGNOR) {
             return None;
@@ -57,7 +57,7 @@ impl Group {
             .collect();
         let (assignor, members) = (&self.assignor, members.join(", "));
         Some(format!(
-            "{} (its members share partitions out by {assignor}: {members})",
+            "{} (its members assign partitions by {assignor}: {members})",
             other_consumer(name)
         ))
     }
@@ -84,23 +84,23 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
 }
 
-/// The states of a group that shares its partitions out.
+/// The states of a group during a rebalance.
 const PREPARING: &str = "PreparingRebalance";
 const COMPLETING: &str = "CompletingRebalance";
 
-/// How hosts share partitions out under the classic protocol.
+/// The assignor of hosts under the classic protocol.
 pub(crate) const ASSIGNOR: &str = "cooperative-sticky";
 
 pub(crate) type Client = AdminClient<Logging>;
 
-/// What the broker says of a topic.
+/// The broker's answer about a topic.
 #[derive(Debug)]
 pub(crate) struct DescribedTopic {
     pub(crate) name: String,
     /// Why there is no description.
     pub(crate) code: RDKafkaErrorCode,
     pub(crate) description: TopicDescription,
-    /// What the asking user may do with it, if the broker tells.
+    /// The operations that this user may do, if the broker says.
     operations: Option<Vec<sys::rd_kafka_AclOperation_t>>,
 }
 
@@ -109,7 +109,7 @@ impl DescribedTopic {
         allows(self.operations.as_deref(), operation)
     }
 
-    /// Whether the topic isn't there. Without the right to DESCRIBE it, nobody is told.
+    /// Whether the topic doesn't exist. Without the right to DESCRIBE it, the broker doesn't say.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(
             self.code,
@@ -127,7 +127,7 @@ fn allows(operations: Option<&[sys::rd_kafka_AclOperation_t]>, operation: Operat
     operations.is_none_or(|known| known.contains(&wanted))
 }
 
-/// Topics by name, all that were asked for; `operations` asks for what is allowed, too.
+/// All requested topics by name; `operations` also asks for the allowed operations.
 pub(crate) fn topics(
     client: &Client,
     names: &[String],
@@ -205,7 +205,7 @@ pub(crate) fn topics(
     Ok(described.collect())
 }
 
-/// A copy of what is allowed; null is what the broker doesn't tell.
+/// A copy of the allowed operations; null if the broker doesn't say.
 ///
 /// # Safety
 /// The pointer is null, or leads to that many operations that are alive.
@@ -217,7 +217,7 @@ unsafe fn operations_of(
     (!list.is_null()).then(|| unsafe { std::slice::from_raw_parts(list, count) }.to_vec())
 }
 
-/// Whether the asking user may be a member of a group, as far as the broker tells.
+/// Whether this user may be a member of a group, as far as the broker says.
 pub(crate) fn may_join(client: &Client, name: &str, patience: Duration) -> Result<bool> {
     let read = |description| {
         let mut count = 0;
@@ -425,7 +425,7 @@ impl Options {
         Some(options)
     }
 
-    /// Asks for what the user may do, too. Where that is refused, nothing is told, which counts as allowed.
+    /// Also asks for the allowed operations. If that is refused, the broker says nothing, which counts as allowed.
     fn include_operations(&self) {
         // SAFETY: the options are alive; the error is ours to destroy.
         unsafe {
@@ -452,6 +452,6 @@ fn other_answer(doing: &'static str) -> Error {
     Error::new(
         doing,
         Disposition::Trouble,
-        "librdkafka gave another answer than was asked for",
+        "librdkafka returned another kind of answer than requested",
     )
 }

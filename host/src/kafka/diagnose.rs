@@ -1,4 +1,4 @@
-//! Why Kafka can't be reached, told apart, with the broker's words and the next step: for
+//! Finds out why Kafka can't be reached: the cause, the broker's text and the next step. For
 //! `taskhost test-kafka`, and for a host that waits.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::events::Content;
 use super::native::Queue;
 use super::verify;
 
-/// One question's patience: what librdkafka reports is looked at in between.
+/// The timeout of one question. librdkafka's reports are read between questions.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Why the cluster is out of reach.
@@ -68,7 +68,7 @@ pub fn diagnose(
 )]
 fn client(settings: &Settings) -> Result<Client<Collecting>, KafkaError> {
     let mut config = settings.for_client();
-    // A broker that hangs up is news here: it is all that a port for TLS says to a plaintext client.
+    // A closed connection matters here: a TLS port gives a plaintext client no other sign.
     config.set("log.connection.close", "true");
     let native = config.create_native_config()?;
     verify::explain(&native);
@@ -78,7 +78,7 @@ fn client(settings: &Settings) -> Result<Client<Collecting>, KafkaError> {
     Client::new(&config, native, kind, Collecting)
 }
 
-/// What the client has to say since the last time.
+/// The client's reports since the last call.
 #[expect(
     unsafe_code,
     reason = "librdkafka's C interface, for what the crate hides"
@@ -115,7 +115,7 @@ fn brokers(settings: &Settings) -> Vec<String> {
         .collect()
 }
 
-/// Whether that broker has said why, in a way that stays.
+/// Whether that broker has given a permanent reason.
 fn settles(broker: &str, (code, text): &Report) -> bool {
     text.contains(broker) && Cause::of(*code, text).is_settled()
 }
@@ -132,7 +132,7 @@ fn read(metadata: &rdkafka::metadata::Metadata) -> (Vec<Broker>, Vec<Topic>) {
     (brokers.collect(), topics.collect())
 }
 
-/// The most telling report decides.
+/// The most specific report decides.
 fn judge(reports: &[Report]) -> Diagnosis {
     let judged = reports
         .iter()
@@ -144,7 +144,7 @@ fn judge(reports: &[Report]) -> Diagnosis {
     Diagnosis { cause, reason }
 }
 
-/// librdkafka's log lines begin with the name of a thread of its own: `[thrd:…]: `.
+/// librdkafka's log lines begin with the name of its thread: `[thrd:…]: `.
 fn plain(text: &str) -> String {
     let text = text
         .strip_prefix("[thrd:")

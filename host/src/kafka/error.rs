@@ -1,4 +1,4 @@
-//! What goes wrong with Kafka, and the one thing to branch on: [`Error::disposition`].
+//! Errors of Kafka. Branch only on [`Error::disposition`].
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -21,9 +21,9 @@ pub struct Error {
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// Trouble of the infrastructure: the same again, after a pause.
+    /// Trouble of the infrastructure: try again after a pause.
     Trouble,
-    /// This client is beyond use; only a new one helps.
+    /// This client is unusable; create a new one.
     Fatal,
     /// The broker refuses: credentials or access rights are wrong.
     Authorization,
@@ -31,7 +31,7 @@ pub enum Disposition {
     OtherConsumer,
     /// A topic or partition does not exist.
     UnknownTopic,
-    /// A setting or an argument is wrong; the same again fails again.
+    /// A setting or an argument is wrong; another try fails again.
     Configuration,
 }
 
@@ -64,7 +64,7 @@ impl Error {
             }
             KafkaError::AdminOp(code) => disposition(*code),
             KafkaError::Transaction(error) if error.is_fatal() => match disposition(error.code()) {
-                // What is refused makes the client unusable, too, and can be put right.
+                // A refusal also makes the client unusable, but somebody can correct it.
                 Disposition::Authorization => Disposition::Authorization,
                 _ => Disposition::Fatal,
             },
@@ -88,7 +88,7 @@ impl Error {
         self.disposition
     }
 
-    /// How much of Kafka it speaks for. One broker, one partition's leader or one coordinator may be away alone.
+    /// How much of Kafka is affected. One broker, one partition's leader or one coordinator may be away alone.
     pub fn extent(&self) -> Extent {
         match self.disposition {
             Disposition::Trouble | Disposition::Fatal => Extent::Unclear,

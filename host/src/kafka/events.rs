@@ -1,4 +1,4 @@
-//! Reading librdkafka's events: what the crate drops (an end's topic and offset), and what it panics on
+//! Reads librdkafka's events. The crate drops some data (topic and offset of a partition's end), and panics on other data
 //! (header names that aren't UTF-8).
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
@@ -17,7 +17,7 @@ use super::native::text_of;
 /// An event, ours until dropped.
 pub(crate) struct Event(NonNull<sys::rd_kafka_event_t>);
 
-/// What an event is about.
+/// The kind of an event.
 pub(crate) enum Content<'a> {
     Fetched(Fetched<'a>),
     Rebalance {
@@ -32,11 +32,11 @@ pub(crate) enum Content<'a> {
     },
     /// Delivery reports of a producer.
     Reports(Reports<'a>),
-    /// Nothing that concerns us.
+    /// An event that we ignore.
     Other,
 }
 
-/// What a rebalance asks for.
+/// The request of a rebalance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rebalance {
     Assign,
@@ -56,7 +56,7 @@ pub(crate) struct ErrorReport {
 }
 
 impl Event {
-    /// Takes an event over that librdkafka handed out.
+    /// Takes over an event from librdkafka.
     pub(crate) fn own(event: NonNull<sys::rd_kafka_event_t>) -> Self {
         Self(event)
     }
@@ -76,7 +76,7 @@ impl Event {
         unsafe { sys::rd_kafka_event_error(self.as_ptr()) }.into()
     }
 
-    /// The words that belong to [`Event::code`].
+    /// The text of [`Event::code`].
     pub(crate) fn reason(&self) -> String {
         // SAFETY: the event is alive; the text belongs to it and ends with NUL.
         unsafe { text_of(sys::rd_kafka_event_error_string(self.as_ptr())) }
@@ -168,7 +168,7 @@ impl Drop for Event {
     }
 }
 
-/// The delivery reports of an event: the topic of each message, and what became of it.
+/// The delivery reports of an event: the topic of each message, and its result.
 pub(crate) struct Reports<'a>(&'a Event);
 
 impl<'a> Iterator for Reports<'a> {
@@ -184,7 +184,7 @@ impl<'a> Iterator for Reports<'a> {
     }
 }
 
-/// A message in the hands of librdkafka.
+/// A message that librdkafka owns.
 pub(crate) struct Fetched<'a> {
     message: NonNull<sys::rd_kafka_message_t>,
     event: PhantomData<&'a Event>,
@@ -202,7 +202,7 @@ impl Fetched<'_> {
         unsafe { self.message.as_ref() }.partition
     }
 
-    /// A copy that is ours.
+    /// Our own copy.
     pub(crate) fn to_message(&self, topic: Arc<str>) -> Message {
         // SAFETY: the message lives as long as its event.
         let message = unsafe { self.message.as_ref() };
@@ -253,7 +253,7 @@ impl Fetched<'_> {
     }
 }
 
-/// A copy of bytes; null is none, which is another thing than no bytes.
+/// A copy of bytes; null is none, which differs from empty.
 ///
 /// # Safety
 /// The pointer is null, or leads to that many bytes that are alive.

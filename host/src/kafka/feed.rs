@@ -1,8 +1,8 @@
-//! The way of a partition's messages from the poll thread to its worker: in order, and bounded.
+//! The bounded queue of a partition's messages from the poll thread to its worker, in order.
 //!
-//! The poll thread never waits. Above the high mark it pauses the partition (librdkafka throws away what
-//! it prefetched and fetches it again later); when the worker has drained the feed below the low mark,
-//! the poll thread is woken and resumes it. So a feed holds the high mark plus one message at most.
+//! The poll thread never waits. Above the high mark it pauses the partition; librdkafka then drops prefetched messages and
+//! fetches them again later. When the worker has drained the feed below the low mark, it wakes the poll thread, which
+//! resumes the partition. So a feed holds at most the high mark plus one message.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,32 +12,32 @@ use tokio::sync::Notify;
 
 use super::error::Error;
 
-/// Messages in a feed above which it is paused: some batches' worth, so that a worker never waits for
-/// the broker between two of them.
+/// Messages in a feed above which it is paused: enough for some batches, so that a worker never waits for the broker between
+/// two of them.
 const MESSAGES_HIGH: usize = 3_000;
 
 /// Bytes in a feed above which it is paused.
 const BYTES_HIGH: usize = 4 * 1024 * 1024;
 
-/// Fraction of the high marks below which a feed is resumed. What is on its way from the broker at a pause is thrown
-/// away, so pauses should be few: the feed is nearly emptied before.
+/// Fraction of the high marks below which a feed is resumed. A pause drops the messages that are on the way from the broker.
+/// So pauses should be few: the feed is nearly emptied before the next fetch.
 const LOW_DIVISOR: usize = 4;
 
-/// What a worker is fed.
+/// An item of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fed {
     /// The next record.
     Message(Message),
-    /// Everything readable before this offset has been fed: the end of the partition, behind the commit
-    /// markers, for now. The same end may be told again, after a rebalance for one.
+    /// Everything readable before this offset has been fed: it is the current end of the partition, after the commit markers.
+    /// The same end may come again, for example after a rebalance.
     End {
-        /// The next offset that will be written to.
+        /// The next offset to be written.
         offset: Offset,
     },
-    /// The offset to read from is not in the log: retention passed it, or the topic was made anew.
-    /// Nothing more comes until the partition is added again.
+    /// The offset to read from is not in the log: retention passed it, or the topic was recreated. Nothing more comes until
+    /// the partition is added again.
     OutOfRange {
-        /// The offset that was asked for, where librdkafka says it.
+        /// The requested offset, if librdkafka says it.
         offset: Option<Offset>,
         /// librdkafka's own words.
         reason: String,
@@ -53,8 +53,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// The next thing, or none when the partition is revoked or the consumer closed.
-    /// Dropping the future loses nothing.
+    /// The next item, or none when the partition is revoked or the consumer closed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Fed> {
         loop {
             if let Some(fed) = self.try_next() {
@@ -67,7 +66,7 @@ impl Feed {
         }
     }
 
-    /// The next thing that is here already.
+    /// The next item that is already queued.
     pub fn try_next(&mut self) -> Option<Fed> {
         let mut state = self.shared.lock();
         let fed = state.queue.pop_front()?;
@@ -83,7 +82,7 @@ impl Feed {
         Some(fed)
     }
 
-    /// Whether the partition was revoked or the consumer closed. What was queued is dropped then.
+    /// Whether the partition was revoked or the consumer closed. Queued items are dropped then.
     pub fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
@@ -106,12 +105,12 @@ struct State {
     queue: VecDeque<Fed>,
     bytes: usize,
     paused: bool,
-    /// Nothing is taken until the partition is added (again).
+    /// Nothing is accepted until the partition is added (again).
     stopped: bool,
     closed: bool,
 }
 
-/// What the poll thread must do after feeding.
+/// The poll thread's next action after feeding.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     Go,
@@ -153,7 +152,7 @@ impl Feeder {
         if pause { Flow::Pause } else { Flow::Go }
     }
 
-    /// Drops what is queued and takes nothing more until [`Feeder::start`].
+    /// Drops the queued items and accepts nothing more until [`Feeder::start`].
     pub(crate) fn stop(&self) {
         let mut state = self.shared.lock();
         let closed = state.closed;
@@ -168,7 +167,7 @@ impl Feeder {
         self.shared.lock().stopped = false;
     }
 
-    /// Drops what is queued and ends the feed.
+    /// Drops the queued items and ends the feed.
     pub(crate) fn close(&self) {
         *self.shared.lock() = State {
             stopped: true,

@@ -1,5 +1,5 @@
-//! Ending what a former owner left open: taking its transactional id shuts it out and aborts its
-//! transaction, so that nobody waits for `transaction.timeout.ms`.
+//! Ends a former owner's open transaction: taking its transactional id fences the owner and aborts the transaction. So
+//! nobody waits for `transaction.timeout.ms`.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -12,12 +12,12 @@ use super::Settings;
 use super::context::Logging;
 use super::error::{Error, Result};
 
-/// When this process last began to fence each id, with success.
+/// When this process last began to fence each id successfully.
 static FENCED: LazyLock<Mutex<HashMap<String, Instant>>> = LazyLock::new(Mutex::default);
 
-/// Fences a previous owner's transactional id, unless that was done `since` the partition was assigned: once is enough
-/// for all the partitions of a rebalance, because a living owner that was fenced begins again with the group membership
-/// it has then. An owner that was given the partition back after an earlier fencing, and died, is fenced again.
+/// Fences a previous owner's transactional id, unless that was done `since` the partition was assigned. Once is enough for
+/// all partitions of a rebalance: a living owner that was fenced begins again with its current group membership. If an owner
+/// got the partition back after an earlier fencing and crashed, it is fenced again.
 ///
 /// Blocks for about a second.
 ///
@@ -44,7 +44,7 @@ pub fn fence(
         Err(error)
             if matches!(
                 error.rdkafka_error_code(),
-                // Somebody else was there first, with the same effect.
+                // Another host fenced it first, with the same effect.
                 Some(
                     RDKafkaErrorCode::Fenced
                         | RDKafkaErrorCode::ProducerFenced

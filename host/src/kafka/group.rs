@@ -1,8 +1,7 @@
-//! The consumer's membership in its group, as one object that is looked at and then sent with a
-//! transaction's offsets: the broker refuses them from who isn't that member any more.
+//! The consumer's membership in its group. It is checked, then sent with a transaction's offsets: the broker refuses
+//! offsets from a former member.
 //!
-//! A broker takes offsets of member "" and generation -1 from anybody, without any fencing; such
-//! metadata is refused here.
+//! A broker accepts offsets of member "" and generation -1 from anybody, without fencing. This module refuses such metadata.
 #![expect(
     unsafe_code,
     reason = "librdkafka's C interface: the crate's metadata can't be inspected"
@@ -20,7 +19,7 @@ use super::native::{CallError, PolledConsumer, text_of};
 pub(crate) struct Membership(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
 
 impl Membership {
-    /// The consumer's present membership; none while it is no member.
+    /// The consumer's current membership; none while it is not a member.
     pub(crate) fn of(consumer: &PolledConsumer) -> Option<Self> {
         // SAFETY: the client is alive; what is returned is ours to destroy.
         let metadata = unsafe { sys::rd_kafka_consumer_group_metadata(consumer.native()) };
@@ -56,8 +55,8 @@ impl Drop for Membership {
 /// `producer` is a producer that is alive.
 ///
 /// # Panics
-/// If there are no offsets: librdkafka answers OK then and sends nothing, so the transaction would be
-/// published without its fence.
+/// If there are no offsets: librdkafka would answer OK and send nothing, so the transaction would be published without its
+/// fence.
 pub(crate) unsafe fn send_offsets(
     producer: *mut sys::rd_kafka_t,
     offsets: &TopicPartitionList,

@@ -1,5 +1,5 @@
-//! Transactional ids: which producer of which process, so that whoever takes a partition over can end
-//! what its former owners left open.
+//! Transactional ids name the process and its producer. So a new owner of a partition can end the open transactions of
+//! its former owners.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,7 @@
-//! What waits to be published, partition by partition, and what goes together next. No clock, no Kafka.
+//! The frames that wait to be published, one lane for each partition, and the choice of the next transaction's frames. No
+//! clock, no Kafka.
 //!
-//! Invariants: a lane's frames follow each other without a gap; they leave in order; each gets exactly
-//! one answer.
+//! Invariants: a lane's frames have no gap, they leave in order, and each gets exactly one answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Work {
     }
 }
 
-/// Something that waits, and who waits for it.
+/// A waiting item, and the worker that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) work: Work,
@@ -57,12 +57,12 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn answer(self, answer: Answer) {
-        // A worker that has gone needs no answer.
+        // A worker that has ended needs no answer.
         let _ = self.reply.send(answer);
     }
 }
 
-/// What one partition puts into a transaction.
+/// One partition's part of a transaction.
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) partition: TopicPartition,
@@ -75,15 +75,14 @@ struct Lane {
     tag: Tag,
     next: BatchNumber,
     queue: VecDeque<Item>,
-    /// Why nothing is taken until the worker begins again.
+    /// Why no frame is accepted until the worker begins again.
     closed: Option<Unpublished>,
-    /// So many frames are published by themselves, one by one: one of them, or of another lane that they
-    /// went with, has a message that fails.
+    /// Frames still to publish one per transaction, until the bad message is found.
     alone: usize,
     /// Failures in a row while alone.
     failures: u32,
     not_before: Option<Instant>,
-    /// When it had its turn, in turns.
+    /// The number of its last turn.
     served: u64,
 }
 
@@ -166,14 +165,14 @@ impl Lanes {
         self.lanes.values().all(|lane| lane.queue.is_empty())
     }
 
-    /// When there is something to do next: none if nothing waits.
+    /// When the next frame can be published; none if nothing waits.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.lanes.values().filter(|lane| !lane.queue.is_empty());
         waiting.map(|lane| lane.not_before.unwrap_or(now)).min()
     }
 
-    /// Takes what goes into the next transaction: everything that may go together, up to so many bytes
-    /// but at least one frame, longest waiting lanes first; or else one frame of a lane that is alone.
+    /// Takes the frames of the next transaction: all that may go together, up to the byte limit but at least one, from the
+    /// longest waiting lanes first. Or one frame of a lane that publishes its frames one per transaction.
     pub(crate) fn take(&mut self, now: Instant, bytes_max: usize) -> Vec<Share> {
         self.turn += 1;
         let mut ready: Vec<(&TopicPartition, &mut Lane)> = self
@@ -183,7 +182,7 @@ impl Lanes {
                 !lane.queue.is_empty() && lane.not_before.is_none_or(|time| time <= now)
             })
             .collect();
-        // Those that are alone come in their turn, so that neither kind starves the other.
+        // Lanes of both kinds take turns, so that neither kind starves the other.
         ready.sort_by_key(|(_, lane)| lane.served);
         let alone = ready.first().is_some_and(|(_, lane)| lane.alone > 0);
         let (mut shares, mut bytes) = (Vec::new(), 0);
@@ -224,15 +223,15 @@ impl Lanes {
         }
     }
 
-    /// Nobody waits for a backoff any more.
+    /// Ends the backoff of all lanes.
     pub(crate) fn hurry(&mut self) {
         for lane in self.lanes.values_mut() {
             (lane.failures, lane.not_before) = (0, None);
         }
     }
 
-    /// Nothing of the shares is published: they are tried again, from `not_before` on, which is told the
-    /// number of failures in a row; one by one if it must be found out whose message fails.
+    /// Puts back shares that were not published, to be tried again from `not_before` on, which gets the number of failures
+    /// in a row. With `alone`, one frame per transaction, to find the bad message.
     pub(crate) fn put_back(
         &mut self,
         shares: Vec<Share>,
@@ -258,7 +257,7 @@ impl Lanes {
         }
     }
 
-    /// The shares, and whatever waits behind them, get an answer other than `Ok`.
+    /// Gives the shares, and the frames that wait behind them, an answer other than `Ok`.
     pub(crate) fn refuse(&mut self, shares: Vec<Share>, why: &Unpublished) {
         for share in shares {
             let behind = self.lane(&share).map(|lane| {
@@ -271,7 +270,7 @@ impl Lanes {
         }
     }
 
-    /// Everything that waits gets that answer.
+    /// Gives all waiting frames that answer.
     pub(crate) fn refuse_all(&mut self, why: &Unpublished) {
         for lane in self.lanes.values_mut() {
             lane.queue

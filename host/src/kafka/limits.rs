@@ -1,4 +1,4 @@
-//! How large a record each topic takes, so that one that is too large is known before it is committed.
+//! The largest record that each topic takes, so that a larger one is found before it is committed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{PoisonError, RwLock};
@@ -24,7 +24,7 @@ impl Limits {
         Self::default()
     }
 
-    /// Takes over what the broker says, as [`super::Admin::limits`] reads it.
+    /// Updates the limits with the broker's answer, as [`super::Admin::limits`] reads it.
     pub fn update(&self, limits: HashMap<String, usize>) {
         self.topics
             .write()
@@ -32,7 +32,7 @@ impl Limits {
             .extend(limits);
     }
 
-    /// The largest record batch that a topic takes, where that is known.
+    /// The largest record batch that a topic takes, if it is known.
     pub fn of(&self, topic: &str) -> Option<usize> {
         self.topics
             .read()
@@ -41,7 +41,7 @@ impl Limits {
             .copied()
     }
 
-    /// All that is known, by topic.
+    /// All known limits, by topic.
     pub fn all(&self) -> BTreeMap<String, usize> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics
@@ -60,8 +60,8 @@ impl Limits {
             .copied()
     }
 
-    /// The limit that a record breaks, by its uncompressed size: what fits only when it is compressed is
-    /// refused, because how well it compresses is not known before it is sent.
+    /// The limit that a record exceeds by its uncompressed size. A record that fits only when compressed is refused, because
+    /// its compressed size isn't known before it is sent.
     pub fn broken_by(&self, record: &Record) -> Option<usize> {
         self.of(&record.topic)
             .filter(|limit| size_on_the_wire(record) > *limit)

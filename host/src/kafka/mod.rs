@@ -9,10 +9,10 @@
 //!                                                   records + group offset, one transaction
 //! ```
 //!
-//! What it keeps: nothing is published for a partition whose tag doesn't hold, every partition's frames
-//! go out in order without a gap, and the group's committed offset carries the number of the last batch
-//! that is published. What it leaves to others: when to add a partition and from where, what to decide,
-//! what to do about an answer of the publisher.
+//! Invariants: nothing is published for a partition whose tag is no longer valid. Every partition's frames are published in
+//! order without a gap. The metadata of the group's committed offset has the number of the last published batch.
+//!
+//! Left to others: when to add a partition and from which offset, what to decide, and how to handle the publisher's answers.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub use scan::Scan;
 pub use tail::Tail;
 pub use transaction::PublishObserver;
 
-/// librdkafka's properties, ready made from the host's configuration, by what they apply to.
+/// librdkafka's properties from the host's configuration, by kind of client.
 #[derive(Clone, Default)]
 pub struct Settings {
     /// For every client: brokers, security, timeouts.
@@ -96,7 +96,7 @@ impl Settings {
         config([&self.client])
     }
 
-    /// Properties of the group's consumer. Those that correctness rests on are forced.
+    /// Properties of the group's consumer. Those that correctness depends on are forced.
     pub(crate) fn for_consumer(&self) -> ClientConfig {
         let mut config = config([&self.client, &self.consumer]);
         config.set("group.id", &self.group);
@@ -170,7 +170,7 @@ impl std::fmt::Debug for Settings {
 /// A transaction's time to live where nothing else is configured; the host's own default.
 const TRANSACTION_TIMEOUT_MS: u64 = 30_000;
 
-/// Without these, messages would be lost, repeated or read before they are committed.
+/// Without these properties, messages would be lost, repeated, or read before they are committed.
 const CONSUMER_FORCED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -179,18 +179,18 @@ const CONSUMER_FORCED: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
 ];
 
-/// A paused partition's prefetched messages are thrown away and fetched again, so there should be few;
-/// librdkafka's own defaults are 100,000 messages and 64 MiB. With fewer, its queue is full more often,
-/// and it then looks again only after a second, which is its default.
+/// A paused partition's prefetched messages are dropped and fetched again, so there should be few. librdkafka's own
+/// defaults are 100,000 messages and 64 MiB. With fewer messages its queue is full more often, and by default it then looks
+/// again only after a second.
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "5000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "10"),
 ];
 
-/// `murmur2_random` is what Java's producer does, so that keys meet in the same partition whoever sends.
+/// `murmur2_random` is the partitioner of Java's producer, so that equal keys are in the same partition for all producers.
 /// The size is high enough for the topic's own limit to decide, and below a broker's largest request
-/// (100 MiB). A missing topic must be known within seconds: it holds up everybody's transaction.
+/// (100 MiB). A missing topic must be known within seconds: it delays every partition's transaction.
 const PRODUCER_FORCED: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("acks", "all"),
@@ -199,7 +199,7 @@ const PRODUCER_FORCED: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "3000"),
 ];
 
-/// Whether the group's members share its partitions out; under the newer protocol the broker does.
+/// Whether the group's members assign its partitions; under the newer protocol the broker does.
 pub(crate) fn is_classic(consumer: &ClientConfig) -> bool {
     consumer
         .get("group.protocol")

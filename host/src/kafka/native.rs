@@ -1,4 +1,4 @@
-//! Owners for librdkafka's objects that the crate doesn't offer: each is given back exactly once.
+//! Owners of librdkafka objects that the crate doesn't have: each object is destroyed exactly once.
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
 use std::ffi::{CStr, c_char, c_int};
@@ -50,7 +50,7 @@ impl PolledConsumer {
         self.queue.poll(patience)
     }
 
-    /// Makes a running poll return, or the next one if none runs. From any thread.
+    /// Makes the running poll return, or the next one if none runs. Callable from any thread.
     pub(crate) fn wake(&self) {
         // SAFETY: the queue is alive; the call is thread-safe.
         unsafe { sys::rd_kafka_queue_yield(self.queue.0.as_ptr()) }
@@ -85,7 +85,7 @@ impl PolledConsumer {
 }
 
 impl Drop for PolledConsumer {
-    /// Destroying a client waits for its threads, which can take long: never in the caller's thread.
+    /// Destroying a client waits for its threads, which can take a long time. So it never happens in the caller's thread.
     fn drop(&mut self) {
         // SAFETY: this is the only place that takes them, and they are not used again. The queue refers to
         // the client and goes first.
@@ -100,7 +100,7 @@ impl Drop for PolledConsumer {
             .name("kafka-destroy".into())
             .spawn(move || drop(client));
         if let Err(error) = destroy {
-            tracing::warn!(%error, "no thread to destroy a Kafka client in");
+            tracing::warn!(%error, "the thread that destroys a Kafka client can't be started");
         }
     }
 }
@@ -151,14 +151,14 @@ impl Drop for Queue {
     }
 }
 
-/// What a transactional call answered, in the order in which it is to be tested.
+/// The answer of a transactional call, in the order in which it must be tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remedy {
     /// Abort the transaction and begin again.
     Abort,
     /// The same call again.
     Again,
-    /// Nobody knows: a new producer.
+    /// The outcome is unknown: create a new producer.
     Rebuild,
 }
 

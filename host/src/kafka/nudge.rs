@@ -1,9 +1,9 @@
-//! Waking librdkafka's fetchers once partitions are resumed.
+//! Wakes librdkafka's fetchers once partitions are resumed.
 //!
-//! During a rebalance librdkafka pauses every partition, those that stay included, and resumes them when it is
-//! acknowledged. Its thread for a broker isn't told: with nothing to fetch it sleeps for up to a second, and so long
-//! would partitions stand still that the rebalance doesn't concern (*measured*: 340 to 910 ms). Any request to that
-//! broker wakes it, and once more by its answer. The same goes for a partition that a slow worker had paused.
+//! During a rebalance librdkafka pauses every partition, also those that stay, and resumes them when the rebalance is
+//! acknowledged. It doesn't wake its thread for a broker: without anything to fetch, that thread sleeps for up to a second.
+//! So long would the kept partitions be idle (*measured*: 340 to 910 ms). Any request to that broker wakes the thread, and so
+//! does the answer. The same applies to a partition that a slow worker had paused.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Nudge(SyncSender<()>);
 
 impl Nudge {
-    /// A thread of its own, because the poll thread must not wait for an answer.
+    /// Starts a separate thread, because the poll thread must not wait for an answer.
     pub(crate) fn start(shared: &Arc<Shared>) -> Result<Self> {
-        // One more waits while one is under way: it comes behind whatever was resumed meanwhile.
+        // One more request waits while one is running: it covers partitions that were resumed meanwhile.
         let (sender, asked) = sync_channel(1);
         let shared = Arc::downgrade(shared);
         std::thread::Builder::new()
@@ -43,7 +43,7 @@ impl Nudge {
 
     /// Partitions were resumed.
     pub(crate) fn fetchers(&self) {
-        // Full: one that waits will do.
+        // Full: the waiting request is enough.
         let _ = self.0.try_send(());
     }
 }
@@ -62,7 +62,7 @@ fn serve(shared: &Weak<Shared>, asked: &Receiver<()>) {
             }
         });
         if let Err(error) = asked {
-            tracing::debug!(%error, "fetching goes on within a second");
+            tracing::debug!(%error, "the fetchers can't be woken; they go on within a second");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Which partitions this host owns right now: the lock between the revoke handler and everybody else.
+//! The partitions that this host owns now, behind the lock between the revoke handler and all others.
 //!
-//! Every assignment of a partition gets a [`Tag`]. Whatever is done in the partition's name (adding it
-//! to the assignment, publishing its frames) first asks, under this lock, whether the tag still holds.
-//! The revoke handler drops tags under the same lock, after it has asked the workers to finish.
-//! The lock is never held while anybody is waited for.
+//! Every assignment of a partition gets a [`Tag`]. Every action for the partition (adding it to the assignment, publishing
+//! its frames) first checks, under this lock, that the tag is still valid. The revoke handler drops tags under the same
+//! lock, after it has asked the workers to finish. Nobody waits for anything else while holding the lock.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use taskhost_core::record::TopicPartition;
 use tokio_util::sync::CancellationToken;
 
-/// One assignment of a partition to this host; another assignment of the same one has another tag.
+/// One assignment of a partition to this host. Another assignment of the same partition has another tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(u64);
 
@@ -23,7 +22,7 @@ impl Tag {
     }
 }
 
-/// The partitions that are held, by tag.
+/// The owned partitions, by tag.
 #[derive(Debug, Default)]
 pub struct Ownership {
     held: Mutex<Held>,
@@ -49,12 +48,12 @@ impl Ownership {
         Self::default()
     }
 
-    /// Whether the partition is still held under that tag.
+    /// Whether the partition is still owned under that tag.
     pub fn holds(&self, partition: &TopicPartition, tag: Tag) -> bool {
         self.lock().holds(partition, tag)
     }
 
-    /// Those that aren't held under their tag, all looked at under one lock.
+    /// The partitions that are no longer owned under their tag, all checked under one lock.
     pub fn lost<'a>(
         &self,
         claims: impl IntoIterator<Item = (&'a TopicPartition, Tag)>,
@@ -67,12 +66,12 @@ impl Ownership {
             .collect()
     }
 
-    /// What is held, for health.
+    /// The owned partitions, for health.
     pub fn held(&self) -> Vec<TopicPartition> {
         self.lock().partitions.keys().cloned().collect()
     }
 
-    /// A worker has nothing open any more for a draining partition: the revoke handler need not wait.
+    /// A worker has no open batch any more for a draining partition: the revoke handler doesn't have to wait.
     pub fn released(&self, partition: &TopicPartition, tag: Tag) {
         if let Some(hold) = self.lock().partitions.get_mut(partition)
             && hold.tag == tag
@@ -82,7 +81,7 @@ impl Ownership {
         }
     }
 
-    /// A new tag for a partition that was just assigned, and the token that says when to finish.
+    /// A new tag for a partition that was just assigned, and the token that is cancelled when the worker has to finish.
     pub(crate) fn assign(&self, partition: &TopicPartition) -> (Tag, CancellationToken) {
         let mut held = self.lock();
         held.drop_tag(partition);
@@ -129,7 +128,7 @@ impl Ownership {
         true
     }
 
-    /// The revoke lock. A thread that panicked with it leaves a map that is whole: every change is one step.
+    /// The revoke lock. A thread that panicked while holding it leaves a consistent map: every change is one step.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +141,7 @@ impl Held {
             .is_some_and(|hold| hold.tag == tag)
     }
 
-    /// Drops a partition's tag; from here on nothing more is published or added in its name.
+    /// Drops a partition's tag. From here on nothing more is published or added for it.
     pub(crate) fn drop_tag(&mut self, partition: &TopicPartition) -> Option<Tag> {
         let hold = self.partitions.remove(partition)?;
         hold.draining.cancel();

@@ -1,10 +1,10 @@
-//! The poll thread: it serves librdkafka's queue for as long as the consumer lives, and never stops
-//! polling, whatever is paused.
+//! The poll thread. It serves librdkafka's queue as long as the consumer exists, and never stops polling, whatever is
+//! paused.
 //!
-//! Assign: every partition gets a new tag, an **empty** assignment acknowledges, then the host is told;
-//! workers add their partitions when they have recovered. Revoke: workers are asked to finish and waited
-//! for, a second at most; then, under the revoke lock, tags are dropped and what is assigned is
-//! unassigned. Partitions that are kept go on all the while.
+//! Assign: every partition gets a new tag, and an **empty** assignment acknowledges the rebalance. Then the host is told.
+//! Workers add their partitions when they have recovered. Revoke: workers are asked to finish, and the thread waits for them
+//! for at most a second. Then, under the revoke lock, it drops the tags and unassigns the partitions. Kept partitions go on
+//! meanwhile.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,21 +27,21 @@ use super::nudge::Nudge;
 use super::ownership::Tag;
 use super::rights::{GRANT_IT, MissingRight};
 
-/// How long workers of a revoked partition have for what they have open. Rebalances wait for this, and
-/// whatever isn't finished is recovered by the next owner.
+/// How long workers of a revoked partition have to finish their open batch. Rebalances wait for this. The next owner recovers
+/// a batch that isn't finished.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Assignments that follow when partitions are given back under the classic protocol: what is new in the same round, and
-/// what the next round brings, for which librdkafka then joins anew. There may be nothing in them.
+/// Assignments that follow when partitions are given back under the classic protocol: the new partitions of the same round,
+/// and those of the next round, for which librdkafka then joins again. They may be empty.
 const OWED: u8 = 2;
 
 /// Longest sleep of the thread; events and commands wake it.
 const POLL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The same while it closes: nothing tells it when librdkafka is done.
+/// The same while it closes: no event says when librdkafka is done.
 const CLOSING_PATIENCE: Duration = Duration::from_millis(20);
 
-/// What other threads ask of the poll thread.
+/// The commands of other threads.
 pub(crate) enum Command {
     Resume(TopicPartition, Tag),
     Remove(TopicPartition, Tag, oneshot::Sender<Result<bool, Error>>),
@@ -53,12 +53,12 @@ pub(crate) struct PollThread {
     pub(crate) commands: Receiver<Command>,
     pub(crate) assignments: mpsc::UnboundedSender<Assignment>,
     pub(crate) nudge: Nudge,
-    /// The partition of the last message: they come in runs.
+    /// The partition of the last message: messages of a partition come in runs.
     pub(crate) latest: Option<(TopicPartition, Feeder)>,
     pub(crate) closing: bool,
-    /// For what is said of it.
+    /// The state for health.
     pub(crate) group: String,
-    /// Whether the members share the partitions out themselves.
+    /// Whether the members assign the partitions themselves.
     pub(crate) is_classic: bool,
 }
 
@@ -97,15 +97,15 @@ impl PollThread {
                 }
             }
             Command::Remove(partition, tag, reply) => {
-                // Whoever asked may have gone: the partition is unassigned all the same.
+                // The caller may have ended: the partition is unassigned anyway.
                 let _ = reply.send(self.remove(&partition, tag));
             }
-            // A second time is answered by the first.
+            // The first request also answers a second one.
             Command::Close if self.closing => {}
             Command::Close => {
                 self.closing = true;
                 if let Err(error) = self.shared.polled.begin_close() {
-                    tracing::warn!(%error, "the group is not left in order; its session will expire");
+                    tracing::warn!(%error, "the group can't be left in order; this member's session will expire");
                     return false;
                 }
             }
@@ -129,7 +129,7 @@ impl PollThread {
                 what: Rebalance::Failed(code),
                 ..
             } => {
-                tracing::warn!(%code, "the rebalance failed; everything is given back");
+                tracing::warn!(%code, "the rebalance failed; all partitions are given back");
                 let everything = self.shared.ownership.held();
                 self.give_back(&everything, true);
             }
@@ -155,7 +155,7 @@ impl PollThread {
                 .shared
                 .feeder(&TopicPartition::new(&*topic, fetched.partition()));
         }
-        // A partition without a feed was revoked while its message was under way.
+        // A partition without a feed was revoked while its message was in flight.
         if let Some((partition, feeder)) = &self.latest
             && feeder.push(Fed::Message(fetched.to_message(partition.topic.clone()))) == Flow::Pause
         {
@@ -224,7 +224,7 @@ impl PollThread {
                 .wait_released(partitions, RELEASE_PATIENCE)
         {
             tracing::info!(
-                "some workers did not finish in time; the next owner recovers what is open"
+                "some workers did not finish in time; the next owner recovers their open batches"
             );
         }
         self.give_back(partitions, lost);
@@ -244,7 +244,7 @@ impl PollThread {
                     .iter()
                     .filter_map(|name| held.drop_tag(name).map(|tag| (name.clone(), tag))),
             );
-            // Only what was added is in librdkafka's assignment, and a list with anything else fails whole.
+            // librdkafka's assignment has only the added partitions, and a list with any other fails as a whole.
             let assigned = self.shared.assigned();
             let both = list(partitions.iter().filter(|name| assigned.contains(name)));
             warn_failed(
@@ -266,8 +266,7 @@ impl PollThread {
         }
     }
 
-    /// In this thread, because a message that it had in hand would otherwise be fed after the feed was
-    /// emptied.
+    /// Runs in this thread: otherwise a message that this thread is just handling would be fed after the feed was emptied.
     fn remove(&mut self, partition: &TopicPartition, tag: Tag) -> Result<bool, Error> {
         let held = self.shared.ownership.lock();
         if !held.holds(partition, tag) {
@@ -296,7 +295,7 @@ impl PollThread {
         } = report;
         if fatal {
             let reason = self.shared.polled.fatal_error().unwrap_or(reason);
-            tracing::error!(reason, "the consumer is beyond use");
+            tracing::error!(reason, "the consumer has a fatal error");
             self.tell(Assignment::Failed(Error::new(
                 DOING,
                 Disposition::Fatal,
@@ -331,7 +330,7 @@ impl PollThread {
         true
     }
 
-    /// Whatever ended the thread: nothing is owned any more.
+    /// The thread has ended, for whatever reason: no partition is owned any more.
     fn end(&mut self) {
         let partitions = self.shared.ownership.held();
         let mut held = self.shared.ownership.lock();
@@ -354,12 +353,12 @@ impl PollThread {
     }
 
     fn tell(&self, assignment: Assignment) {
-        // A host that doesn't listen any more is shutting down.
+        // If the host no longer receives, it is shutting down.
         let _ = self.assignments.send(assignment);
     }
 }
 
-/// librdkafka's words, and what they mean for the group.
+/// librdkafka's text, with its meaning for the group.
 fn explained(code: RDKafkaErrorCode, reason: String, group: &str) -> String {
     match code {
         RDKafkaErrorCode::InconsistentGroupProtocol => {

@@ -1,4 +1,4 @@
-//! Where a group and a log are, for commands: asked by a client that is no member of the group.
+//! The offsets of a group and the bounds of a log, for commands. The client is not a member of the group.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::committed::{self, Committed};
 use super::context::Logging;
 use super::error::{Error, Result};
 
-/// Asks for offsets. It never joins the group, so it disturbs nobody.
+/// Reads offsets. It never joins the group, so it disturbs no member.
 pub struct Positions {
     client: BaseConsumer<Logging>,
     patience: Duration,
 }
 
 impl Positions {
-    /// A client whose every question takes at most `patience`.
+    /// A client whose questions each take at most `patience`.
     ///
     /// # Errors
     /// If a setting is wrong; nothing is connected yet.
@@ -29,7 +29,7 @@ impl Positions {
         Ok(Self { client, patience })
     }
 
-    /// What the group has committed for a partition. Blocks.
+    /// The offset that the group has committed for a partition. Blocks.
     ///
     /// # Errors
     /// If the group's coordinator doesn't answer or refuses.

@@ -1,4 +1,4 @@
-//! A transactional producer: librdkafka's calls, each repeated while it says so, and nothing decided.
+//! A transactional producer: librdkafka's calls, each repeated while librdkafka asks for a retry. No decisions here.
 #![expect(
     unsafe_code,
     reason = "librdkafka's C interface, for calls that the crate hides or delays"
@@ -19,37 +19,37 @@ use super::group::{Membership, send_offsets};
 use super::native::{CallError, Remedy};
 use super::reporting::{Delivered, Reporting};
 
-/// How long reports are waited for before anything else is looked at.
+/// How long one wait for reports takes before anything else is checked.
 const REPORT_PATIENCE: Duration = Duration::from_millis(20);
 
-/// Pause before a call is repeated that librdkafka calls retriable.
+/// Pause before a call that librdkafka calls retriable is repeated.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long an abort may wait for delivery reports before they are served again.
 const ABORT_STEP_MS: i32 = 20;
 
-/// How long messages on their way are waited for once another has failed.
+/// How long to wait for messages in flight once another has failed.
 const FAILED_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long the brokers may take to say whether there is a topic.
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The time that is left of the transaction, or without end.
+/// The remaining time of the transaction, or no limit.
 const NO_TIMEOUT_MS: i32 = -1;
 
 /// Bytes of a batch of records: librdkafka's default. Smaller where a topic takes less, because librdkafka
 /// fails every record of a batch that is too large as a whole.
 const BATCH_BYTES: usize = 1_000_000;
 
-/// A producer that has its transactional id to itself; or, for publishing at least once, one without transactions, whose
-/// offsets the group's consumer commits once every message is acknowledged.
+/// A producer with its own transactional id. For at-least-once it has no transactions, and the group's consumer commits the
+/// offsets once every message is acknowledged.
 pub(crate) struct TransactionalProducer {
     producer: Reporting,
     has_transactions: bool,
 }
 
 impl TransactionalProducer {
-    /// Connects, and ends whatever is open under the id. Blocks for up to `patience`.
+    /// Connects, and ends an open transaction of the id. Blocks for up to `patience`.
     pub(crate) fn connect(
         settings: &Settings,
         id: &str,
@@ -83,8 +83,8 @@ impl TransactionalProducer {
         })
     }
 
-    /// Whether it has been without any broker for a while. It knows of leaders and coordinators then that are gone, and can
-    /// wait for them until its time is over (librdkafka#5511).
+    /// Whether it has been without any broker for a while. It may then still use leaders and coordinators that are gone, and
+    /// wait for them until its timeout (librdkafka#5511).
     pub(crate) fn has_lost_brokers(&self) -> bool {
         self.producer.has_lost_brokers()
     }
@@ -103,10 +103,9 @@ impl TransactionalProducer {
         self.producer.produce(record, None)
     }
 
-    /// Waits until every record has its delivery report, and takes the reports. After a failure librdkafka
-    /// sends nothing more, and what is still queued would only run into its timeout: then it waits for
-    /// what is on its way, and not for long, because an abort while a first message is on its way can
-    /// make the producer unusable (librdkafka#4849).
+    /// Waits until every record has its delivery report, and takes the reports. After a failure librdkafka sends nothing more,
+    /// and queued records would only run into their timeout. It then waits only for records in flight, for a short time: an
+    /// abort while a first message is in flight can make the producer unusable (librdkafka#4849).
     pub(crate) fn drain(&self) -> Delivered {
         let mut failed_at: Option<Instant> = None;
         while self.producer.is_busy() {
@@ -153,7 +152,7 @@ impl TransactionalProducer {
     /// Aborts. In steps, because librdkafka purges and then waits for reports that only a poll serves.
     pub(crate) fn abort(&self) -> std::result::Result<(), CallError> {
         if !self.has_transactions {
-            // What was acknowledged stays; it is published again with the rest.
+            // Acknowledged records stay; they are published again with the rest.
             let purged = PurgeConfig::default().queue().inflight();
             self.producer.base().purge(purged);
             while self.producer.is_busy() {

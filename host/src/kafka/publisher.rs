@@ -1,8 +1,8 @@
-//! The publisher: transactional producers that take turns, on a thread of its own, for all partitions.
+//! The publisher: transactional producers that take turns, on their own thread, for all partitions.
 //!
-//! A worker tells where its partition stands ([`Publisher::begin`]), then hands in frames. Whatever waits
-//! goes into one transaction. Every frame gets exactly one answer; after one that isn't `Ok` the
-//! partition's later frames get the same, until the worker begins again.
+//! A worker first gives the partition's watermark ([`Publisher::begin`]), then hands in frames. All waiting frames go into
+//! one transaction. Every frame gets exactly one answer. After an answer that isn't `Ok`, the partition's later frames get
+//! the same answer, until the worker begins again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,13 @@ use super::publishing::{Order, Thread, Work};
 use super::transaction::PublishObserver;
 use super::turns::{PRODUCERS, Turns};
 
-/// What comes of a frame.
+/// The result of a frame.
 pub type Answer = std::result::Result<(), Unpublished>;
 
 /// Why a frame is not known to be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
-    /// A message can't be published: nothing of this frame was, and nothing after it will be.
+    /// A message can't be published: nothing of this frame was published, and nothing after it will be.
     #[error("a message of batch {batch} to {topic} can't be published: {reason}")]
     Poison {
         /// The frame's number.
@@ -39,14 +39,14 @@ pub enum Unpublished {
         /// The broker's or librdkafka's reason.
         reason: String,
     },
-    /// Nobody knows whether it was published: read the watermark again, and begin again.
-    #[error("nobody knows whether the frame is published: {reason}")]
+    /// It is unknown whether the frame was published: read the watermark again, and begin again.
+    #[error("it is unknown whether the frame is published: {reason}")]
     Uncertain {
         /// What happened.
         reason: String,
     },
-    /// The partition is not this host's any more.
-    #[error("the partition is not owned any more")]
+    /// This host no longer owns the partition.
+    #[error("this host no longer owns the partition")]
     NotOwner,
     /// A frame is missing, or the worker has not begun.
     #[error("batch {found} is not the next to publish, {expected:?} is")]
@@ -56,7 +56,7 @@ pub enum Unpublished {
         /// The number that was handed in.
         found: BatchNumber,
     },
-    /// The publisher stops.
+    /// The publisher is stopping.
     #[error("the publisher has stopped")]
     Stopped,
 }
@@ -74,7 +74,7 @@ impl Publisher {
     /// Starts the thread; it connects by itself and keeps trying. Nothing is published before [`Publisher::follow`].
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// If the thread can't be started.
     pub fn start(
         settings: Settings,
         limits: Arc<Limits>,
@@ -123,7 +123,7 @@ impl Publisher {
         self.order(Order::Follow(consumer));
     }
 
-    /// The ids to be found among a partition's owners before anything is published for it.
+    /// The transactional ids that must be among a partition's owners before anything is published for it.
     pub fn transactional_ids(&self) -> &[String] {
         &self.transactional_ids
     }
@@ -133,8 +133,8 @@ impl Publisher {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Tells where a partition stands: its next frame is the one after the watermark, or batch 0 where
-    /// there is none. Frames of an earlier `begin` that wait are answered [`Unpublished::Uncertain`].
+    /// Sets a partition's watermark: its next frame is the one after the watermark, or batch 0 without one. Waiting frames of
+    /// an earlier `begin` are answered [`Unpublished::Uncertain`].
     pub fn begin(&self, partition: &TopicPartition, tag: Tag, watermark: Option<BatchNumber>) {
         let next = watermark.map_or(0, |batch| batch.saturating_add(1));
         self.order(Order::Begin {
@@ -144,7 +144,7 @@ impl Publisher {
         });
     }
 
-    /// Hands in a partition's next frame. How many wait is bounded by the caller.
+    /// Hands in a partition's next frame. The caller limits how many wait.
     pub fn publish(
         &self,
         partition: &TopicPartition,
@@ -166,7 +166,7 @@ impl Publisher {
         self.work(partition, tag, Work::Recommit { batch, offset })
     }
 
-    /// Forgets a partition; what waits is answered [`Unpublished::NotOwner`].
+    /// Removes a partition; its waiting frames are answered [`Unpublished::NotOwner`].
     pub fn end(&self, partition: &TopicPartition, tag: Tag) {
         self.order(Order::End {
             partition: partition.clone(),
@@ -174,8 +174,8 @@ impl Publisher {
         });
     }
 
-    /// Forgets what waits for a partition. The answer comes once no transaction that holds anything of it is open: from
-    /// then on the watermark that Kafka tells stays as it is until something is published anew.
+    /// Drops a partition's waiting frames. The answer comes once no open transaction contains any of its frames. From then on,
+    /// its watermark in Kafka doesn't change until something is published again.
     pub fn withdraw(&self, partition: &TopicPartition, tag: Tag) -> oneshot::Receiver<()> {
         let (reply, withdrawn) = oneshot::channel();
         self.order(Order::Withdraw {
@@ -186,19 +186,18 @@ impl Publisher {
         withdrawn
     }
 
-    /// Kafka was away and is back: what waits for a backoff is tried now.
+    /// Kafka was away and is back: frames that wait for a backoff are tried now.
     pub fn hurry(&self) {
         self.order(Order::Hurry);
     }
 
-    /// The brokers were away and are back: producers that lived through it may wait for brokers that are gone, and are made
-    /// anew.
+    /// The brokers were away and are back: existing producers may wait for brokers that are gone, so new ones are created.
     pub fn renew(&self) {
         self.order(Order::Renew);
     }
 
-    /// Commits the offset of a batch that is published once more, under every transactional id: those of this process and of
-    /// `former` owners, which must have been fenced. Offsets that hang at the coordinator end with that.
+    /// Commits the offset of a published batch once more, under every transactional id: those of this process, and those of
+    /// `former` owners, which must have been fenced. That ends offsets that are pending at the coordinator.
     pub fn recommit_by_all(
         &self,
         partition: &TopicPartition,
@@ -215,7 +214,7 @@ impl Publisher {
         });
     }
 
-    /// Publishes what waits, then ends. False if that took longer than `deadline`.
+    /// Publishes the waiting frames, then ends. False if that took longer than `deadline`.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.order(Order::Stop {
             deadline: Instant::now() + deadline,

@@ -1,7 +1,7 @@
-//! The publisher's thread: takes orders, runs transactions, and deals with what comes of them.
+//! The publisher's thread: takes orders, runs transactions, and handles their results.
 //!
-//! The order of each transaction: group membership first, then the tags under the revoke lock, then the
-//! transaction. A partition that is lost after the check is caught by the membership's generation.
+//! The order of each transaction is: read the group membership, check the tags under the revoke lock, run the transaction.
+//! If a partition is lost after the check, the membership's generation is old, and the broker refuses the transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,22 +27,21 @@ use super::rights::{GRANT_IT, MissingRight};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
 use super::turns::Turns;
 
-/// Longest sleep: librdkafka's log lines are served at least so often.
+/// The longest sleep: librdkafka's log lines are served at least this often.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// First pause after a failure; it doubles, up to the last, with full jitter.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
 
-/// Pause while the consumer is no member of its group, or doesn't know yet what it has become: a rebalance
-/// is under way.
+/// Pause while the consumer is not a member of its group, or doesn't know its new membership yet during a rebalance.
 const MEMBER_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a membership that the broker found outdated is not used again. The consumer learns of the new one
-/// within a round trip; if the answer got lost, with the next heartbeat.
+/// How long a membership that the broker called outdated is not used again. The consumer learns the new one within a round
+/// trip or, if the answer was lost, with the next heartbeat.
 const OUTDATED_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long taking the transactional id may take before it is tried anew.
+/// How long taking the transactional id may take before the next try.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What workers ask for.
@@ -83,7 +82,7 @@ pub(crate) enum Order {
 
 pub(crate) struct Thread {
     settings: Settings,
-    /// Whose membership of the group is published under; none until it has been started.
+    /// The consumer whose group membership is used for publishing; none until it has started.
     consumer: Option<Arc<Consumer>>,
     limits: Arc<Limits>,
     observer: Arc<dyn PublishObserver>,
@@ -93,14 +92,14 @@ pub(crate) struct Thread {
     producers: Turns,
     /// Failures to connect in a row, and when to try again.
     disconnected: (u32, Option<Instant>),
-    /// Transactions in a row that were aborted without anybody's message to blame.
+    /// Transactions in a row that were aborted without a bad message.
     aborted: u32,
     /// The member and generation that the broker refused, and until when they are not used again.
     outdated: Option<(String, i32, Instant)>,
     stop_by: Option<Instant>,
-    /// Who waits to hear that nothing of its partition is on its way.
+    /// The workers that wait until nothing of their partition is in flight.
     withdrawn: Vec<oneshot::Sender<()>>,
-    /// Partitions whose offsets hang: what is committed once more, and who owned them before.
+    /// Partitions with pending offsets: the offset to commit once more, and the former owners.
     hanging: BTreeMap<TopicPartition, (Tag, Work, Vec<String>)>,
 }
 
@@ -136,7 +135,7 @@ impl Thread {
         while !self.is_over() {
             self.take_orders();
             if self.producers.has_lost_brokers() {
-                tracing::info!("the producers had lost all brokers and are made anew");
+                tracing::info!("the producers had lost all brokers; new ones are created");
                 self.producers.discard();
             }
             self.connect();
@@ -175,7 +174,7 @@ impl Thread {
                 Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody is left to wait for an answer.
+                    // Nobody waits for an answer any more.
                     self.stop_by = Some(now);
                     return;
                 }
@@ -261,10 +260,10 @@ impl Thread {
         }
     }
 
-    /// Ends what hangs. Whoever asked looks again, and asks again if it still does.
+    /// Ends pending offsets. The worker that asked looks again, and asks again if they are still pending.
     fn recommit_by_all(&mut self) {
         let hanging = std::mem::take(&mut self.hanging);
-        // Without transactions nothing hangs.
+        // Without transactions no offsets are pending.
         let Some(consumer) = self
             .consumer
             .clone()
@@ -273,7 +272,7 @@ impl Thread {
             return;
         };
         for (partition, (tag, work, former)) in hanging {
-            // First the membership, then the tag, as for everything that is published: it may be somebody else's by now.
+            // First the membership, then the tag, as for every publication: the partition may have another owner by now.
             let Some(membership) = self.membership(&consumer) else {
                 return;
             };
@@ -309,10 +308,10 @@ impl Thread {
                 .collect();
             match all {
                 Ok(()) => {
-                    tracing::info!(%partition, "the offset is committed once more, to end what hangs");
+                    tracing::info!(%partition, "the offset is committed once more, to end pending offsets");
                 }
                 Err(reason) => {
-                    tracing::warn!(%partition, reason, "offsets may still hang");
+                    tracing::warn!(%partition, reason, "the offset can't be committed once more; offsets may still be pending");
                     return self.producers.discard();
                 }
             }
@@ -330,14 +329,14 @@ impl Thread {
         if shares.is_empty() {
             return;
         }
-        // First the membership, then the tags: whoever loses a partition after this has another generation.
+        // First the membership, then the tags: if a partition is lost after this, the generation has changed.
         let membership = self.membership(&consumer);
         let shares = self.owned(&consumer, shares);
         if shares.is_empty() {
             return;
         }
         let (Some(membership), Some(producer)) = (membership, self.producers.current()) else {
-            tracing::debug!("no member of the group just now; publishing waits");
+            tracing::debug!("this host is not a member of the group now; publishing waits");
             self.lanes
                 .put_back(shares, false, |_| Instant::now() + MEMBER_PAUSE);
             return;
@@ -366,7 +365,7 @@ impl Thread {
         (!outdated).then_some(membership)
     }
 
-    /// Those that are still owned; the others are answered.
+    /// The shares of partitions that are still owned; the others get their answer.
     fn owned(&mut self, consumer: &Consumer, shares: Vec<Share>) -> Vec<Share> {
         let lost: Vec<TopicPartition> = consumer
             .ownership()
@@ -421,7 +420,7 @@ impl Thread {
             Outcome::Unknown(reason) => {
                 tracing::warn!(
                     reason,
-                    "nobody knows how a transaction ended; the producers are made anew"
+                    "the outcome of a transaction is unknown; new producers are created"
                 );
                 self.producers.discard();
                 self.lanes
@@ -461,11 +460,11 @@ impl Thread {
                 tracing::warn!(
                     topic,
                     reason,
-                    "a transaction was aborted; its partitions are published one by one"
+                    "a transaction was aborted; its frames are published one per transaction, until the bad message is found"
                 );
                 self.lanes.put_back(shares, true, |_| Instant::now());
             }
-            // Nobody's trouble, and no reason to back off: with the new membership it goes on.
+            // This is no trouble and needs no backoff: publishing goes on with the new membership.
             Cause {
                 outdated: true,
                 reason,
@@ -473,7 +472,7 @@ impl Thread {
             } => {
                 tracing::info!(
                     reason,
-                    "the group rebalanced during a transaction; it is published anew"
+                    "the group rebalanced during a transaction; its frames are published again"
                 );
                 self.lanes.put_back(shares, false, |_| Instant::now());
             }

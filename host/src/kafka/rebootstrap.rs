@@ -1,10 +1,10 @@
-//! Bringing back a client that has lost all its brokers.
+//! Reconnects a client that has lost all its brokers.
 //!
-//! A broker that comes back answers before its cluster has admitted it again, and then it names no broker at all. librdkafka
-//! believes it (librdkafka#5301, from 2.10 on): it drops every broker that it knew, those of `bootstrap.servers` included, and
-//! with nobody left to ask it never asks again. *Measured*: of five hosts whose only broker was frozen for 5 s, three never
-//! came back. So each client that lives long is asked something now and then, and told its first brokers again if nobody
-//! answers.
+//! A broker that comes back answers before its cluster has admitted it again, and its answer then contains no broker.
+//! librdkafka (from 2.10 on, librdkafka#5301) then drops every broker that it knew, also those of `bootstrap.servers`.
+//! Without a broker to ask, it never asks again. *Measured*: of five hosts whose only broker was frozen for 5 s, three never
+//! reconnected. So each long-lived client is asked for its brokers at intervals. Without an answer it gets
+//! `bootstrap.servers` again.
 #![expect(
     unsafe_code,
     reason = "librdkafka's C interface, which the crate hides"
@@ -25,14 +25,14 @@ use rdkafka_sys as sys;
 
 use super::context::Logging;
 
-/// How often a client is asked while all is well: rarely, as an idle host is to use next to nothing.
+/// How often a client is asked while it has brokers: rarely, because an idle host should use almost nothing.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// How long it may take to answer.
 const PATIENCE_MS: i32 = 1000;
 
-/// The pause after a first question without an answer, and the longest: each time that brokers are added, librdkafka keeps
-/// their names for good.
+/// The pause after a first question without an answer, and the longest pause: each time brokers are added, librdkafka keeps
+/// their names forever.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_LAST: Duration = EVERY;
 
@@ -44,7 +44,7 @@ pub(crate) struct Rebootstrap {
 }
 
 impl Rebootstrap {
-    /// Watches a client in a thread of its own, which the client's user may keep waiting for long.
+    /// Watches a client in its own thread, which the client's user may block for a long time.
     pub(crate) fn watch<T: Send + Sync + 'static>(
         owner: &Arc<T>,
         client: fn(&T) -> &Client<Logging>,
@@ -65,7 +65,7 @@ impl Rebootstrap {
                     });
                 });
             if let Err(error) = thread {
-                tracing::warn!(%error, "no thread to watch a Kafka client with");
+                tracing::warn!(%error, "the thread that watches a Kafka client can't be started");
             }
         }
         Self {
@@ -74,7 +74,7 @@ impl Rebootstrap {
         }
     }
 
-    /// Whether no broker answered for a while, so that this one was told its first brokers again.
+    /// Whether no broker answered for a while, so that the client got its bootstrap brokers again.
     pub(crate) fn has_lost_brokers(&self) -> bool {
         self.has_lost.load(Ordering::Relaxed)
     }
@@ -98,7 +98,10 @@ fn run<T>(
         }
         unanswered += 1;
         if unanswered > 1 {
-            tracing::debug!(unanswered, "a Kafka client is told its first brokers again");
+            tracing::debug!(
+                unanswered,
+                "a Kafka client gets its bootstrap brokers again"
+            );
             lost(client);
         }
     }

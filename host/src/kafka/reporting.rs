@@ -1,7 +1,7 @@
-//! A producer with its delivery reports, taken from its queue of events as they come.
+//! A producer with its delivery reports, taken from its queue of events as they arrive.
 //!
-//! The crate's own poll goes on until its time is over, however much has come: with reports awaited it would either add
-//! that time to each transaction, or ask the queue without pause.
+//! The crate's own poll runs until its time is over, whatever has arrived. With that poll, waiting for reports would either
+//! add that time to each transaction, or read the queue without pause.
 #![expect(unsafe_code, reason = "librdkafka's queue of events")]
 
 use std::collections::HashMap;
@@ -19,10 +19,10 @@ use super::events::Content;
 use super::native::Queue;
 use super::rebootstrap::Rebootstrap;
 
-/// How long a full queue is waited for before a record is offered again.
+/// How long to wait before a record is offered to a full queue again.
 const FULL_PATIENCE: Duration = Duration::from_millis(100);
 
-/// A producer whose reports are served by whoever uses it, in one thread at a time.
+/// A producer whose user serves its reports, in one thread at a time.
 pub(crate) struct Reporting {
     /// Before the producer, as it must be destroyed before it.
     queue: Queue,
@@ -31,7 +31,7 @@ pub(crate) struct Reporting {
     watch: Rebootstrap,
 }
 
-/// What the reports said since they were last taken.
+/// The content of the reports since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
     /// Messages the broker has, by topic.

@@ -1,7 +1,7 @@
-//! The rights that a host needs (READ what it consumes, WRITE what it sends to, READ its group, WRITE its transactional
-//! ids), and which of them it lacks. The broker is asked, so what is granted later is found.
+//! The rights that a host needs, and which of them are missing. They are READ on consumed topics and on the group, and WRITE
+//! on output topics and on its transactional ids. The broker is asked each time, so a later grant is found.
 //!
-//! READ and WRITE bring DESCRIBE with them; where even that is missing, a broker doesn't tell whether a topic exists.
+//! READ and WRITE include DESCRIBE. Without DESCRIBE, a broker doesn't say whether a topic exists.
 
 use std::fmt;
 use std::time::Duration;
@@ -125,7 +125,7 @@ pub struct Needs {
     pub group: String,
 }
 
-/// The rights that are missing: to topics in their order, then to the group. A broker that doesn't tell what is allowed
+/// The missing rights: on topics in their order, then on the group. A broker that doesn't say what is allowed
 /// lacks nothing. Blocks.
 pub(crate) fn missing(
     client: &Client,
@@ -185,7 +185,7 @@ pub fn may_transact(settings: &Settings, patience: Duration) -> Result<Option<Mi
     }
 }
 
-/// The rights that are missing, for whoever has no other use for a client. Blocks.
+/// The missing rights, for callers without a client. Blocks.
 ///
 /// # Errors
 /// If the broker doesn't answer.

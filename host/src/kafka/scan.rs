@@ -1,4 +1,4 @@
-//! All that a topic has now, from its beginning to its present end, as a `read_committed` reader sees it.
+//! Reads everything that a topic has now, from its beginning to its current end, as a `read_committed` reader.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ const DOING: &str = "reading a topic from its beginning";
 pub struct Scan {
     reader: PolledConsumer,
     topic: Arc<str>,
-    /// Partitions whose end was not reached yet.
+    /// Partitions whose end is not reached yet.
     open: HashSet<i32>,
     patience: Duration,
-    /// Offsets from beginnings to ends: an upper bound of what there is to read.
+    /// The number of offsets from the beginnings to the ends: an upper bound of the number of records.
     offsets: u64,
 }
 
@@ -73,7 +73,7 @@ impl Scan {
         })
     }
 
-    /// At most so many records are to be read.
+    /// An upper bound of the number of records to read.
     pub fn offsets(&self) -> u64 {
         self.offsets
     }
@@ -109,7 +109,7 @@ impl Scan {
                 Some(Content::Rebalance { .. } | Content::Reports(_) | Content::Other) => {}
                 None if left.is_zero() => {
                     let reason = format!(
-                        "{} does not come to its end within {} s",
+                        "the end of {} is not reached within {} s",
                         self.topic,
                         self.patience.as_secs()
                     );

@@ -1,4 +1,5 @@
-//! What comes to a topic from now on, as a `read_committed` reader sees it: for commands that wait for an answer.
+//! Reads the messages that arrive on a topic from now on, as a `read_committed` reader: for commands that wait for an
+//! answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! One Kafka transaction: the records of whatever frames go together, and the offsets they belong to.
+//! One Kafka transaction: the records of some frames, and their offsets.
 //!
-//! Comes in: frames in order per partition, and the group membership that was taken before the tags were
-//! checked. Goes out: committed, aborted (nothing is published, and why), or unknown.
+//! In: frames in order per partition, and the group membership that was read before the tags were checked. Out: committed,
+//! aborted (nothing is published, with the reason), or unknown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use super::rights::MissingRight;
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
 
-/// Who counts what is published. Called on the publisher's thread: must not block.
+/// Gets the counts and durations of publishing. Called on the publisher's thread: must not block.
 pub trait PublishObserver: Send + Sync {
-    /// Messages to a topic in a transaction that is committed.
+    /// Messages to a topic in a committed transaction.
     fn sent(&self, topic: &str, messages: u64) {
         let _ = (topic, messages);
     }
@@ -34,7 +34,7 @@ pub trait PublishObserver: Send + Sync {
         let _ = (topic, messages);
     }
 
-    /// From the first message of a transaction handed over to the last delivery report, for each topic.
+    /// The time from a transaction's first message handed over until its last delivery report, for each topic.
     fn send_duration(&self, topic: &str, duration: Duration) {
         let _ = (topic, duration);
     }
@@ -44,7 +44,7 @@ pub trait PublishObserver: Send + Sync {
         let _ = (messages, duration);
     }
 
-    /// Whether the publisher has what it needs to publish, or why it doesn't.
+    /// The reason why the publisher is refused, or none if it can publish.
     fn refused(&self, reason: Option<&str>) {
         let _ = reason;
     }
@@ -58,12 +58,12 @@ pub trait PublishObserver: Send + Sync {
 /// Counts nothing.
 impl PublishObserver for () {}
 
-/// What one partition contributes.
+/// One partition's part.
 pub(crate) struct Part<'a> {
     pub(crate) partition: &'a TopicPartition,
     /// In order.
     pub(crate) frames: Vec<&'a Arc<Frame>>,
-    /// What the group's offset becomes, and the batch that it belongs to.
+    /// The group's new offset, and its batch.
     pub(crate) offset: Offset,
     pub(crate) batch: BatchNumber,
 }
@@ -74,18 +74,18 @@ pub(crate) enum Outcome {
     Committed,
     /// Nothing is published.
     Aborted(Cause),
-    /// Nobody knows whether it is published; the producer is beyond use.
+    /// It is unknown whether it is published; the producer is unusable.
     Unknown(String),
 }
 
 /// Why a transaction was aborted.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
-    /// The output topic, where one is to blame.
+    /// The output topic, if one caused it.
     pub(crate) topic: Option<String>,
-    /// Whether the same message would fail again, whatever the infrastructure does.
+    /// Whether a message caused it and would fail again, whatever the infrastructure does.
     pub(crate) by_message: bool,
-    /// Whether the group has moved on from the membership that the offsets were sent under.
+    /// Whether the membership of the offsets is outdated: the group has rebalanced.
     pub(crate) outdated: bool,
     pub(crate) reason: String,
 }
@@ -116,7 +116,7 @@ impl Cause {
     }
 }
 
-/// What to do about a right that a message lacks: unlike the host's other rights, nobody tries it again meanwhile.
+/// What to do about a missing right to send a message. Unlike for other rights, the host doesn't retry by itself.
 const GRANT: &str = "grant it to this host's user (docs/kafka-security.md has the commands)";
 
 /// Runs a transaction to its end.
@@ -153,9 +153,8 @@ pub(crate) fn run(
     outcome
 }
 
-/// A transaction with the offset of a batch that is published, and nothing else. Its end is also the end of what the group's
-/// coordinator still holds for pending of the same producer, although its transaction is over: so it was after outages of the
-/// coordinator's own.
+/// A transaction with only the offset of a published batch. It also ends offsets of the same producer that the group
+/// coordinator still has as pending although their transaction is over, as happens after an outage of the coordinator.
 pub(crate) fn recommit(
     producer: &TransactionalProducer,
     part: &Part<'_>,
@@ -171,7 +170,7 @@ pub(crate) fn recommit(
     )
 }
 
-/// Why a transaction doesn't go on.
+/// Why a transaction can't continue.
 enum Stop {
     Abort(Cause),
     Unknown(String),
@@ -181,7 +180,7 @@ impl From<CallError> for Stop {
     fn from(error: CallError) -> Self {
         match error.remedy {
             Remedy::Abort => Self::Abort(Cause::call(error)),
-            // What is retriable has been retried where it was called.
+            // Retriable errors were already retried by the call.
             Remedy::Again | Remedy::Rebuild => {
                 Self::Unknown(format!("{}: {}", error.code, error.reason))
             }
@@ -227,14 +226,14 @@ fn send(
                 .map(|code| (record.topic.clone(), code))
         });
     let Delivered { sent, mut failed } = producer.drain();
-    // A message that librdkafka refuses doesn't mark the transaction: it would be committed without it.
+    // A message that librdkafka refuses doesn't mark the transaction as failed: it would be committed without the message.
     failed.extend(refused);
     if let Some((topic, code)) = blame(&failed) {
         count_by_topic(&failed)
             .into_iter()
             .for_each(|(topic, count)| observer.failed(topic, count));
         let mut cause = Cause::delivery(topic, code);
-        // It may have been made, or made again, since librdkafka heard of it last: new producers know it.
+        // The topic may have been created or recreated since librdkafka last read its metadata: new producers know it.
         if is_unknown(code) && !producer.is_missing(topic) {
             cause.by_message = false;
         }
@@ -269,7 +268,7 @@ fn offsets(parts: &[Part<'_>]) -> Result<TopicPartitionList, String> {
     Ok(list)
 }
 
-/// The failure to act on: one that a message caused, before trouble, before what a failure took along.
+/// The failure to act on. One caused by a message comes first, then trouble, then consequences of other failures.
 fn blame(failed: &[(String, RDKafkaErrorCode)]) -> Option<(&str, RDKafkaErrorCode)> {
     let rank = |code: RDKafkaErrorCode| match code {
         code if blames_message(code) => 0,
@@ -290,7 +289,7 @@ fn count_by_topic(failed: &[(String, RDKafkaErrorCode)]) -> HashMap<&str, u64> {
     counts
 }
 
-/// Whether the offsets' membership is not the present one: the group has rebalanced meanwhile.
+/// Whether the offsets' membership is outdated: the group has rebalanced meanwhile.
 fn is_outdated(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     matches!(
@@ -308,7 +307,7 @@ fn is_unknown(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether a message or its topic is to blame: the same again would fail again.
+/// Whether a message or its topic caused it: another try would fail again.
 fn blames_message(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     let blames = matches!(

@@ -1,9 +1,9 @@
-//! Producers that take turns, so that a transaction need not wait for the end of the one before.
+//! Producers that take turns, so that a transaction doesn't have to wait for the end of the one before.
 //!
-//! A commit is answered as soon as it is decided; its markers are written afterwards. Until they are, the broker refuses
-//! the same producer's next transaction (CONCURRENT_TRANSACTIONS), and librdkafka asks again after 20 ms. Another producer
-//! begins at once. Only one of them has a transaction open at a time, and each transaction ends before the next one
-//! begins, so that records keep their order.
+//! The broker answers a commit as soon as it is decided, and writes the markers afterwards. Until then, it refuses the same
+//! producer's next transaction (CONCURRENT_TRANSACTIONS), and librdkafka asks again after 20 ms. Another producer can begin at
+//! once. Only one of them has an open transaction at a time, and each transaction ends before the next one begins. So records
+//! keep their order.
 
 use std::thread;
 
@@ -14,9 +14,9 @@ use super::producer::TransactionalProducer;
 pub(crate) const PRODUCERS: usize = 2;
 
 pub(crate) struct Turns {
-    /// Each transactional id, and its producer once that is connected and of use.
+    /// Each transactional id, with its producer once that is connected and usable.
     seats: Vec<(String, Option<TransactionalProducer>)>,
-    /// Whose turn it is.
+    /// The producer whose turn it is.
     turn: usize,
 }
 
@@ -31,7 +31,7 @@ impl Turns {
         self.seats.iter().all(|(_, producer)| producer.is_some())
     }
 
-    /// Connects whoever is missing, side by side. An error leaves those connected that could be.
+    /// Connects the missing producers in parallel. After an error, those that could connect stay connected.
     pub(crate) fn connect(
         &mut self,
         connect: impl Fn(&str) -> Result<TransactionalProducer> + Sync,
@@ -56,33 +56,33 @@ impl Turns {
         result
     }
 
-    /// Whose turn it is; nobody until everybody is connected: a producer that has to be made anew may have left a
-    /// transaction open, and with its id taken again there is none.
+    /// The producer whose turn it is; none until all are connected. A discarded producer may have left a transaction open,
+    /// which ends when its id is taken again.
     pub(crate) fn current(&self) -> Option<&TransactionalProducer> {
         let (_, producer) = self.seats.get(self.turn)?;
         producer.as_ref().filter(|_| self.is_complete())
     }
 
-    /// Its transaction has ended: the next one's turn.
+    /// The current transaction has ended: it is the next producer's turn.
     pub(crate) fn pass(&mut self) {
         self.turn = (self.turn + 1) % self.seats.len().max(1);
     }
 
-    /// Whether any has been without brokers for a while.
+    /// Whether any producer has been without brokers for a while.
     pub(crate) fn has_lost_brokers(&self) -> bool {
         self.connected()
             .any(TransactionalProducer::has_lost_brokers)
     }
 
-    /// They are made anew. All of them: whoever fenced one has fenced the others, and where one has lost its brokers, others
-    /// have.
+    /// Discards all producers, so that new ones are created. All of them, because a process that fenced one has fenced the
+    /// others, and if one has lost its brokers, so have others.
     pub(crate) fn discard(&mut self) {
         for (_, producer) in &mut self.seats {
             *producer = None;
         }
     }
 
-    /// Those that are connected.
+    /// The connected producers.
     pub(crate) fn connected(&self) -> impl Iterator<Item = &TransactionalProducer> {
         self.seats.iter().filter_map(|(_, seat)| seat.as_ref())
     }

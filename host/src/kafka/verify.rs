@@ -1,4 +1,4 @@
-//! What is wrong with a broker's certificate: librdkafka itself says only that it could not be verified.
+//! Finds out what is wrong with a broker's certificate: librdkafka itself says only that it could not be verified.
 #![expect(
     unsafe_code,
     reason = "librdkafka's C interface: the crate has no such callback"
@@ -12,8 +12,8 @@ use rdkafka_sys as sys;
 /// Words for each kind, in lower case: they come back in librdkafka's log line beside subject and issuer.
 pub(super) const EXPIRED: &str = "it has expired";
 pub(super) const NOT_YET_VALID: &str = "it is not valid yet";
-pub(super) const OTHER_HOST: &str = "it is for another host";
-pub(super) const UNTRUSTED: &str = "no authority known here signed it";
+pub(super) const OTHER_HOST: &str = "it is for another host name";
+pub(super) const UNTRUSTED: &str = "it is not signed by an authority known here";
 const OTHERWISE: &str = "it is not acceptable";
 
 /// Lets a client say what is wrong with a certificate, and refuse it as it would have anyway.

@@ -1,7 +1,7 @@
-//! Making a version the one that decides: compile, configure, check, save, compare-and-set, swap.
+//! Activates a version: compile, configure, check, save, compare-and-set, swap.
 //!
-//! Whatever comes (a file, a command, a rollback) ends here, and here ends as one compare-and-set on the
-//! route's activation number. Nothing is saved or changed before every check has passed.
+//! Every activation (by a file, a command, a rollback) comes through here and ends as one compare-and-set on the route's
+//! activation number. Nothing is saved or changed before every check has passed.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::component::digest;
 use super::refused::Refused;
 use super::versions::{Activated, Activation, ActivationKind, NewActivation, SavedVersion};
 
-/// A component that wants to decide for a route.
+/// A component that is offered for a route.
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// The route's number.
@@ -21,27 +21,26 @@ pub struct Offer {
     pub bytes: Arc<[u8]>,
     /// Its configuration: JSON text.
     pub config: Arc<str>,
-    /// The file, or where else it comes from.
+    /// The file, or another source.
     pub file: String,
     /// Who offers it.
     pub by: String,
-    /// What for.
+    /// Why.
     pub reason: String,
-    /// Whether it may be one that was replaced before: a command's wish, never a file's.
+    /// Whether a version that was replaced before is accepted: only from a command, never from a file.
     pub force: bool,
-    /// Whether it may be one that was rolled back: a command's wish that says so.
+    /// Whether a version that was rolled back is accepted: only from a command that forces it.
     pub despite_rollback: bool,
-    /// The number of the activation that it shall replace, 0 for none, if it was chosen by that; else it replaces whatever
-    /// is current when it comes.
+    /// The number of the activation to replace, 0 for none. Without it the offer replaces the current activation.
     pub seen: Option<i64>,
 }
 
-/// Who wants a stored version to decide, and in which circumstances.
+/// An order to activate a stored version.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
     /// Who.
     pub by: &'a str,
-    /// What for.
+    /// Why.
     pub reason: &'a str,
     /// As in an [`Offer`].
     pub despite_rollback: bool,
@@ -49,14 +48,14 @@ pub struct Wish<'a> {
     pub seen: Option<i64>,
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offered {
-    /// It is the current one already.
+    /// It was already the current one.
     Unchanged(Activation),
     /// It is the current one now.
     Activated(Activation),
-    /// Somebody else activated something in between; that one is current.
+    /// Somebody else activated another version meanwhile; that one is current.
     Lost(Option<Activation>),
 }
 
@@ -64,7 +63,7 @@ impl Catalog {
     /// Offers a component; a refusal is remembered, logged and reported.
     ///
     /// # Errors
-    /// Why it is refused, or that the versions can't be reached. What ran before still does.
+    /// Why it is refused, or that the versions can't be reached. The current version stays active.
     pub async fn offer(&self, offer: Offer) -> Result<Offered, CatalogError> {
         let (route, file, digest) = (offer.route, offer.file.clone(), digest(&offer.bytes));
         let offered = self.try_offer(offer).await;
@@ -74,10 +73,10 @@ impl Catalog {
         offered
     }
 
-    /// Activates a version that is stored already: a rollback, or a command that names a digest.
+    /// Activates a stored version: a rollback, or a command that names a digest.
     ///
     /// # Errors
-    /// If no such version is stored, what is stored is damaged, it is refused, or the versions can't be reached.
+    /// If no such version is stored, its stored bytes are damaged, it is refused, or the versions can't be reached.
     pub async fn activate_known(
         &self,
         route: usize,
@@ -102,12 +101,12 @@ impl Catalog {
         .await
     }
 
-    /// Lets the version before decide again, because this activation tripped the route's breaker on probation: by
-    /// compare-and-set on its number, so that it happens once, however many hosts saw it. None if there is nothing to go
-    /// back to.
+    /// Activates the previous version again, because this activation tripped the route's breaker on probation. A
+    /// compare-and-set on its number makes it happen once, however many hosts saw it. None if there is no previous
+    /// version.
     ///
     /// # Errors
-    /// If the version before can't run here, or the versions can't be reached.
+    /// If the previous version can't run here, or the versions can't be reached.
     pub async fn roll_back(
         &self,
         route: usize,
@@ -180,7 +179,7 @@ impl Catalog {
             .as_ref()
             .filter(|current| current.digest == digest && current.config == config)
         {
-            // What is at hand is sound, whatever the store has: kept until the pointer has it.
+            // The component in memory is sound, whatever the store has. It is kept until the pointer has it.
             let (library, code) = (self.library.clone(), bytes.clone());
             let _kept = blocking(move || library.open(&code)).await?;
             if let Some(active) = self.refresh(route).await?

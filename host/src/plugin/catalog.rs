@@ -1,9 +1,8 @@
-//! Which version decides for each route, now: a pointer that the next batch reads.
+//! The active version of each route: a pointer that the next batch reads.
 //!
-//! The truth is the activation in [`Versions`]; the pointer follows it. A worker compares the two inside the
-//! transaction of its batch, so a pointer that lags costs a second try, never a wrong decision. If the
-//! active version can't be loaded here, the pointer keeps the one before and the worker can't commit:
-//! the partition waits.
+//! The activation in [`Versions`] is authoritative, and the pointer follows it. A worker compares the two inside the
+//! transaction of its batch. So a pointer that lags costs a second try, never a wrong decision. If the active version
+//! can't be loaded here, the pointer keeps the previous one. The worker can't commit then, and the partition waits.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,17 +40,17 @@ pub struct PluginRoute {
     pub config: Arc<str>,
 }
 
-/// How long before the end of a probation what was held is decided once more.
+/// How long before the end of a probation held messages are decided once more.
 const LAST_LOOK: Duration = Duration::from_secs(10);
 
-/// The version that decides for a route.
+/// The active version of a route.
 #[derive(Debug)]
 pub struct Active {
     /// The activation's number.
     pub number: i64,
-    /// Name, version and digest, as each task event records them.
+    /// Name, version and digest, as recorded in each task event.
     pub version: Arc<PluginVersion>,
-    /// What it says of itself under its configuration.
+    /// Its description under its configuration.
     pub descriptor: Arc<Descriptor>,
     /// The compiled plugin.
     pub component: Arc<Component>,
@@ -59,21 +58,22 @@ pub struct Active {
     pub config: Arc<str>,
     /// When it was activated, in milliseconds since 1970.
     pub since: i64,
-    /// Until when it is on probation, in milliseconds since 1970; 0 if it isn't.
+    /// The end of its probation, in milliseconds since 1970; 0 if it has none.
     pub probation_until: i64,
     logical_topic: Arc<str>,
 }
 
 impl Active {
-    /// Whether the version before takes over if it fails too often, at this time in milliseconds since 1970.
+    /// Whether it is on probation at this time, in milliseconds since 1970: then the previous version takes over if it
+    /// faults too often.
     #[must_use]
     pub fn is_on_probation(&self, now: i64) -> bool {
         now < self.probation_until
     }
 
-    /// How long what it faults at is held; none if it isn't on probation. Until shortly before the probation ends: if all
-    /// that was held, decided together, opens the breaker, the version before still takes over, however slowly it came.
-    /// From then on until the end.
+    /// How long messages on which it faults are held; none if it isn't on probation. At first until shortly before the
+    /// probation ends. All held messages are then decided together: if they open the breaker, the previous version still
+    /// takes over, even if they came slowly. After that, messages are held until the end.
     #[must_use]
     pub fn hold(&self, now: i64) -> Option<Duration> {
         let rest = self.probation_until.saturating_sub(now);
@@ -96,7 +96,7 @@ impl Active {
         self.component.decide(&self.question(works, at))
     }
 
-    /// [`Active::decide`] about what was decided before: nothing is logged a second time. Blocks.
+    /// [`Active::decide`] for causes that were decided before: nothing is logged a second time. Blocks.
     ///
     /// # Errors
     /// The plugin's fault, or the machine's trouble.
@@ -118,22 +118,22 @@ impl Active {
     }
 }
 
-/// Something that was refused for a route.
+/// A file or version that was refused for a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
-    /// The file, or where else it came from.
+    /// The file, or another source.
     pub file: String,
     /// SHA-256 of its bytes, if they could be read.
     pub digest: Option<String>,
     /// What is wrong with it.
     pub reason: String,
-    /// When it was refused last.
+    /// The last time it was refused.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-/// What a route has, for people: `GET /api/plugins`.
+/// A route's versions, for people: `GET /api/plugins`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteSnapshot {
@@ -143,14 +143,14 @@ pub struct RouteSnapshot {
     pub topic: String,
     /// The plugin file that the route names.
     pub plugin: String,
-    /// What runs; none if nothing was ever activated.
+    /// The active version; none if nothing was ever activated.
     #[serde(flatten)]
     pub active: Option<ActiveSnapshot>,
-    /// What was refused, latest last.
+    /// The refusals, latest last.
     pub refused: Vec<Refusal>,
 }
 
-/// The version that decides for a route, for people.
+/// The active version of a route, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveSnapshot {
@@ -164,26 +164,26 @@ pub struct ActiveSnapshot {
     pub activation: i64,
     /// When it was activated (RFC 3339).
     pub since: String,
-    /// SHA-256 of its configuration, which can hold what not everybody should read.
+    /// SHA-256 of its configuration. The configuration itself may be confidential.
     pub config_digest: String,
 }
 
-/// Why the catalog can't do what it was asked.
+/// Why a call of the catalog failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// The version can't decide for this route on this host.
+    /// The version can't be active on this route and host.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// Infrastructure: worth trying again.
     #[error(transparent)]
     Versions(#[from] VersionsError),
     /// No such version is known.
-    #[error("no version with the digest {digest} is known")]
+    #[error("no version with the digest {digest} is stored")]
     Unknown {
         /// The version's digest.
         digest: String,
     },
-    /// What is stored under a digest is something else.
+    /// The bytes stored under a digest have another digest.
     #[error(
         "the stored bytes of version {digest} are damaged: their digest is {found}; activate the version again from its \
          file, on a host that has it"
@@ -191,17 +191,17 @@ pub enum CatalogError {
     Damaged {
         /// The version's digest.
         digest: String,
-        /// That of the bytes.
+        /// The digest of the bytes.
         found: String,
     },
 }
 
-/// The routes and what decides for them.
+/// The routes and their active versions.
 pub struct Catalog {
     pub(super) library: Arc<Library>,
     pub(super) versions: Arc<dyn Versions>,
     pub(super) slots: Vec<Slot>,
-    /// Somebody said that an activation has changed.
+    /// A hint that an activation may have changed.
     pub(super) hinted: tokio::sync::Notify,
     topics: HashSet<String>,
     /// How long a version that replaced another one is on probation.
@@ -212,7 +212,7 @@ pub struct Catalog {
 pub(super) struct Slot {
     pub(super) settings: PluginRoute,
     pub(super) active: ArcSwapOption<Active>,
-    /// Held while the activation is read and the pointer follows it, so that an older one never replaces a
+    /// Locked while the activation is read and the pointer follows it, so that an older activation never replaces a
     /// newer one.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Why the current activation can't be followed, if it can't.
@@ -221,7 +221,7 @@ pub(super) struct Slot {
 }
 
 impl Catalog {
-    /// A catalog in which nothing runs yet. `topics` are the logical topics that the host can send to.
+    /// A catalog without active versions. `topics` are the logical topics that the host can send to.
     pub fn new(
         library: Library,
         versions: Arc<dyn Versions>,
@@ -245,7 +245,7 @@ impl Catalog {
         }
     }
 
-    /// With a probation for versions that replace others, from their activation on.
+    /// Sets the probation of versions that replace others, from their activation on.
     #[must_use]
     pub fn with_probation(mut self, probation: Duration) -> Self {
         self.probation = probation;
@@ -269,7 +269,7 @@ impl Catalog {
         &self.library
     }
 
-    /// What decides for a route, by the route's number.
+    /// The active version of a route, by the route's number.
     pub fn current(&self, route: usize) -> Option<Arc<Active>> {
         self.slots.get(route)?.active.load_full()
     }
@@ -296,7 +296,7 @@ impl Catalog {
             .collect();
         if !unmapped.is_empty() {
             let reason = format!(
-                "it produces to `{}`, which the configuration maps to no topic",
+                "it produces to `{}`, and the configuration maps no topic to that name",
                 unmapped.join("`, `")
             );
             return Err(Refused::Route { reason });
@@ -304,7 +304,7 @@ impl Catalog {
         Ok(descriptor)
     }
 
-    /// Makes a version the one that decides from the next batch on. The slot's turn is held.
+    /// Makes a version the active one from the next batch on. The caller holds the slot's lock.
     pub(super) fn swap(
         &self,
         slot: &Slot,
@@ -326,7 +326,7 @@ impl Catalog {
             activation = activation.number,
             by = activation.by,
             reason = activation.reason,
-            "a plugin version decides from now on"
+            "a plugin version is active now"
         );
         let probation = i64::try_from(self.probation.as_millis()).unwrap_or(i64::MAX);
         let active = Arc::new(Active {
@@ -342,7 +342,7 @@ impl Catalog {
             },
             logical_topic: route.logical_topic.as_str().into(),
         });
-        // Before it is told: who hears of it may ask for it at once.
+        // Before the observer is told: it may ask for the new version at once.
         slot.active.store(Some(active.clone()));
         self.observer()
             .swapped(&route.name, &active.version, active.number);
@@ -373,7 +373,7 @@ impl Catalog {
             file,
             digest = refusal.digest.as_deref().unwrap_or(""),
             reason = refusal.reason,
-            "a plugin is refused; what ran before still does"
+            "a plugin is refused; the current version stays active"
         );
         self.observer().refused(name, &refusal);
         let mut refusals = slot.refusals();
@@ -387,7 +387,7 @@ impl Catalog {
         refusals.push_back(refusal);
     }
 
-    /// What was refused for a route, latest last.
+    /// The refusals of a route, latest last.
     pub fn refusals(&self, route: usize) -> Vec<Refusal> {
         self.slots
             .get(route)
@@ -395,7 +395,7 @@ impl Catalog {
             .unwrap_or_default()
     }
 
-    /// What every route has, for people.
+    /// The versions of every route, for people.
     pub fn snapshot(&self) -> Vec<RouteSnapshot> {
         self.slots.iter().map(Slot::snapshot).collect()
     }
@@ -414,7 +414,7 @@ impl std::fmt::Debug for Catalog {
 }
 
 impl Active {
-    /// Whether it is what an activation says.
+    /// Whether it matches an activation.
     pub(super) fn is(&self, activation: &Activation) -> bool {
         self.number == activation.number
             && self.version.digest == activation.digest
@@ -454,7 +454,7 @@ impl Slot {
     }
 }
 
-/// Runs what compiles or runs guests on a thread that may block.
+/// Runs a blocking step (compiling or running a guest) on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {

@@ -1,9 +1,9 @@
-//! The directory of compiled components: what was compiled once is not compiled again by the next start.
+//! The directory of compiled components, so that the next start doesn't compile them again.
 //!
-//! Loading compiled code runs it, so a file is only trusted if this user owns it and its directory, nobody
-//! else can write or read either, and its checksum holds. A file's name has the component's digest and a
-//! hash of everything that the engine's version and settings mean for compiled code; another engine looks
-//! for another name. A file that can't be used is as good as none: the component is compiled again.
+//! Loading compiled code runs it. So a file is trusted only if this user owns it and its directory, nobody else can
+//! write or read either, and its checksum is right. A file's name has the component's digest, and a hash of the engine's
+//! version and settings as far as they affect compiled code; another engine looks for another name. If a file can't be
+//! used, the component is compiled again.
 
 use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::engine::Engine;
 
-/// Files that are kept; the ones unused for longest go. A route rarely has more than a few versions.
+/// The most files that are kept; the least recently used are removed. A route rarely has more than a few versions.
 const FILES_MAX: usize = 64;
 
 const SUFFIX: &str = ".compiled";
@@ -34,10 +34,10 @@ pub(super) struct CompiledDir {
 }
 
 impl CompiledDir {
-    /// Makes the directory if need be.
+    /// Creates the directory if it is missing.
     ///
     /// # Errors
-    /// If it can't be made, or is not this user's alone.
+    /// If it can't be created, or others can use it.
     pub(super) fn open(path: &Path, engine: &Engine) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let metadata = fs::symlink_metadata(path)?;
@@ -57,7 +57,7 @@ impl CompiledDir {
         })
     }
 
-    /// What was compiled for a digest, if it is there and sound.
+    /// The compiled code for a digest, if it exists and is sound.
     pub(super) fn load(
         &self,
         engine: &Engine,
@@ -75,19 +75,19 @@ impl CompiledDir {
         match deserialize(engine, &bytes) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(path = %path.display(), error = format!("{error:#}"), "compiled code does not load");
+                tracing::warn!(path = %path.display(), error = format!("{error:#}"), "compiled code can't be loaded; the plugin is compiled again");
                 None
             }
         }
     }
 
-    /// Keeps what was compiled. Failing to is no failure: it is only slower next time.
+    /// Stores compiled code. A failure only makes the next start slower.
     pub(super) fn store(&self, digest: &str, component: &wasmtime::component::Component) {
         let stored = component
             .serialize()
             .map_err(|error| io::Error::other(format!("{error:#}")));
         if let Err(error) = stored.and_then(|bytes| self.write(digest, &bytes)) {
-            tracing::warn!(path = %self.path.display(), %error, "compiled code is not kept");
+            tracing::warn!(path = %self.path.display(), %error, "compiled code can't be stored; the next start compiles the plugin again");
         }
         self.prune();
     }
@@ -103,7 +103,7 @@ impl CompiledDir {
             .read(true)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)?;
-        // Looked at through the open file, so that nothing can be put in its place in between.
+        // Checked through the open file, so that nobody can replace it meanwhile.
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is not an ordinary file"));
@@ -112,13 +112,13 @@ impl CompiledDir {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let Some(length) = bytes.len().checked_sub(CHECKSUM_BYTES) else {
-            return Err(io::Error::other("it is cut off"));
+            return Err(io::Error::other("it is truncated"));
         };
         if *Sha256::digest(&bytes[..length]) != bytes[length..] {
-            return Err(io::Error::other("its checksum does not hold"));
+            return Err(io::Error::other("its checksum is wrong"));
         }
         bytes.truncate(length);
-        // So that the files in use are the last to go.
+        // Updates the file's time, so that files in use are removed last.
         let _ = file.set_modified(std::time::SystemTime::now());
         Ok(bytes)
     }
@@ -136,7 +136,7 @@ impl CompiledDir {
         written
     }
 
-    /// Removes the files unused for longest beyond the number that is kept.
+    /// Removes the least recently used files beyond the number that is kept.
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else {
             return;

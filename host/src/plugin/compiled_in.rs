@@ -1,7 +1,7 @@
-//! The two shipped plugins compiled into the host: what the benchmark holds the real thing against, and nothing else.
+//! The two shipped plugins compiled into the host, for comparison in the benchmark only.
 //!
-//! Only with the feature `bench`, which is off by default and which only the programs `taskhost-native` and `taskhost-bare` are built
-//! with. The rest of the host is unchanged: it still loads, activates and checks the plugins, but decisions come from here.
+//! Only with the feature `bench`, which is off by default; only the programs `taskhost-native` and `taskhost-bare` use it. The
+//! rest of the host is unchanged: it still loads, activates and checks the plugins, but decisions come from here.
 
 use std::sync::{OnceLock, PoisonError, RwLock};
 
@@ -29,19 +29,19 @@ mod component {
     pub(super) use taskhost_core::round::Work;
 }
 
-/// Where decisions come from instead of from WebAssembly.
+/// The source of decisions, instead of WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
     /// The plugins' own code, called natively.
     Native,
-    /// Answers that were given before to a message of the same kind about a task in the same status: what deciding costs
-    /// is left out, what follows from it isn't. Right for the benchmark's messages only, which differ in nothing else.
+    /// Earlier answers to a message of the same kind about a task in the same status. This leaves out the cost of deciding, but
+    /// not the cost of its effects. It is right only for the benchmark's messages, which differ in nothing else.
     Prepared,
 }
 
 static RULES: OnceLock<Rules> = OnceLock::new();
 
-/// Says once, before the host runs, where decisions come from.
+/// Sets the source of decisions once, before the host runs.
 pub fn decide_by(rules: Rules) {
     let _ = RULES.set(rules);
 }

@@ -1,9 +1,8 @@
-//! A compiled plugin: what it says of itself, and what it decides.
+//! A compiled plugin: its description and its decisions.
 //!
-//! Every call makes a fresh instance and drops it, so nothing outlives a batch. Guests run on stacks of
-//! their own and are polled exactly once: one that waits gives control back, and since nothing it could
-//! wait for ever comes, that ends it. So no call blocks for longer than its deadline, and none needs an
-//! asynchronous runtime.
+//! Every call makes a fresh instance and drops it, so nothing outlives a batch. Guests run on their own stacks and are
+//! polled exactly once. A guest that waits returns control, and the call ends, because nothing it can wait for ever
+//! comes. So no call blocks for longer than its deadline, and none needs an asynchronous runtime.
 
 use std::future::Future;
 use std::pin::pin;
@@ -33,9 +32,9 @@ use super::world;
 pub struct Question<'a> {
     /// The route's configuration: JSON.
     pub config: &'a str,
-    /// The name that the plugin knows the topic by.
+    /// The logical name of the topic, which the plugin knows.
     pub logical_topic: &'a str,
-    /// The partition whose batch it is, for log lines.
+    /// The batch's partition, for log lines.
     pub at: &'a TopicPartition,
     /// The works.
     pub works: &'a [Work<'a>],
@@ -66,7 +65,7 @@ impl Component {
         Self::new(engine, digest(bytes), &compiled)
     }
 
-    /// Takes what was compiled before.
+    /// Loads code that was compiled before.
     pub(super) fn new(
         engine: &Arc<Engine>,
         digest: String,
@@ -85,10 +84,10 @@ impl Component {
         &self.digest
     }
 
-    /// Configures an instance and checks what it says of itself. Blocks for as long as the plugin may.
+    /// Configures an instance and checks its description. Blocks for at most the plugin's deadline.
     ///
     /// # Errors
-    /// Why it can't decide under this configuration.
+    /// Why it can't be used with this configuration.
     pub fn describe(&self, config: &str) -> Result<Descriptor, Refused> {
         let machine = |reason: String| Refused::Machine { reason };
         let _turn = self
@@ -110,7 +109,7 @@ impl Component {
         let lines = store.data().lines();
         let answer = match answer {
             Some(Ok(answer)) => Ok(answer),
-            // An export of another type shows when the instance is looked through.
+            // An export of another type is detected when the instance's exports are read.
             Some(Err((Stage::Instantiate, error))) if world::is_type_mismatch(&error) => {
                 return Err(Refused::OtherWorld {
                     reason: format!("{error:#}"),
@@ -130,22 +129,22 @@ impl Component {
         }
     }
 
-    /// Decides every cause of every work in a fresh instance. Blocks for as long as the plugin may.
-    /// Whether the decisions are allowed is the caller's to check.
+    /// Decides every cause of every work in a fresh instance. Blocks for at most the plugin's deadline. The caller checks
+    /// whether the decisions are allowed.
     ///
     /// # Errors
     /// The plugin's fault, which any of the causes can have brought about, or the machine's trouble.
     pub fn decide(&self, question: &Question<'_>) -> Result<Vec<Vec<Decision>>, Unanswered> {
         let (answer, lines) = self.ask(question)?;
         let causes = question.works.iter().map(|work| work.causes.len());
-        // A call that fails is followed by others about the same causes, down to single ones: the lines come then.
+        // After a failed call the same causes are decided in smaller calls, down to single ones. Their lines are logged.
         if answer.is_ok() || causes.sum::<usize>() == 1 {
             journal::write(&lines.take(), &self.engine, &self.digest, Some(question));
         }
         answer
     }
 
-    /// [`Component::decide`] about what was decided before: nothing is logged a second time.
+    /// [`Component::decide`] for causes that were decided before: nothing is logged a second time.
     ///
     /// # Errors
     /// The plugin's fault, or the machine's trouble.
@@ -213,7 +212,7 @@ impl std::fmt::Debug for Component {
 
 const NO_ROOM: &str = "no instance became free in time";
 
-/// Runs a guest for as long as it doesn't wait; none if it does.
+/// Runs a guest as long as it doesn't wait; none if it waits.
 fn poll_once<T>(guest: impl Future<Output = T>) -> Option<T> {
     match pin!(guest).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -235,7 +234,7 @@ fn counted(
 ) -> Result<Vec<Vec<wit::Decision>>, Unanswered> {
     if answer.len() != works.len() {
         return Err(malformed(format!(
-            "it answers {} works, asked were {}",
+            "it answers {} works instead of {}",
             answer.len(),
             works.len()
         )));
@@ -244,7 +243,7 @@ fn counted(
         if decisions.len() != work.causes.len() {
             let (given, asked) = (decisions.len(), work.causes.len());
             return Err(malformed(format!(
-                "it gives {given} decisions for {asked} causes of a task"
+                "it returns {given} decisions for {asked} causes of a task"
             )));
         }
     }

@@ -1,6 +1,6 @@
-//! Core's types to the interface's and back.
+//! Converts core's types to the interface's and back.
 //!
-//! Nothing is judged here: whether an answer is allowed is [`taskhost_core::decision::check`]'s business.
+//! Nothing is checked here: [`taskhost_core::decision::check`] decides whether an answer is allowed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use taskhost_core::timestamp::MILLIS_MAX;
 use super::bindings::taskhost::plugin::types as wit;
 use taskhost_core::round::Work;
 
-/// What a plugin is asked, in the interface's form. `topic` is the logical topic of its messages.
+/// The question for a plugin, in the interface's types. `topic` is the logical topic of the messages.
 pub(super) fn works(works: &[Work<'_>], topic: &str) -> Vec<wit::Work> {
     works.iter().map(|one| work(one, topic)).collect()
 }
@@ -104,7 +104,7 @@ fn field(name: &str, value: &str) -> wit::Field {
     }
 }
 
-/// A plugin's answer in core's form.
+/// A plugin's answer in core's types.
 pub(super) fn decisions(answer: Vec<Vec<wit::Decision>>) -> Vec<Vec<Decision>> {
     answer
         .into_iter()
@@ -117,7 +117,7 @@ fn decision(decision: wit::Decision) -> Decision {
         wit::Decision::Apply(it) => Decision::Apply(transition(it)),
         wit::Decision::Ignore(reason) => Decision::Ignore { reason },
         wit::Decision::Defer(wit::Deferral { reason, delay }) => {
-            // A delay beyond the year 9999 is as good as for ever, and now plus it can't overflow.
+            // A delay beyond the year 9999 counts as forever, and adding it to now can't overflow.
             let delay = Duration::from_millis(delay.min(MILLIS_MAX.unsigned_abs()));
             Decision::Defer { reason, delay }
         }
@@ -160,7 +160,7 @@ fn timer(it: wit::TimerOrder) -> TimerOrder {
     }
 }
 
-/// What a plugin says of itself, in core's form.
+/// A plugin's description in core's types.
 pub(super) fn descriptor(it: wit::Descriptor) -> Descriptor {
     Descriptor {
         name: it.name,

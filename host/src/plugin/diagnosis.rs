@@ -1,4 +1,4 @@
-//! What the engine's error says about a guest: which fault it is, or that it is none of the guest's.
+//! Maps an error of the engine to the guest's fault, or to the machine's trouble.
 
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::limits::{DEAD_LETTER_BACKTRACE_BYTES_MAX, cut};
@@ -10,10 +10,10 @@ use wasmtime_wasi::I32Exit;
 use super::limiter::Exhausted;
 use super::lines::Lines;
 
-/// Bytes of what a guest said last, within a fault's reason.
+/// The most bytes of a guest's last output in a fault's reason.
 const LAST_WORDS_BYTES_MAX: usize = 512;
 
-/// Where a call had got to.
+/// The stage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The instance was being made.
@@ -31,13 +31,13 @@ pub(super) fn diagnose(error: &wasmtime::Error, stage: Stage, lines: &Lines) -> 
     }
     let (kind, reason) = match cause(error) {
         Some(found) => found,
-        // An instance that can't be made for no reason of the guest's is the machine's trouble.
+        // If an instance can't be made, and not because of the guest, it is the machine's trouble.
         None if stage == Stage::Instantiate => {
             return Unanswered::Machine {
                 reason: format!("{error:#}"),
             };
         }
-        // The guest has returned, and what it returned can't be read.
+        // The guest has returned an answer that can't be read.
         None => (
             Kind::MalformedAnswer,
             format!("its answer can't be read: {}", error.root_cause()),
@@ -61,19 +61,16 @@ fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
         return Some((Kind::Memory, exhausted.to_string()));
     }
     if is_too_many_handles(error) {
-        let reason = "it holds more handles than it may".to_owned();
+        let reason = "it holds more handles than allowed".to_owned();
         return Some((Kind::Memory, reason));
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Some((
-            Kind::Trap,
-            format!("it ended itself with exit code {}", exit.0),
-        ));
+        return Some((Kind::Trap, format!("it exited with code {}", exit.0)));
     }
     if is_too_much_data(error) {
         return Some((
             Kind::AnswerTooLarge,
-            "it hands over more data than it may".to_owned(),
+            "it returns more data than allowed".to_owned(),
         ));
     }
     match error.downcast_ref::<Trap>() {
@@ -82,13 +79,16 @@ fn cause(error: &wasmtime::Error) -> Option<(Kind, String)> {
         Some(trap) => Some((Kind::Trap, format!("it trapped: {trap}"))),
         None if error.downcast_ref::<WasmBacktrace>().is_some() => Some((
             Kind::Trap,
-            format!("it called the host in a wrong way: {}", error.root_cause()),
+            format!(
+                "it made an invalid call of the host: {}",
+                error.root_cause()
+            ),
         )),
         None => None,
     }
 }
 
-/// The engine's error for it is private, so its text is all there is to know it by; a test holds it fast.
+/// The engine's error for it is private, so only its text identifies it. A test checks that text.
 fn is_too_much_data(error: &wasmtime::Error) -> bool {
     error
         .root_cause()
@@ -96,8 +96,8 @@ fn is_too_much_data(error: &wasmtime::Error) -> bool {
         .contains("fuel allocated for hostcalls has been exhausted")
 }
 
-/// Handles are rows of the host's tables, so taking them without end is a way to take its memory. The engine counts them
-/// twice, and its own error has only a text to know it by; a test holds it fast.
+/// Handles are rows of the host's tables, so a guest that takes them without end takes the host's memory. The engine
+/// counts them twice, and only the text of its own error identifies it. A test checks that text.
 fn is_too_many_handles(error: &wasmtime::Error) -> bool {
     matches!(
         error.downcast_ref::<ResourceTableError>(),

@@ -1,9 +1,8 @@
-//! The one engine of the process: how guests are compiled, where their memory comes from, and what makes
-//! time pass for them.
+//! The one engine of the process. It compiles guests, gives them memory, and advances their time.
 //!
-//! Invariants: every guest computes the same on every machine (canonical NaNs, no threads, no relaxed
-//! SIMD); every guest can be interrupted, because a thread of its own raises the epoch while there is one, whatever the
-//! rest of the host does; no more instances live at once than the pooling allocator has room for.
+//! Invariants: every guest computes the same on every machine (canonical NaNs, no threads, no relaxed SIMD). Every guest
+//! can be interrupted: a separate thread raises the epoch while a guest runs, whatever the rest of the host does. No more
+//! instances exist at once than the pooling allocator has room for.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,24 +15,24 @@ use super::limits::Limits;
 use super::observer::PluginObserver;
 use super::sandbox::{self, State};
 
-/// How often the epoch is raised, and so how exact a deadline is.
+/// How often the epoch is raised. This is also the precision of a deadline.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// How long the thread that raises the epoch waits for guests before it looks whether the engine is still there.
+/// How long the thread that raises the epoch waits for guests before it checks whether the engine still exists.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Stack that host functions get beyond the guest's own: wasmtime's default leaves 1.5 MiB.
 const HOST_STACK_BYTES: usize = 512 << 10;
 
-/// Core instances, memories and tables that a component may be composed of, each. What
-/// `wasm32-wasip2` makes has three, one and two; composed components have a few times that.
+/// The most core instances, memories and tables in a component, each. A component from `wasm32-wasip2` has three, one
+/// and two; composed components have a few times that.
 const PARTS_MAX: u32 = 16;
 
 /// Memories of a component: almost always one.
 const MEMORIES_MAX: u32 = 4;
 
-/// How long a call waits for another's instance to end. Each ends by its own deadline, so this is only
-/// reached by a machine that stands still.
+/// How long a call waits until the instance of another call ends. Each call ends by its own deadline, so only a stalled
+/// machine reaches this.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Compiles and runs plugins. One for the process.
@@ -49,15 +48,15 @@ pub struct Engine {
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine can't be set up with these limits: {reason}")]
 pub struct EngineError {
-    /// What the engine says.
+    /// The text of the engine.
     pub reason: String,
 }
 
 impl Engine {
-    /// Sets up the engine and the thread that makes time pass.
+    /// Sets up the engine and the thread that advances the time.
     ///
     /// # Errors
-    /// If the machine can't reserve the address space that the limits ask for, or has no thread to give.
+    /// If the machine can't reserve the address space for the limits, or can't start a thread.
     pub fn new(
         limits: Limits,
         observer: Arc<dyn PluginObserver>,
@@ -83,7 +82,7 @@ impl Engine {
         }))
     }
 
-    /// The bounds on every plugin.
+    /// The limits of every plugin.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -170,11 +169,11 @@ impl Drop for Turn {
 
 fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
-    // The same answer everywhere. Threads, garbage collection and async components are not even built in.
+    // The same answer everywhere. Threads, garbage collection and async components are not built in.
     config.cranelift_nan_canonicalization(true);
     config.wasm_relaxed_simd(false);
     config.wasm_memory64(false);
-    // Every limit that is the engine's.
+    // The limits that the engine enforces.
     config.epoch_interruption(true);
     config.max_wasm_stack(limits.stack_bytes_max);
     config.async_stack_size(limits.stack_bytes_max + HOST_STACK_BYTES);
@@ -198,8 +197,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_tables_per_component(PARTS_MAX)
         .max_memory_size(limits.memory_bytes_max)
         .table_elements(limits.table_elements_max)
-        // Pages that an instance touched go back to the kernel at once. Zeroing them by hand instead, so
-        // that they stay resident, was measured to be slower: 30 µs for an instance, 50 µs with 1 MiB kept.
+        // Pages that an instance touched are returned to the kernel at once. To zero them and keep them resident was
+        // slower in measurements: 30 µs for an instance, 50 µs with 1 MiB kept.
         .max_unused_warm_slots(8);
     pool
 }

@@ -1,9 +1,9 @@
-//! Follows the activations: reads what is current and makes it the version that decides on this host.
+//! Follows the activations: reads the current one of each route and makes its version active on this host.
 //!
-//! Activations are looked for every now and then, and at once after a hint. A hint that is lost costs time only, and no
-//! decision: a batch compares its activation with the current one in its own transaction. What can't be loaded here
-//! (it is refused, or its stored bytes are damaged) is said once, in the log and among the refusals; until it
-//! can be, no batch of the route commits on this host.
+//! Activations are read at intervals, and at once after a hint. A lost hint costs only time, never a wrong decision: a
+//! batch compares its activation with the current one in its own transaction. A version that can't be loaded here (it is
+//! refused, or its stored bytes are damaged) is reported once, in the log and among the refusals. Until it can be loaded,
+//! no batch of the route commits on this host.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,20 +12,20 @@ use super::component::{Component, digest};
 use super::versions::Activation;
 
 impl Catalog {
-    /// Says that an activation may have changed: whoever awaits [`Catalog::hinted`] looks.
+    /// Signals that an activation may have changed, and wakes [`Catalog::hinted`].
     pub fn hint(&self) {
         self.hinted.notify_one();
     }
 
-    /// Waits for a hint; several that came in between are one.
+    /// Waits for a hint; several hints meanwhile count as one.
     pub async fn hinted(&self) {
         self.hinted.notified().await;
     }
 
-    /// Reads a route's activation and makes its version the one that decides here.
+    /// Reads a route's activation and makes its version active here.
     ///
     /// # Errors
-    /// If it can't be read, or the version can't run here. What ran before still does.
+    /// If it can't be read, or the version can't run here. The current version stays active.
     pub async fn refresh(&self, route: usize) -> Result<Option<Arc<Active>>, CatalogError> {
         let Some(slot) = self.slots.get(route) else {
             return Ok(None);
@@ -54,13 +54,13 @@ impl Catalog {
         }
     }
 
-    /// Reads every route's activation. Problems are logged; the route keeps what it has.
+    /// Reads every route's activation. Problems are logged; the route keeps its version.
     pub async fn refresh_all(&self) {
         for (number, slot) in self.slots.iter().enumerate() {
-            // What is wrong with the version itself was said when it was found.
+            // Problems of the version itself were logged when they were found.
             if let Err(error @ CatalogError::Versions(_)) = self.refresh(number).await {
                 let route = &slot.settings.route.name;
-                tracing::warn!(route, %error, "the active plugin version can't be looked up; what ran before still does");
+                tracing::warn!(route, %error, "the active plugin version can't be read; the current one stays active");
             }
         }
     }
@@ -75,7 +75,7 @@ impl Catalog {
     /// The component of a digest: in use, compiled before, or from the stored bytes.
     ///
     /// # Errors
-    /// If no such version is stored, what is stored is something else, or it can't run here.
+    /// If no such version is stored, its stored bytes are damaged, or it can't run here.
     pub async fn load(&self, digest: &str) -> Result<Arc<Component>, CatalogError> {
         let (library, wanted) = (self.library.clone(), digest.to_owned());
         if let Some(component) = blocking(move || Ok(library.find(&wanted))).await? {
@@ -86,7 +86,7 @@ impl Catalog {
         Ok(blocking(move || library.open(&bytes)).await?)
     }
 
-    /// The stored bytes of a digest, which are what they should be.
+    /// The stored bytes of a digest, checked.
     pub(super) async fn stored(&self, wanted: &str) -> Result<Arc<[u8]>, CatalogError> {
         let Some(bytes) = self.versions.bytes(wanted).await? else {
             return Err(CatalogError::Unknown {
@@ -103,7 +103,7 @@ impl Catalog {
         }
     }
 
-    /// Makes an activation's version the one that decides. The slot's turn is held.
+    /// Makes an activation's version active. The caller holds the slot's lock.
     async fn follow(
         &self,
         route: usize,
@@ -117,7 +117,7 @@ impl Catalog {
         Ok(self.swap(slot, activation, component, descriptor))
     }
 
-    /// Says once why an activation can't be followed.
+    /// Logs once why an activation can't be followed.
     fn cannot_follow(&self, route: usize, activation: &Activation, error: &CatalogError) {
         let Some(slot) = self.slots.get(route) else {
             return;

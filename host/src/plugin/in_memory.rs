@@ -1,4 +1,4 @@
-//! Activations and versions in memory: for tests, and for hosts without a database.
+//! Activations and versions in memory, for tests and for hosts without a database.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::versions::{
     Versions, VersionsError,
 };
 
-/// Forgets everything with the process.
+/// The store in memory. Its content ends with the process.
 #[derive(Debug, Default)]
 pub struct InMemory {
     kept: Mutex<Kept>,
@@ -33,7 +33,7 @@ impl InMemory {
         Self::default()
     }
 
-    /// Makes every question fail until it is taken back, as a database that is away does.
+    /// Makes every call fail until it is set back, like a database that is away.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.lock().unavailable = unavailable;
     }

@@ -1,4 +1,4 @@
-//! Writes a plugin's lines to the host's log, target `plugin`, each with the coordinates of what it is about.
+//! Writes a plugin's lines to the host's log, target `plugin`, each with the coordinates of its cause.
 
 use taskhost_core::cause::Cause;
 use tracing::Level;
@@ -8,7 +8,7 @@ use super::component::Question;
 use super::engine::Engine;
 use super::lines::{Gathered, Line, Origin};
 
-/// Writes the lines of one call. Without a question they belong to `configure` outside of any batch.
+/// Writes the lines of one call. Without a question they come from `configure`, outside any batch.
 pub(super) fn write(
     gathered: &Gathered,
     engine: &Engine,
@@ -30,7 +30,7 @@ pub(super) fn write(
         let at = question
             .map(|question| question.at.to_string())
             .unwrap_or_default();
-        tracing::warn!(target: "plugin", digest, at, dropped = gathered.dropped, "a plugin writes more lines than it may");
+        tracing::warn!(target: "plugin", digest, at, dropped = gathered.dropped, "a plugin wrote more lines than allowed; the rest is dropped");
         engine.observer().log_dropped(digest, gathered.dropped);
     }
 }
@@ -61,7 +61,7 @@ fn emit(line: &Line, digest: &str, at: &str, task_id: &str, trace_id: &str) {
         Origin::Stdout => (Level::INFO, "stdout"),
         Origin::Stderr => (Level::WARN, "stderr"),
     };
-    // The macro wants its level as a constant.
+    // The macro needs its level as a constant.
     macro_rules! at_level {
         ($level:expr) => {
             tracing::event!(target: "plugin", $level, digest, at, task_id, trace_id, stream, "{}", line.text)

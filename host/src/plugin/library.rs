@@ -1,4 +1,4 @@
-//! Compiled components by digest: in memory while anybody uses them, else in the directory of compiled ones.
+//! Compiled components by digest: in memory while they are used, else in the directory of compiled components.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,17 +11,17 @@ use super::engine::Engine;
 use super::refused::Refused;
 use super::world;
 
-/// Hands out compiled components. Its calls block while something is compiled: not for an async thread.
+/// Returns compiled components. Its calls block while something is compiled: not for an async thread.
 #[derive(Debug)]
 pub struct Library {
     engine: Arc<Engine>,
-    /// Dead entries are dropped as new ones come, so that a thousand reloads leave memory flat.
+    /// Dead entries are dropped when new ones arrive, so that memory doesn't grow over a thousand reloads.
     used: Mutex<HashMap<String, Weak<Component>>>,
     compiled: Option<CompiledDir>,
 }
 
 impl Library {
-    /// A library that compiles everything once a process.
+    /// A library that compiles everything once for each process.
     pub fn new(engine: Arc<Engine>) -> Self {
         Self {
             engine,
@@ -30,10 +30,10 @@ impl Library {
         }
     }
 
-    /// A library that keeps what it compiles in a directory of its own.
+    /// A library that stores compiled code in its own directory.
     ///
     /// # Errors
-    /// If the directory can't be made, or is not this user's alone.
+    /// If the directory can't be created, or others can use it.
     pub fn with_directory(engine: Arc<Engine>, path: &Path) -> io::Result<Self> {
         let compiled = Some(CompiledDir::open(path, &engine)?);
         Ok(Self {
@@ -54,7 +54,7 @@ impl Library {
             return Some(component);
         }
         let compiled = self.compiled.as_ref()?.load(&self.engine, digest)?;
-        // What was compiled under other limits may not fit these.
+        // Code compiled under other limits may not fit these.
         let component = Component::new(&self.engine, digest.to_owned(), &compiled).ok()?;
         Some(self.keep(component))
     }
@@ -87,7 +87,7 @@ impl Library {
     fn keep(&self, component: Component) -> Arc<Component> {
         let mut used = self.used();
         used.retain(|_, component| component.strong_count() > 0);
-        // Two threads may have compiled the same one: the first stays.
+        // Two threads may have compiled the same component: the first stays.
         if let Some(first) = used.get(component.digest()).and_then(Weak::upgrade) {
             return first;
         }

@@ -1,7 +1,7 @@
-//! Refuses memory beyond the limit, at the very instruction that asks for it.
+//! Refuses memory beyond the limit, at the instruction that asks for it.
 //!
-//! WebAssembly lets a guest carry on when memory is refused; here it ends, so that the fault says what
-//! happened and its backtrace says where, instead of a panic somewhere behind it.
+//! WebAssembly lets a guest continue when memory is refused. Here the guest ends instead: the fault says what happened and
+//! its backtrace says where. Otherwise the guest would panic somewhere later.
 
 use wasmtime::ResourceLimiter;
 
@@ -19,12 +19,12 @@ pub(super) enum Exhausted {
     /// A table.
     #[error("it asked for a table of {asked} elements, at most {elements_max} are allowed")]
     Table { asked: usize, elements_max: usize },
-    /// The machine had no memory to give, or the module's own maximum was reached.
+    /// The machine had no memory, or the module's own maximum was reached.
     #[error("its memory could not grow: {reason}")]
     Growth { reason: String },
 }
 
-/// Counts what the memories of one store have together.
+/// Counts the bytes of all memories of one store.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_bytes: usize,

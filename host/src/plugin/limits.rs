@@ -1,13 +1,12 @@
-//! What a plugin may use, by name, each default with its reason.
+//! The limits of a plugin by name, each default with its reason.
 
 use std::time::Duration;
 
-/// Bounds on every plugin of this host. The pooling allocator is sized by them, so they hold for the
-/// process and are set once.
+/// The limits of every plugin on this host. They size the pooling allocator, so they are set once for the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a component's file. The default is ten times what a large Rust plugin has; components that
-    /// bring an interpreter along have 10 to 20 MB.
+    /// Bytes of a component's file. The default is ten times the size of a large Rust plugin; components with an
+    /// interpreter have 10 to 20 MB.
     pub component_bytes_max: usize,
     /// Bytes of linear memory of one instance, all its memories together.
     pub memory_bytes_max: usize,
@@ -19,11 +18,11 @@ pub struct Limits {
     pub instances_max: u32,
     /// How long instantiation and `configure` may take together.
     pub configure_deadline: Duration,
-    /// How long `decide` may take whatever it is asked.
+    /// How long `decide` may take for any question.
     pub decide_deadline: Duration,
     /// What each cause of a batch adds to [`decide_deadline`](Self::decide_deadline).
     pub decide_deadline_per_cause: Duration,
-    /// The most that a batch can get, however many causes it has: the tasks are locked meanwhile.
+    /// The longest deadline of a batch, however many causes it has: its tasks are locked meanwhile.
     pub decide_deadline_max: Duration,
     /// Bytes of an answer, counted as it is copied out: texts by their bytes, lists by the size of their
     /// elements on the host. Beyond it nothing more is copied.

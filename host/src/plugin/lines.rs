@@ -1,4 +1,4 @@
-//! A batch's log lines: gathered while the guest runs, bounded, and written with the coordinates of their
+//! A batch's log lines. They are collected, up to a limit, while the guest runs, and written with the coordinates of their
 //! causes when it has answered or failed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: usize = 4 * 1024;
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The logging import, which names the level and perhaps the cause.
+    /// The logging import, which gives the level and optionally the cause.
     Import(Level, Option<u32>),
     /// Standard output.
     Stdout,
@@ -80,7 +80,7 @@ impl Lines {
             .filter(|line| line.origin == Origin::Stderr && !line.text.trim().is_empty())
             .map(|line| line.text.as_str())
             .collect();
-        // A panic says where in one line and why in the next; anything else is best known by its end.
+        // A panic says where in one line and why in the next. Of other output, the last line says most.
         match errors.iter().rposition(|line| line.contains("panicked at")) {
             Some(start) => Some(
                 errors[start..]

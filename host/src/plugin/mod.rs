@@ -1,5 +1,4 @@
-//! Plugins: compiling, limiting, asking and swapping them. The only place that names wasmtime or the
-//! interface's types.
+//! Compiles, limits, calls and swaps plugins. The only place that names wasmtime or the interface's types.
 //!
 //! ```text
 //!   file, command ──► activation ──► versions (compare-and-set, bytes)
@@ -8,15 +7,14 @@
 //!   worker ──► catalog: route ──► Active ──► component ──► sandbox: a fresh instance per batch
 //! ```
 //!
-//! - [`Engine`] is the process's one engine, [`Limits`] what a plugin may use;
+//! - [`Engine`] is the process's one engine, and [`Limits`] are the limits of every plugin;
 //! - [`Component`] is a compiled plugin: it describes itself and decides;
-//! - [`Catalog`] knows which version decides for each route, and swaps it by one pointer;
-//! - [`Versions`] is where that is decided for all hosts;
+//! - [`Catalog`] has the active version of each route, and swaps it by one pointer;
+//! - [`Versions`] stores the activations of all hosts;
 //! - [`Watcher`] offers the files of a directory.
 //!
-//! Invariants: what runs was compiled by this host, fits the world, describes itself without
-//! contradiction and fits its route; a refused version never replaces one that runs; nothing of a guest
-//! outlives the batch that it decided.
+//! Invariants: an active version was compiled by this host, fits the world and its route, and has a description without
+//! contradictions. A refused version never replaces the active one. Nothing of a guest outlives its batch.
 
 mod activation;
 mod bindings;

@@ -1,4 +1,4 @@
-//! Why a component doesn't become the one that decides, each a sentence for whoever wrote or copied it.
+//! The reasons why a component is refused, each a sentence for the person who wrote or copied it.
 
 use taskhost_core::fault::Fault;
 
@@ -8,31 +8,31 @@ pub enum Refused {
     /// The file is larger than any component may be.
     #[error("the file has {bytes} bytes, at most {bytes_max} are allowed")]
     TooLarge {
-        /// Its size, or what was read of it.
+        /// Its size, or the number of bytes that were read.
         bytes: u64,
         /// What is allowed.
         bytes_max: usize,
     },
     /// The bytes are something else than a component.
-    #[error("it is no WebAssembly component but {found}")]
+    #[error("it is not a WebAssembly component but {found}")]
     NotAComponent {
         /// What they are.
         found: String,
     },
-    /// The component is damaged, or uses what this host doesn't run.
+    /// The component is damaged, or uses features that this host doesn't support.
     #[error("it does not compile: {reason}")]
     DoesNotCompile {
         /// What the compiler says.
         reason: String,
     },
     /// It is a component of another world.
-    #[error("it is no plugin for this host: {reason}")]
+    #[error("it is not a plugin for this host: {reason}")]
     OtherWorld {
         /// Which import or export is wrong.
         reason: String,
     },
-    /// It needs more than a plugin may have before it is even asked.
-    #[error("it needs more than a plugin may have: {reason}")]
+    /// It needs more than the limits allow, before it is even asked.
+    #[error("it needs more than a plugin may use: {reason}")]
     OverLimit {
         /// Which limit.
         reason: String,
@@ -44,7 +44,7 @@ pub enum Refused {
         reason: String,
     },
     /// `configure` failed.
-    #[error("it fails when it is configured: {}", fault.reason)]
+    #[error("it faults when it is configured: {}", fault.reason)]
     Faulty {
         /// How.
         fault: Fault,
@@ -61,7 +61,7 @@ pub enum Refused {
         /// Which topic is missing where.
         reason: String,
     },
-    /// It decided for this route before and was replaced.
+    /// It was active on this route before and was replaced.
     #[error(
         "this version has been replaced on this route, and a file does not bring it back; \
          `taskhost plugin activate {route} --digest {digest}` does"
@@ -72,7 +72,7 @@ pub enum Refused {
         /// The version's digest.
         digest: String,
     },
-    /// It decided for this route before, tripped its breaker on probation and was rolled back.
+    /// It was active on this route before, tripped its breaker on probation and was rolled back.
     #[error(
         "this version was rolled back on this route at {since} (activation {activation}): {reason}; \
          `taskhost plugin activate {route} --digest {digest} --force` lets it decide all the same"
@@ -89,7 +89,7 @@ pub enum Refused {
         /// Why.
         reason: String,
     },
-    /// The machine, not the component: worth trying again.
+    /// The trouble is with the machine, not with the component: worth trying again.
     #[error("the host could not try it: {reason}")]
     Machine {
         /// What was missing.
@@ -98,12 +98,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Whether the same bytes are refused again for sure.
+    /// Whether the same bytes will be refused again.
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Machine { .. })
     }
 
-    /// Whether a file that is still being written looks like this.
+    /// Whether an incompletely written file can cause this refusal.
     pub fn looks_half_written(&self) -> bool {
         matches!(
             self,

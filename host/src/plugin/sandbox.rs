@@ -1,7 +1,6 @@
-//! Where an instance lives: the one factory of stores, which sets every limit there is.
+//! The only place that creates stores, which hold instances. It sets every limit.
 //!
-//! A store has no epoch deadline, no limiter and generous copying limits until somebody sets them, so
-//! nothing else in the host makes one.
+//! A new store has no epoch deadline, no limiter, and generous copying limits. So nothing else in the host creates one.
 
 use std::time::Duration;
 
@@ -16,13 +15,13 @@ use super::limiter::Limiter;
 use super::lines::Lines;
 use super::wasi;
 
-/// Handles of streams, timers and the like that an instance may hold at once: each costs the host memory.
+/// The most handles of streams, timers and the like that an instance may hold at once. Each costs the host memory.
 const HANDLES_MAX: usize = 1000;
 
 /// Bytes of a descriptor, counted like an answer.
 const DESCRIPTOR_BYTES_MAX: usize = 1 << 20;
 
-/// What the host keeps for one instance.
+/// The host's data for one instance.
 pub(super) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -91,7 +90,7 @@ pub(super) fn store(engine: &Engine) -> Store<State> {
     store
 }
 
-/// Gives the next call its time and the size of its answer.
+/// Sets the deadline of the next call, and the largest size of its answer.
 pub(super) fn allow(store: &mut Store<State>, deadline: Duration, answer_bytes_max: usize) {
     // The first tick can come at once, so one more than the deadline has.
     let ticks = deadline

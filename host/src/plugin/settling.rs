@@ -1,4 +1,4 @@
-//! When a watched file has come to rest, as a function of what was seen of it and when.
+//! Decides when a watched file is complete, from its observed states and their times.
 //!
 //! ```text
 //!            another stamp                quiet                      offered
@@ -11,7 +11,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What tells one content of a file from another without reading it.
+/// Metadata that distinguishes contents of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -44,14 +44,14 @@ impl Stamp {
     }
 }
 
-/// How patient a watcher is.
+/// How long a watcher waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
-    /// How long a file must be left alone before it is read.
+    /// How long a file must stay unchanged before it is read.
     pub settle: Duration,
-    /// How long a file must be left alone before it is refused for looking half written.
+    /// How long an apparently incomplete file must stay unchanged before it is refused.
     pub settle_broken: Duration,
-    /// How often the directory is looked at though nothing was heard, for file systems that don't tell.
+    /// How often the directory is read without a notification, for file systems that send none.
     pub rescan: Duration,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Look {
     Wait(Instant),
     /// Read it and offer it.
     Offer(Stamp),
-    /// It was there and is gone; said once.
+    /// The file was removed; reported once.
     Gone,
 }
 
@@ -94,7 +94,7 @@ struct Unsettled {
 }
 
 impl Settling {
-    /// Takes note of how the file is now. `age` is how long ago it was touched.
+    /// Records the file's current state. `age` is the time since it was last touched.
     pub(super) fn look(
         &mut self,
         stamp: Option<Stamp>,
@@ -130,7 +130,7 @@ impl Settling {
         }
     }
 
-    /// The file was offered and that is settled, whatever came of it.
+    /// The file was offered, and no further offer is needed, whatever the result.
     pub(super) fn handled(&mut self, stamp: Stamp) {
         self.handled = Some(stamp);
         self.unsettled = None;

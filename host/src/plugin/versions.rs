@@ -1,4 +1,4 @@
-//! Where it is decided what runs: the activations and the bytes of every version.
+//! The activations, which decide what runs, and the bytes of every version.
 //!
 //! The store implements [`Versions`] on Postgres, [`InMemory`](super::in_memory::InMemory) in memory.
 
@@ -23,24 +23,24 @@ pub struct Activation {
     pub by: String,
     /// What for.
     pub reason: String,
-    /// Whether it is replaced by the version before if it soon trips the route's breaker.
+    /// Whether it is on probation: the previous version replaces it if it soon trips the route's breaker.
     pub probation: bool,
-    /// The activation that tripped the breaker and that this one replaced by itself.
+    /// The activation that tripped the breaker, if this one is its rollback.
     pub rollback_of: Option<i64>,
 }
 
-/// What an activation is.
+/// The kind of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivationKind {
-    /// A new version, or a person's way back: on probation if there is something to go back to.
+    /// A new version, or a previous one that a person chose. It is on probation if there is a previous version.
     Ordinary,
-    /// A version that was rolled back, and that a person insists on: without probation, and the rollback is forgotten.
+    /// A version that was rolled back, and that a person forces: without probation, and the rollback is forgotten.
     Forced,
-    /// The way back from the activation that was seen, which tripped the breaker: that one is not activated again.
+    /// The rollback of the current activation, which tripped the breaker. Its version is not activated again.
     Rollback,
 }
 
-/// That a version tripped its route's breaker on probation.
+/// The record that a version tripped its route's breaker on probation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolledBack {
     /// SHA-256 of its bytes.
@@ -49,7 +49,7 @@ pub struct RolledBack {
     pub activation: i64,
     /// When it was rolled back, in milliseconds since 1970.
     pub since: i64,
-    /// The host that did.
+    /// The host that rolled it back.
     pub by: String,
     /// Why.
     pub reason: String,
@@ -74,16 +74,16 @@ pub struct NewActivation {
     pub kind: ActivationKind,
 }
 
-/// How a compare-and-set on the activations ended.
+/// The result of a compare-and-set on the activations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Activated {
     /// It is the current one now.
     Done(Activation),
-    /// Another was first; this is the current one. None if the route has none, though one was seen.
+    /// Another activation was first; this is the current one. None if the route has none any more.
     Lost(Option<Activation>),
 }
 
-/// A version's bytes and what it calls itself.
+/// A version's bytes, name and version number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedVersion {
     /// SHA-256 of the bytes.
@@ -96,11 +96,11 @@ pub struct SavedVersion {
     pub bytes: Arc<[u8]>,
 }
 
-/// The versions can't be asked at the moment: infrastructure, worth trying again.
+/// The versions can't be read or written now: infrastructure, worth trying again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the plugin versions can't be read or written: {reason}")]
 pub struct VersionsError {
-    /// What their store says.
+    /// The text of their store.
     pub reason: String,
 }
 
@@ -112,7 +112,7 @@ pub trait Versions: Send + Sync {
     /// The current activation of a route.
     fn current<'a>(&'a self, route: &'a str) -> Answer<'a, Option<Activation>>;
 
-    /// Whether this pair of version and configuration was once current on the route, and is not now.
+    /// Whether this pair of version and configuration was current on the route before, and is not now.
     fn is_superseded<'a>(
         &'a self,
         route: &'a str,
@@ -120,7 +120,7 @@ pub trait Versions: Send + Sync {
         config: &'a str,
     ) -> Answer<'a, bool>;
 
-    /// Whether this version was rolled back on the route, with this configuration or whatever it is.
+    /// Whether this version was rolled back on the route, with this configuration or with any.
     fn rolled_back<'a>(
         &'a self,
         route: &'a str,
@@ -128,15 +128,15 @@ pub trait Versions: Send + Sync {
         config: &'a str,
     ) -> Answer<'a, Option<RolledBack>>;
 
-    /// What decided before an activation and was not rolled back itself: the latest one that differs from it.
+    /// The version before an activation: the latest one that differs from it and was not rolled back itself.
     fn before<'a>(&'a self, route: &'a str, number: i64) -> Answer<'a, Option<Activation>>;
 
-    /// Keeps a version. One that is there already stays as it is, unless its bytes are damaged.
+    /// Stores a version. An already stored one stays unchanged, unless its bytes are damaged.
     fn save(&self, version: SavedVersion) -> Answer<'_, ()>;
 
     /// The bytes of a version.
     fn bytes<'a>(&'a self, digest: &'a str) -> Answer<'a, Option<Arc<[u8]>>>;
 
-    /// Makes a version the current one of a route, if the activation that was seen still is.
+    /// Makes a version the current one of a route, if the expected activation is still current.
     fn activate(&self, new: NewActivation) -> Answer<'_, Activated>;
 }

@@ -1,4 +1,4 @@
-//! WASI with nothing granted: what is linked so that ordinary programs load, and what it gives them.
+//! WASI without any access. It is linked so that ordinary programs load, and gives them this:
 //!
 //! | asked for | given |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | a timer | one that never fires, unless it is due at once |
 //! | random numbers | the same ones in every instance |
 //! | environment, arguments, files | none |
-//! | sockets, names | refused before the operating system hears of it |
+//! | sockets, names | refused without a call of the operating system |
 //! | stdin | its end |
 //! | stdout, stderr | log lines |
 
@@ -29,19 +29,19 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 use super::lines::{Lines, Origin};
 use super::sandbox::State;
 
-/// Bytes of random numbers in one call: more is an attempt to make the host allocate.
+/// The most bytes of random numbers in one call. A larger request is an attempt to make the host allocate.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// Bytes that a stream takes in one write: what WASI hosts usually allow.
+/// The most bytes in one write to a stream: the usual limit of WASI hosts.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// What every instance gets, as random as a list can be: the digits of the square root of 2.
+/// The random numbers of every instance: the digits of the square root of 2.
 const SEED: &[u8] = &[
     0x6a, 0x09, 0xe6, 0x67, 0xf3, 0xbc, 0xc9, 0x08, 0xb2, 0xfb, 0x13, 0x66, 0xea, 0x95, 0x7d, 0x3e,
     0x3a, 0xde, 0xc1, 0x75, 0x12, 0x77, 0x50, 0x99, 0xda, 0x2f, 0x59, 0x0b, 0x06, 0x67, 0x32, 0x2a,
 ];
 
-/// The same randomness for what asks for a seed as a number.
+/// The same randomness as a number, for calls that ask for a seed.
 const SEED_NUMBER: u128 = 0x6a09_e667_f3bc_c908_b2fb_1366_ea95_7d3e;
 
 /// The context of one instance.
@@ -67,7 +67,7 @@ pub(super) fn context(lines: &Lines) -> WasiCtx {
         .build()
 }
 
-/// Links WASI 0.2, and puts what would reach the operating system's timers and sockets aside.
+/// Links WASI 0.2, without the parts that reach the operating system's timers and sockets.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);

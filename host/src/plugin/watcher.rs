@@ -1,9 +1,9 @@
 //! Offers the files of the plugin directory as they change.
 //!
-//! What the file system tells is only a hint to look; what counts is what [`settling`](super::settling) sees
-//! of each file that a route names. So a rename into place, a burst of writes, a swapped symbolic link and a
-//! lost notification all come to the same, and an editor's temporary files are never looked at. A file that
-//! disappears changes nothing but the log.
+//! A notification of the file system is only a hint to look. [`settling`](super::settling) decides, from the state of
+//! each file that a route names. So a rename into place, a burst of writes, a swapped symbolic link and a lost
+//! notification all have the same result, and an editor's temporary files are ignored. A removed file changes nothing: it
+//! is only logged.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ pub use super::settling::Timing;
 pub struct Watcher {
     catalog: Arc<Catalog>,
     directory: PathBuf,
-    /// Who offers, as the activation records it.
+    /// The name in the activations that this watcher causes.
     by: String,
     timing: Timing,
     files: BTreeMap<String, Watched>,
@@ -43,7 +43,7 @@ struct Watched {
 }
 
 impl Watcher {
-    /// A watcher that has seen nothing yet. `by` names this host in the activations it brings about.
+    /// A watcher that has seen nothing yet. `by` names this host in the activations that it causes.
     pub fn new(
         catalog: Arc<Catalog>,
         directory: impl Into<PathBuf>,
@@ -67,8 +67,8 @@ impl Watcher {
         }
     }
 
-    /// Offers every file as it is, without waiting for it to settle: the host's start. A file that can't be
-    /// offered now is offered by [`run`](Self::run).
+    /// Offers every file as it is, without waiting until it is complete, for the host's start. A file that can't be offered
+    /// now is offered later by [`run`](Self::run).
     pub async fn offer_all(&mut self) {
         let timing = Timing {
             settle: std::time::Duration::ZERO,
@@ -83,7 +83,7 @@ impl Watcher {
         let listening = self.listen(hint);
         if let Err(error) = &listening {
             let directory = self.directory.display();
-            tracing::warn!(%directory, %error, "the plugin directory can't be watched; it is only looked at now and then");
+            tracing::warn!(%directory, %error, "the plugin directory can't be watched; the host reads it at intervals only");
         }
         let timing = self.timing.clone();
         loop {
@@ -103,13 +103,13 @@ impl Watcher {
     fn listen(&self, hint: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
         let names: Vec<String> = self.files.keys().cloned().collect();
         let heard = move |result: notify::Result<Event>| {
-            // A failure of the notifications is a reason to look, too.
+            // A failure of the notifications is also a reason to look.
             let matters = result.map_or(true, |event| {
-                // That somebody reads, this host first of all, changes nothing.
+                // Reading changes nothing, and this host itself reads.
                 !event.kind.is_access() && event.paths.iter().any(|path| matters(path, &names))
             });
             if matters {
-                // If a hint is waiting already, one look serves both.
+                // If a hint is already waiting, one look serves both.
                 let _ = hint.try_send(());
             }
         };
@@ -118,12 +118,12 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Looks at every file, offers what is at rest, and says when to look again at the latest.
+    /// Looks at every file, offers complete ones, and returns when to look again at the latest.
     async fn look_at_all(&mut self, timing: &Timing) -> Instant {
         let mut next = Instant::now() + timing.rescan;
         for (name, watched) in &mut self.files {
             let path = self.directory.join(name);
-            // Follows symbolic links: what counts is the content that they lead to.
+            // Follows symbolic links: the content of their target counts.
             let stamp = fs::metadata(&path)
                 .ok()
                 .filter(fs::Metadata::is_file)
@@ -136,7 +136,7 @@ impl Watcher {
                 Look::Wait(until) => next = next.min(until),
                 Look::Gone => {
                     let file = path.display();
-                    tracing::warn!(%file, "a plugin file is gone; its last version goes on deciding");
+                    tracing::warn!(%file, "a plugin file was removed; its last version stays active");
                 }
                 Look::Offer(stamp) => {
                     let offering = Offering {
@@ -162,7 +162,7 @@ impl Watcher {
     }
 }
 
-/// One file on its way to the catalog.
+/// One file to offer to the catalog.
 struct Offering<'a> {
     catalog: &'a Catalog,
     path: &'a Path,
@@ -171,7 +171,7 @@ struct Offering<'a> {
 }
 
 impl Offering<'_> {
-    /// Reads the file and offers it to its routes. Answers when to try again, if that is worth it.
+    /// Reads the file and offers it to its routes. Returns when to try again, if a retry can help.
     async fn offer(
         &self,
         routes: &[usize],
@@ -237,7 +237,7 @@ impl Offering<'_> {
             seen: None,
         };
         match self.catalog.try_offer(offer).await {
-            // Something else was activated in between: this file's turn is after it.
+            // Another version was activated meanwhile: offer this file again after it.
             Ok(Offered::Lost(Some(current))) if current.digest != found => Some(Instant::now()),
             Ok(_) => None,
             Err(CatalogError::Refused(refused)) => {
@@ -258,7 +258,7 @@ impl Offering<'_> {
     }
 }
 
-/// Reads a file and what it was while it was read. One byte more than allowed is enough to refuse it.
+/// Reads a file and its metadata. It reads at most one byte more than allowed: that is enough to refuse it.
 fn read(path: &Path, bytes_max: usize) -> io::Result<(Arc<[u8]>, Stamp)> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();

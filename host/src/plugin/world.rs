@@ -1,4 +1,4 @@
-//! Whether bytes are a component of the plugin world, and if not, what is wrong with them in one sentence.
+//! Checks whether bytes are a component of the plugin world. If not, one sentence says what is wrong.
 
 use std::sync::Arc;
 
@@ -59,7 +59,9 @@ pub(super) fn link(
     let world = compiled.component_type();
     for (name, _) in world.imports(engine.inner()) {
         if !IMPORTS.iter().any(|known| name.starts_with(known)) {
-            return Err(other(format!("it imports `{name}`, which no plugin gets")));
+            return Err(other(format!(
+                "it imports `{name}`, which plugins can't use"
+            )));
         }
     }
     for name in EXPORTS {
@@ -82,7 +84,7 @@ pub(super) fn link(
     PluginPre::new(pre).map_err(|error| other(format!("{error:#}")))
 }
 
-/// Whether an instance could not be looked through because an export has another type than the world's.
+/// Whether an instance's exports can't be read because one has another type than in the world.
 pub(super) fn is_type_mismatch(error: &wasmtime::Error) -> bool {
     let text = format!("{error:#}");
     [
@@ -94,7 +96,7 @@ pub(super) fn is_type_mismatch(error: &wasmtime::Error) -> bool {
     .any(|sign| text.contains(sign))
 }
 
-/// What the pooling allocator says of a component that has more or larger parts than it has room for.
+/// The texts of the pooling allocator about a component that has too many or too large parts.
 fn exceeds_a_limit(reason: &str) -> bool {
     [
         "exceeds the configured maximum",
@@ -105,16 +107,16 @@ fn exceeds_a_limit(reason: &str) -> bool {
     .any(|sign| reason.contains(sign))
 }
 
-/// What the bytes are, if not a component. The preamble is in the specification's `Binary.md`: magic,
-/// then version and layer as two 16-bit numbers; layer 0 is a core module, layer 1 a component.
+/// The kind of the bytes, if they are not a component. The specification's `Binary.md` defines the preamble: magic, then
+/// version and layer as two 16-bit numbers. Layer 0 is a core module, layer 1 a component.
 fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [] => Some("an empty file"),
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => None,
         [0, b'a', b's', b'm', _, _, 0, 0, ..] => Some(
-            "a core module; build it for the target wasm32-wasip2, or make a component of it with `wasm-tools`",
+            "a core module; build it for the target wasm32-wasip2, or make it a component with `wasm-tools`",
         ),
-        [0, b'a', b's', b'm', ..] => Some("a cut or unknown form of WebAssembly"),
+        [0, b'a', b's', b'm', ..] => Some("a truncated or unknown form of WebAssembly"),
         _ if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok() => Some("a text file"),
         _ => Some("an unknown kind of file"),
     }

@@ -1,9 +1,8 @@
 //! The log: sentences with fields, for people or for machines.
 //!
-//! Whoever works on a message opens a span with the fields [`FIELD_TASK`](super::names::FIELD_TASK), topic,
-//! partition, offset and plugin as far as they are known, and every line within carries them. Payloads and
-//! secrets are never handed to the log; an e-mail address that gets in, such as by a plugin's own line, is
-//! taken out before the line is written.
+//! Work on a message opens a span with the fields [`FIELD_TASK`](super::names::FIELD_TASK), topic, partition, offset and
+//! plugin, as far as they are known; every line inside has them. Payloads and secrets are never logged. If a line contains an
+//! e-mail address, for example a plugin's own line, the address is masked before the line is written.
 
 mod json;
 mod redact;
@@ -20,11 +19,11 @@ use crate::config::Log;
 use crate::config::log::LogFormat;
 use redact::Redacting;
 
-/// The crate calls it an error that a consumer which was closed in order is closed again when it is dropped.
-/// What librdkafka itself has to say comes through the target `librdkafka`.
+/// The crate logs an error when it drops a consumer that was already closed. librdkafka's own lines have the target
+/// `librdkafka`.
 const CLOSING: &str = "rdkafka::consumer::base_consumer=off";
 
-/// Postgres' notices, such as that a table is there already, are for those who ask for them.
+/// Postgres' notices, such as "a table already exists", are logged only on request.
 const NOTICES: &str = "sqlx::postgres::notice=warn";
 
 /// Why the log can't be set up.
@@ -34,7 +33,7 @@ pub enum LogError {
     #[error("the log's filter is malformed")]
     Filter(#[from] filter::ParseError),
     /// There is a log already.
-    #[error("the log is set up already")]
+    #[error("the log is already set up")]
     Twice(#[from] TryInitError),
 }
 

@@ -1,8 +1,8 @@
-//! The host's metrics: what is counted, by whom it is told, and how it is handed out.
+//! The host's metrics: their registry, their setters and their output.
 //!
 //! Counters of a topic or a route begin at 0 when it is declared, so that a rate over a restart and an alert on
-//! "never" both work. The two `…_duration_seconds` gauges are means of the last minute; histograms of the same
-//! things stand beside them.
+//! "never" both work. The two `…_duration_seconds` gauges are means of the last minute. There are also histograms of the
+//! same durations.
 
 mod build;
 mod dead_letters;
@@ -29,13 +29,13 @@ pub use taskhost_core::outcome::Outcome;
 /// Messages per second over the last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Those whose outcome was committed.
+    /// Messages whose outcome was committed.
     pub processed: f64,
-    /// Those of them that ended as dead letters.
+    /// Messages of them that became dead letters.
     pub failed: f64,
 }
 
-/// Every metric of one host, in a registry of its own.
+/// Every metric of one host, in its own registry.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -69,7 +69,7 @@ pub struct Metrics {
     dead_letters: dead_letters::DeadLetters,
 }
 
-/// What the gauges of the last minute and the rates are made of.
+/// The data for the gauges of the last minute and for the rates.
 #[derive(Debug, Default)]
 struct Windows {
     processed: BTreeMap<String, Window>,
@@ -77,7 +77,7 @@ struct Windows {
     sent: BTreeMap<String, Window>,
     /// Lag by topic and partition, for the health page.
     lag: BTreeMap<(String, i32), u64>,
-    /// The labels of each route's `taskhost_plugin_info`, to take back when another version comes.
+    /// The labels of each route's `taskhost_plugin_info`, to remove when the version changes.
     plugins: BTreeMap<String, [String; 4]>,
 }
 
@@ -109,13 +109,13 @@ impl Metrics {
             consumer_processed: counters(
                 r,
                 names::CONSUMER_PROCESSED,
-                "Records whose outcome is committed.",
+                "Records with a committed outcome.",
                 &["topic"],
             ),
             consumer_failed: counters(
                 r,
                 names::CONSUMER_FAILED,
-                "Records that ended as dead letters.",
+                "Records that became dead letters.",
                 &["topic"],
             ),
             consumer_lag: gauges(
@@ -173,13 +173,13 @@ impl Metrics {
             outcomes: counters(
                 r,
                 names::OUTCOMES,
-                "Messages by what became of them.",
+                "Messages by outcome.",
                 &["route", "outcome"],
             ),
             plugin_faults: counters(
                 r,
                 names::PLUGIN_FAULTS,
-                "Failures of a plugin's own.",
+                "Faults of a plugin.",
                 &["plugin", "kind"],
             ),
             conflicts: counters(
@@ -191,13 +191,13 @@ impl Metrics {
             plugin_purity_checked: counters(
                 r,
                 names::PLUGIN_PURITY_CHECKED,
-                "Decisions that were made again to see whether they come out the same.",
+                "Decisions that were made a second time to compare the results.",
                 &["plugin"],
             ),
             plugin_impure: counters(
                 r,
                 names::PLUGIN_IMPURE,
-                "Decisions that came out otherwise when they were made again.",
+                "Decisions with a different result the second time.",
                 &["plugin"],
             ),
             plugin_refused: counters(
@@ -208,12 +208,12 @@ impl Metrics {
             ),
             plugin_swaps: registered(
                 r,
-                IntCounter::new(names::PLUGIN_SWAPS, "Changes of the version that decides."),
+                IntCounter::new(names::PLUGIN_SWAPS, "Changes of the active version."),
             ),
             plugin_info: gauges(
                 r,
                 names::PLUGIN_INFO,
-                "1 for the version that decides.",
+                "1 for the active version.",
                 &["route", "name", "version", "digest"],
             ),
             partition_halted: gauges(
@@ -231,13 +231,13 @@ impl Metrics {
             stranded: gauges(
                 r,
                 names::STRANDED,
-                "Timers and messages that are due and that this host can't decide.",
+                "Due timers and messages that this host can't decide.",
                 &["topic", "partition"],
             ),
             outbox_frames: gauges(
                 r,
                 names::OUTBOX_FRAMES,
-                "Committed batches that Kafka doesn't have yet.",
+                "Committed batches that are not yet in Kafka.",
                 &["topic", "partition"],
             ),
             breaker_open: gauges(
@@ -288,7 +288,7 @@ impl Metrics {
         window(&mut self.windows().processed, topic, second).add(second, count, took.as_secs_f64());
     }
 
-    /// Counts records of a topic that ended as dead letters.
+    /// Counts records of a topic that became dead letters.
     pub fn dead_lettered(&self, topic: &str, count: u64) {
         self.consumer_failed
             .with_label_values(&[topic])
@@ -315,7 +315,7 @@ impl Metrics {
             .inc_by(count);
     }
 
-    /// Counts messages of a route by what became of them.
+    /// Counts messages of a route by outcome.
     pub fn outcome(&self, route: &str, outcome: Outcome, count: u64) {
         self.outcomes
             .with_label_values(&[route, outcome.name()])
@@ -338,7 +338,7 @@ impl Metrics {
         self.batch_publish.observe(took.as_secs_f64());
     }
 
-    /// Counts a fault of a plugin: `kind` is one of few words, such as `trap` or `deadline`.
+    /// Counts a fault of a plugin: `kind` is one of a few words, such as `trap` or `deadline`.
     pub fn plugin_fault(&self, plugin: &str, kind: &str) {
         self.plugin_faults.with_label_values(&[plugin, kind]).inc();
     }
@@ -356,7 +356,7 @@ impl Metrics {
         self.plugin_impure.with_label_values(&[plugin]);
     }
 
-    /// Counts a decision that came out otherwise when it was made again.
+    /// Counts a decision with a different result the second time.
     pub fn plugin_impure(&self, plugin: &str) {
         self.plugin_impure.with_label_values(&[plugin]).inc();
     }
@@ -366,7 +366,7 @@ impl Metrics {
         self.plugin_refused.with_label_values(&[route]).inc();
     }
 
-    /// Says which version decides a route's messages now. Another version than before counts as a swap.
+    /// Sets the active version of a route. A change of version counts as a swap.
     pub fn set_plugin(&self, route: &str, name: &str, version: &str, digest: &str) {
         let labels = [route, name, version, digest].map(str::to_owned);
         let before = self
@@ -374,7 +374,7 @@ impl Metrics {
             .plugins
             .insert(route.to_owned(), labels.clone());
         if let Some(before) = before.filter(|before| *before != labels) {
-            // It is there unless somebody else removed it, and then nothing is left to do.
+            // It exists unless somebody else removed it, and then nothing is left to do.
             let _ = self.plugin_info.remove_label_values(&before);
             self.plugin_swaps.inc();
         }
@@ -398,14 +398,14 @@ impl Metrics {
             .set(int(messages));
     }
 
-    /// Sets how many wakeups of a partition are due that the host can't decide.
+    /// Sets how many due wakeups of a partition the host can't decide.
     pub fn set_stranded(&self, topic: &str, partition: i32, wakeups: u64) {
         self.stranded
             .with_label_values(&[topic, &partition.to_string()])
             .set(int(wakeups));
     }
 
-    /// Sets how many committed batches of a partition Kafka doesn't have yet.
+    /// Sets how many committed batches of a partition are not yet in Kafka.
     pub fn set_outbox_frames(&self, topic: &str, partition: i32, frames: u64) {
         self.outbox_frames
             .with_label_values(&[topic, &partition.to_string()])
@@ -441,7 +441,7 @@ impl Metrics {
         self.routes.rolled_back(route);
     }
 
-    /// Forgets a partition that this host gave back: another one reports it now.
+    /// Removes a partition that this host gave back: another host reports it now.
     pub fn remove_partition(&self, topic: &str, partition: i32) {
         self.windows().lag.remove(&(topic.to_owned(), partition));
         let labels = [topic, &partition.to_string()];
@@ -508,14 +508,14 @@ impl Metrics {
         self.registry.gather()
     }
 
-    /// Seconds since the host began, the clock of the windows. It begins at a minute, because an empty slot
-    /// says second 0.
+    /// Seconds since the host began, the clock of the windows. It begins at one minute, because an empty slot has
+    /// second 0.
     fn second(&self) -> u64 {
         self.started.elapsed().as_secs() + 60
     }
 
     fn windows(&self) -> MutexGuard<'_, Windows> {
-        // Nothing that holds the lock can leave half a change behind.
+        // No holder of the lock can leave a half-made change.
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

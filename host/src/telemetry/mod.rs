@@ -1,7 +1,7 @@
-//! What the host tells about itself: metrics, health, logs, and the trace each message belongs to.
+//! Metrics, health, logs, and the trace of each message.
 //!
-//! The parts that do the work write in here by plain setters and know nothing of how it is shown; the HTTP API
-//! reads from here and knows nothing of who wrote.
+//! The working parts of the host write here by plain setters, and don't know how the data are shown. The HTTP API reads from
+//! here, and doesn't know who wrote.
 
 pub mod health;
 pub mod logs;

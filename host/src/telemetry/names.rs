@@ -1,11 +1,11 @@
-//! The name of every metric and of every log field, so that none is written twice.
+//! The name of every metric and of every log field, each defined once.
 //!
-//! The first seven metrics are those of the system that taskhost replaces, with its labels only; dashboards and
-//! alerts written for it keep working. The others begin with `taskhost_`. No label is a task id or a key.
+//! The first seven metrics have the names and labels of the system that taskhost replaces, so that its dashboards and alerts
+//! keep working. The others begin with `taskhost_`. No label is a task id or a key.
 
-/// Counter `{topic}`: records whose outcome is committed, once each.
+/// Counter `{topic}`: records with a committed outcome, each counted once.
 pub const CONSUMER_PROCESSED: &str = "kafka_consumer_messages_processed_total";
-/// Counter `{topic}`: records that ended as dead letters.
+/// Counter `{topic}`: records that became dead letters.
 pub const CONSUMER_FAILED: &str = "kafka_consumer_messages_failed_total";
 /// Gauge `{topic, partition}`: records still to decide.
 pub const CONSUMER_LAG: &str = "kafka_consumer_lag";
@@ -26,7 +26,7 @@ pub const BATCH_COMMIT: &str = "taskhost_batch_commit_seconds";
 pub const BATCH_PUBLISH: &str = "taskhost_batch_publish_seconds";
 /// Histogram: messages in one batch.
 pub const BATCH_MESSAGES: &str = "taskhost_batch_messages";
-/// Counter `{route, outcome}`: messages by what became of them.
+/// Counter `{route, outcome}`: messages by outcome.
 pub const OUTCOMES: &str = "taskhost_outcomes_total";
 /// Counter `{plugin, kind}`: a plugin's own failures.
 pub const PLUGIN_FAULTS: &str = "taskhost_plugin_faults_total";
@@ -34,34 +34,34 @@ pub const PLUGIN_FAULTS: &str = "taskhost_plugin_faults_total";
 pub const CONFLICTS: &str = "taskhost_conflicts_total";
 /// Counter `{plugin}`: decisions that were made again to see whether they come out the same.
 pub const PLUGIN_PURITY_CHECKED: &str = "taskhost_plugin_purity_checked_total";
-/// Counter `{plugin}`: those of them that came out otherwise.
+/// Counter `{plugin}`: those of them with a different result.
 pub const PLUGIN_IMPURE: &str = "taskhost_plugin_impure_total";
 /// Counter `{route}`: plugin files that were refused.
 pub const PLUGIN_REFUSED: &str = "taskhost_plugin_refused_total";
-/// Counter: changes of the version that decides, over all routes.
+/// Counter: changes of the active version, over all routes.
 pub const PLUGIN_SWAPS: &str = "taskhost_plugin_swaps_total";
-/// Gauge `{route, name, version, digest}`: 1 for the version that decides now.
+/// Gauge `{route, name, version, digest}`: 1 for the active version.
 pub const PLUGIN_INFO: &str = "taskhost_plugin_info";
 /// Gauge `{topic, partition}`: 1 while the partition is halted.
 pub const PARTITION_HALTED: &str = "taskhost_partition_halted";
 /// Gauge `{topic, partition}`: messages that wait as deferred.
 pub const DEFERRED_PENDING: &str = "taskhost_deferred_pending";
-/// Gauge `{topic, partition}`: wakeups that are due and that the host can't decide.
+/// Gauge `{topic, partition}`: due wakeups that the host can't decide.
 pub const STRANDED: &str = "taskhost_wakeups_stranded";
-/// Gauge `{topic, partition}`: committed batches that Kafka doesn't have yet.
+/// Gauge `{topic, partition}`: committed batches that are not yet in Kafka.
 pub const OUTBOX_FRAMES: &str = "taskhost_outbox_frames";
 /// Gauge `{breaker}`: 1 while `postgres` or `kafka` is away and partitions pause.
 pub const BREAKER_OPEN: &str = "taskhost_breaker_open";
 
-/// Gauge `{route, state}`: 1 for the state that the route's breaker is in, `closed`, `open` or `half-open`; 0 for the others.
+/// Gauge `{route, state}`: 1 for the current state of the route's breaker, `closed`, `open` or `half-open`; 0 for the others.
 pub const ROUTE_BREAKER_STATE: &str = "taskhost_route_breaker_state";
 /// Counter `{route}`: how often faults opened the route's breaker.
 pub const ROUTE_BREAKER_TRIPS: &str = "taskhost_route_breaker_trips_total";
 /// Counter `{route}`: versions that this host rolled back.
 pub const PLUGIN_ROLLBACKS: &str = "taskhost_plugin_rollbacks_total";
-/// Gauge `{topic, state}`: dead letters that nobody is done with: open, replaying, waiting or parked.
+/// Gauge `{topic, state}`: unresolved dead letters: open, replaying, waiting or parked.
 pub const DEAD_LETTERS_OPEN: &str = "taskhost_dead_letters";
-/// Counter `{topic, outcome}`: dead letters that were decided again, by what became of them.
+/// Counter `{topic, outcome}`: dead letters that were decided again, by outcome.
 pub const REPLAYS: &str = "taskhost_dead_letter_replays_total";
 /// Counter `{what}`: rows that the retention removed: `dead_letters`, `frames`, `wakeups`.
 pub const RETENTION: &str = "taskhost_retention_removed_total";

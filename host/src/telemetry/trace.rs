@@ -1,8 +1,8 @@
-//! The trace that a message belongs to: read from it, continued, and written to what it causes.
+//! The trace of a message: read from the message, continued, and written to the messages that it causes.
 //!
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>) in the record headers `traceparent` and
-//! `tracestate`, else the pair of texts `traceId` and `spanId` that older producers write. Whatever comes, a
-//! message has a trace: a text that is no trace id starts a new one, and is kept beside it.
+//! `tracestate`, else the pair of texts `traceId` and `spanId` that older producers write. Every message has a trace: a text
+//! that is not a trace id starts a new one, and is kept beside it.
 
 use std::str::FromStr;
 
@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 /// Record headers: names, and values that may be null.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
-/// Where in which trace something happens.
+/// A position in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// 32 lower-case hexadecimal digits, not all 0.
@@ -24,9 +24,9 @@ pub struct TraceContext {
     pub span_id: String,
     /// The W3C flags; bit 0 is "sampled".
     pub flags: u8,
-    /// What other tracing systems want to have passed on.
+    /// Data of other tracing systems, passed on unchanged.
     pub tracestate: Option<String>,
-    /// A trace id as it came, if it was none: up to 200 characters.
+    /// The received trace id, if it was not valid: up to 200 characters.
     pub foreign: Option<String>,
 }
 

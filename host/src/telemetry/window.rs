@@ -1,4 +1,4 @@
-//! What happened in the last minute, second by second.
+//! Counts and durations of the last minute, second by second.
 
 /// Sixty slots of one second each; a slot is used again when its second comes round.
 #[derive(Clone, Debug)]

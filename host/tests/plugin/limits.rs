@@ -28,8 +28,8 @@ fn each_way_to_misbehave_is_the_fault_that_it_is() {
         ("sleep", Kind::Trap, "waits for a clock"),
         ("allocate", Kind::Memory, "bytes of memory"),
         ("recurse", Kind::Stack, "stack"),
-        ("exit", Kind::Trap, "ended itself with exit code"),
-        ("grow-table", Kind::Memory, "more handles than it may"),
+        ("exit", Kind::Trap, "exited with code"),
+        ("grow-table", Kind::Memory, "more handles than allowed"),
         ("answer-huge", Kind::Memory, "bytes of memory"),
         (
             "wrong-count",

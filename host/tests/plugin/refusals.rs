@@ -1,4 +1,4 @@
-//! What can't decide is refused with a sentence that says why, and what ran before still does.
+//! What can't decide is refused with a sentence that says why, and the current version stays active.
 
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ async fn a_refused_file_is_told_everywhere_and_the_old_version_goes_on() {
         .map(|refusal| refusal.reason)
         .collect();
     let expected = [
-        "it is no WebAssembly component but a text file",
+        "it is not a WebAssembly component but a text file",
         "it does not fit the route: the route's topic is `swap`, and it consumes `misbehave`",
     ];
     assert_eq!(reasons, expected);
@@ -174,9 +174,7 @@ async fn a_plugin_that_sends_where_the_host_sends_nothing_is_refused() {
         matches!(error, CatalogError::Refused(Refused::Route { .. })),
         "{error}"
     );
-    assert!(
-        error
-            .to_string()
-            .contains("it produces to `task-status`, which the configuration maps to no topic")
-    );
+    assert!(error.to_string().contains(
+        "it produces to `task-status`, and the configuration maps no topic to that name"
+    ));
 }

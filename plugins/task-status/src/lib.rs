@@ -1,4 +1,4 @@
-//! Drives a task through its life by the messages of `task-status`.
+//! Moves a task through its statuses by the messages of `task-status`.
 //!
 //! | message   | task missing | new         | started     | completed                                | error                                   |
 //! |-----------|--------------|-------------|-------------|------------------------------------------|-----------------------------------------|
@@ -7,9 +7,8 @@
 //! | completed | deferred     | → completed | → completed | same result: ignored; other: rejected    | rejected                                |
 //! | error     | deferred     | → error     | → error     | rejected                                 | same error: ignored; other: rejected    |
 //!
-//! The task's data gains the fields of each message that is applied, but for `taskId` and `status`, whatever
-//! they are; the event says what it gained. `result` and `error` are those of the message that ended the
-//! task: `null` where it brought none.
+//! The task's data gain all fields of each applied message, except `taskId` and `status`; the event has the gained fields.
+//! `result` and `error` are those of the message that ended the task, or `null` if it had none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,8 +23,8 @@ use taskhost_sdk::{
 #[cfg(test)]
 mod tests;
 
-/// How long a message waits for its task at first. The task is created by another service or another
-/// partition, mostly within a second.
+/// How long a message waits for its task at first. Another service or another partition creates the task, usually within a
+/// second.
 const MISSING_TASK_DELAY: Duration = Duration::from_secs(1);
 
 /// Fields as they were sent: numbers keep their digits.
@@ -34,7 +33,7 @@ type Fields = BTreeMap<String, Box<RawValue>>;
 /// The plugin.
 struct TaskStatus;
 
-/// The fields of a message that decide something.
+/// The fields of a message that the rules use.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Update {
@@ -46,7 +45,7 @@ struct Update {
     finished_at: Option<String>,
 }
 
-/// What of an ended task's data a repeated message is compared with.
+/// The data of an ended task that a repeated message is compared with.
 #[derive(Debug, Deserialize)]
 struct Ended {
     result: Option<String>,
@@ -151,7 +150,7 @@ impl Plugin for TaskStatus {
     }
 }
 
-/// Moves the task on: its data gains the message's fields.
+/// Moves the task to its next status; its data gain the message's fields.
 fn apply(
     task: Option<&Task>,
     event: &str,
@@ -161,7 +160,7 @@ fn apply(
     let mut gained: Fields = context.body()?;
     gained.remove("taskId");
     gained.remove("status");
-    // The outcome is this message's, also where it says nothing and an earlier one did.
+    // The outcome is that of this message, even if only an earlier message had a value.
     match update.status.as_str() {
         "completed" => gained.insert("result".to_owned(), text(update.result.as_deref())),
         "error" => gained.insert("error".to_owned(), text(update.error.as_deref())),

@@ -1,9 +1,9 @@
 //! Creates a task for each web-crawl request.
 //!
-//! Comes in: a request on `requests-web-crawl` (e-mail, query, URL, perhaps the time of the request).
-//! Goes out: a task in the status `new`, the event `task.created`, and the message New Task on
-//! `task-status`, whose plugin drives the task from there. A request whose id was seen before is ignored.
-//! What can't be crawled or answered is rejected with a code that names the field.
+//! In: a request on `requests-web-crawl` (e-mail, query, URL, optionally the time of the request). Out: a task in the status
+//! `new`, the event `task.created`, and the message New Task on `task-status`, whose plugin decides the task from there on. A
+//! request with a known id is ignored. A request that can't be crawled or answered is rejected with a code that names the
+//! field.
 
 use std::str::FromStr;
 
@@ -18,16 +18,16 @@ use url::Url;
 #[cfg(test)]
 mod tests;
 
-/// The longest query, in characters: the contract's number.
+/// The longest query, in characters, as the contract has it.
 const QUERY_CHARS_MAX: usize = 10_000;
 
-/// The longest URL, in characters: the contract's number. Servers seldom accept more than 8 KiB.
+/// The longest URL, in characters, as the contract has it. Servers rarely accept more than 8 KiB.
 const URL_CHARS_MAX: usize = 8_192;
 
 /// The plugin.
 struct WebCrawl;
 
-/// The body of a request, and with it what is kept of it.
+/// The body of a request, and the fields of it that are kept.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -47,7 +47,7 @@ struct Data<'a> {
     received_at: Timestamp,
 }
 
-/// New Task: what `task-status` is told.
+/// The message New Task to `task-status`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NewTask<'a> {
@@ -64,8 +64,7 @@ impl Plugin for WebCrawl {
     type Message = Request;
 
     fn describe(_: &NoConfig) -> Description {
-        // It orders no transition of its own: the other statuses are those that the plugin of
-        // `task-status` moves the same tasks to.
+        // This plugin has no transitions: the plugin of `task-status` moves the same tasks to the other statuses.
         Description::new("web-crawl", env!("CARGO_PKG_VERSION"))
             .initial("new")
             .status("started")
@@ -129,7 +128,7 @@ impl Plugin for WebCrawl {
 }
 
 fn check_email(email: &str) -> Result<(), Rejection> {
-    // An address to answer to: `Name <address>` is how a mail client shows one.
+    // Only an address to answer to: `Name <address>` is a mail client's display form.
     match EmailAddress::parse_with_options(email, Options::default().without_display_text()) {
         Ok(_) => Ok(()),
         Err(_) => Err(Rejection::new(
@@ -143,7 +142,7 @@ fn check_query(query: &str) -> Result<(), Rejection> {
     if query.trim().is_empty() {
         return Err(Rejection::new("query-blank", "userQuery is blank"));
     }
-    // Bytes are never fewer than characters, so that most queries needn't be counted.
+    // A text never has fewer bytes than characters, so most queries don't have to be counted.
     if query.len() > QUERY_CHARS_MAX && query.chars().count() > QUERY_CHARS_MAX {
         let reason = format!("userQuery is longer than {QUERY_CHARS_MAX} characters");
         return Err(Rejection::new("query-too-long", reason));

@@ -1,4 +1,4 @@
-//! What a plugin answered, taken apart for assertions.
+//! A plugin's answer, taken apart for assertions.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub struct Sent {
     pub headers: Vec<(String, String)>,
 }
 
-/// What happens to a timer.
+/// A timer that the answer sets or cancels.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimerOrder {
     /// It is set.
@@ -55,10 +55,10 @@ pub enum TimerOrder {
         name: String,
         /// When it is due.
         due: Timestamp,
-        /// What it brings back.
+        /// Its data.
         data: Value,
     },
-    /// It is forgotten.
+    /// It is cancelled.
     Cancel(String),
 }
 
@@ -75,17 +75,17 @@ impl Answer {
         }
     }
 
-    /// The lines that were logged while it was decided.
+    /// The lines that the plugin logged while it decided.
     #[must_use]
     pub fn logged(&self) -> &[(Level, String)] {
         &self.log
     }
 
-    /// What is applied.
+    /// The applied transition.
     ///
     /// # Panics
     ///
-    /// When it is another answer.
+    /// If the answer is another one.
     #[must_use]
     pub fn applied(self) -> Applied {
         let (types::Decision::Apply(transition), Some(task)) = (&self.decision, self.after) else {
@@ -105,11 +105,11 @@ impl Answer {
         }
     }
 
-    /// Why it is ignored.
+    /// The reason of an ignored cause.
     ///
     /// # Panics
     ///
-    /// When it is another answer.
+    /// If the answer is another one.
     #[expect(
         clippy::must_use_candidate,
         reason = "mostly only that it is ignored matters"
@@ -121,11 +121,11 @@ impl Answer {
         }
     }
 
-    /// How long it is deferred.
+    /// The delay of a deferred cause.
     ///
     /// # Panics
     ///
-    /// When it is another answer.
+    /// If the answer is another one.
     #[must_use]
     pub fn deferred(self) -> Duration {
         match self.decision {
@@ -134,11 +134,11 @@ impl Answer {
         }
     }
 
-    /// The code that it is rejected with.
+    /// The code of a rejection.
     ///
     /// # Panics
     ///
-    /// When it is another answer.
+    /// If the answer is another one.
     #[must_use]
     pub fn rejected(self) -> String {
         match self.decision {
@@ -147,11 +147,11 @@ impl Answer {
         }
     }
 
-    /// The sentence that it is rejected with.
+    /// The sentence of a rejection.
     ///
     /// # Panics
     ///
-    /// When it is another answer.
+    /// If the answer is another one.
     #[must_use]
     pub fn rejected_because(self) -> String {
         match self.decision {

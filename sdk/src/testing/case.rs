@@ -74,7 +74,7 @@ pub fn task(id: &str, status: &str, data: impl Serialize) -> Task {
     })
 }
 
-/// One question to a plugin, put together step by step.
+/// One question to a plugin, built step by step.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Case {
@@ -110,7 +110,7 @@ impl Case {
         self
     }
 
-    /// The task's id, instead of the one that is found where the description says.
+    /// The task's id, instead of the id in the places of the description.
     pub fn task_id(mut self, id: &str) -> Self {
         self.task_id = Some(id.to_owned());
         self
@@ -120,7 +120,7 @@ impl Case {
     ///
     /// # Panics
     ///
-    /// When it is no RFC 3339 time.
+    /// When it is not an RFC 3339 time.
     pub fn at(mut self, time: &str) -> Self {
         let millis = Timestamp::parse(time).expect("an RFC 3339 time").millis();
         match &mut self.cause {
@@ -147,7 +147,7 @@ impl Case {
         })
     }
 
-    /// The logical topic that the message came from, instead of the first that the plugin consumes.
+    /// The logical topic of the message, instead of the first that the plugin consumes.
     pub fn topic(self, topic: &str) -> Self {
         self.with(|message| topic.clone_into(&mut message.topic))
     }
@@ -185,12 +185,12 @@ impl Case {
         self
     }
 
-    /// Asks the plugin, twice, and checks its answer as the host would.
+    /// Asks the plugin twice, and checks its answer like the host.
     ///
     /// # Panics
     ///
-    /// When the configuration is refused, the description is inconsistent, the two answers differ, or the
-    /// answer isn't covered by the description.
+    /// When the configuration is refused, the description is inconsistent, the two answers differ, or the description doesn't
+    /// cover the answer.
     pub fn decide<P: Plugin>(mut self) -> Answer {
         let description = component::describe::<P>(&self.config).expect("a good configuration");
         let descriptor = description.descriptor();
@@ -265,14 +265,14 @@ impl Case {
         })
     }
 
-    /// The cause as the host hands it over, for tests of the fold itself.
+    /// The cause in the host's types, for tests of the fold itself.
     #[cfg(test)]
     pub(crate) fn into_cause(self) -> types::Cause {
         self.cause
     }
 }
 
-/// Stands for the UUID that the host derives from topic id, partition and offset.
+/// Replaces the UUID that the host derives from topic id, partition and offset.
 fn seed(partition: u32, offset: u64) -> String {
     let position = format!("{partition}/{offset}");
     Uuid::new_v5(&Uuid::NAMESPACE_OID, position.as_bytes()).to_string()

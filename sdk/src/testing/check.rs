@@ -1,4 +1,4 @@
-//! The host's checks of what a plugin says, as assertions with a sentence.
+//! The host's checks of a plugin's description and decisions, as assertions with a sentence.
 
 use std::collections::HashSet;
 
@@ -64,7 +64,7 @@ pub(super) fn descriptor(d: &types::Descriptor) {
     }
 }
 
-/// Panics when a decision isn't covered by the description.
+/// Panics when the description doesn't cover a decision.
 pub(super) fn decision(d: &types::Descriptor, task: Option<&Task>, decision: &types::Decision) {
     match decision {
         types::Decision::Apply(transition) => apply(d, task, transition),

@@ -1,4 +1,4 @@
-//! Asks a plugin natively what the host would ask it, and checks the answer as the host would.
+//! Calls a plugin natively like the host, and checks the answer like the host.
 //!
 //! ```
 //! # use serde::Deserialize;

@@ -235,7 +235,7 @@ fn replays_wait_while_the_breaker_is_open_and_are_its_probes_in_an_idle_partitio
     let (world, host) = with_letters();
     let command = swap::host(&world);
     let asked = dlq(&command, &["replay", "--all", "--yes", "--no-wait"]).ok();
-    assert!(asked.contains("8 on their way"), "{asked}");
+    assert!(asked.contains("8 not decided yet"), "{asked}");
     // The other partition has a single message, so most probes are replays; none of them costs a try.
     wait_failed_probes(&world, "swap", 5);
     let waiting = lines(&command, &["list", "--state", "replaying", "--all"]);
@@ -288,12 +288,12 @@ fn replays_that_wait_behind_an_open_breaker_are_called_back_and_the_others_are_d
     };
     let first = id("thing-1");
     let told = dlq(&command, &["cancel", &first]).ok();
-    assert_eq!(told, "1 called back\n");
+    assert_eq!(told, "1 cancelled\n");
     assert_eq!(state("thing-1"), (json!("open"), json!(0)));
     let again = dlq(&command, &["cancel", &first]);
     assert_eq!(again.code, Some(1), "{}", again.stdout);
     assert!(
-        again.stderr.contains("not on their way any more"),
+        again.stderr.contains("have no replay to cancel"),
         "{}",
         again.stderr
     );
@@ -317,13 +317,13 @@ fn replays_that_wait_behind_an_open_breaker_are_called_back_and_the_others_are_d
     });
     world.wait_caught_up();
     assert_eq!(world.find_task("thing-1"), None);
-    // Nothing is left of what was called back, so it can be asked for anew.
+    // Nothing is left of a cancelled replay, so it can be requested again.
     let told = lines(&command, &["replay", &first]);
     assert_eq!(told[0]["applied"], 1);
     assert_eq!(
         state("thing-1").0,
         json!("applied"),
-        "decided once, when it was asked for again"
+        "decided once, when it was requested again"
     );
     assert_eq!(world.all_events().len(), 10);
     laws::check(&world);

@@ -146,7 +146,7 @@ fn records_that_retention_took_halt_a_partition_and_reset_to_earliest_says_what_
     );
     assert!(done.stderr.contains(&gone), "{}", done.stderr);
     assert!(
-        done.stderr.contains("not in the log any more"),
+        done.stderr.contains("no longer in the log"),
         "{}",
         done.stderr
     );

@@ -211,7 +211,7 @@ fn a_plugin_that_is_refused_says_why_and_the_old_one_goes_on() {
     let text = world.dir().join("text");
     fs::write(&text, "This is a text.\n").expect("a file");
     fs::rename(&text, world.plugin_dir().join("swap.wasm")).expect("the plugin's place");
-    let mut expected = vec![expect_refused(&host, 1, "no WebAssembly component")];
+    let mut expected = vec![expect_refused(&host, 1, "not a WebAssembly component")];
     for (guest, why) in [
         (
             "guest_refused_config",

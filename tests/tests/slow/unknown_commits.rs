@@ -47,7 +47,8 @@ fn assert_each_once(world: &World, sent: usize) {
 }
 
 fn has_rebuilt(host: &Host) -> bool {
-    host.log().contains("nobody knows how a transaction ended")
+    host.log()
+        .contains("the outcome of a transaction is unknown")
 }
 
 #[test]

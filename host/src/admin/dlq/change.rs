@@ -1,4 +1,4 @@
-//! Changes of several dead letters at once: replayed, called back, discarded.
+//! Changes of several dead letters at once: replay, cancel, discard.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::admin::State;
 use crate::letters;
 use crate::store::{self, Filter, Place};
 
-/// Dead letters that one request changes at a time: the statement's size.
+/// Dead letters in one statement of a request.
 const IDS_MAX: u32 = 500;
 
-/// Which dead letters, and what is done with them.
+/// The chosen dead letters, and the change.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Change {
@@ -36,7 +36,7 @@ pub(in crate::admin) struct Change {
     republish: bool,
 }
 
-/// What is done with the dead letters that a change names.
+/// The kind of a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doing {
     Replay,
@@ -45,7 +45,7 @@ enum Doing {
 }
 
 impl Doing {
-    /// What a filter that names no state means: those that it can be done with.
+    /// The states of a filter that names none: those that the change applies to.
     fn states(self, force: bool) -> Vec<store::State> {
         match self {
             Self::Cancel => vec![store::State::Replaying],
@@ -56,7 +56,7 @@ impl Doing {
 
     fn told(self) -> (StatusCode, &'static str) {
         match self {
-            // The dead letters' states tell what becomes of them.
+            // The dead letters' states show the result.
             Self::Replay => (StatusCode::ACCEPTED, "requested"),
             Self::Cancel => (StatusCode::OK, "cancelled"),
             Self::Discard => (StatusCode::OK, "discarded"),
@@ -65,7 +65,7 @@ impl Doing {
 }
 
 impl Change {
-    /// What it names: ids, or a filter of those that can be changed.
+    /// The chosen dead letters: ids, or a filter of those that can be changed.
     fn filter(&self, doing: Doing) -> Result<Option<Filter>, Refusal> {
         match (&self.filter, self.ids.is_empty()) {
             (Some(parts), true) => {
@@ -84,7 +84,7 @@ impl Change {
     }
 }
 
-/// The dead letters of a change, some at a time, in the order in which they failed.
+/// The chosen dead letters, some at a time, in the order in which they failed.
 struct Walk<'a> {
     letters: &'a Letters,
     filter: Option<Filter>,
@@ -120,7 +120,7 @@ impl Walk<'_> {
 }
 
 impl Letters {
-    /// Does it to some of them. How many it could be done to.
+    /// Changes some of them. Returns how many were changed.
     async fn change(
         &self,
         change: &Change,
@@ -135,7 +135,7 @@ impl Letters {
                     .request_replays(group, ids, force, republish, by)
                     .await?;
                 if let Err(error) = store.notify(&some.keys).await {
-                    tracing::debug!(%error, "the hosts are not told of replays; they look by themselves");
+                    tracing::debug!(%error, "the hosts can't be notified of replays; they find them within a second");
                 }
                 Ok(some.ids.len())
             }
@@ -153,7 +153,7 @@ impl Letters {
     }
 }
 
-/// Asks for replays and doesn't wait for them.
+/// Requests replays and doesn't wait for them.
 pub(in crate::admin) async fn replay(
     Shared(state): Shared<State>,
     body: Result<Json<Change>, JsonRejection>,
@@ -161,7 +161,7 @@ pub(in crate::admin) async fn replay(
     change(&state, body, Doing::Replay).await
 }
 
-/// Calls replays back that are not decided yet.
+/// Cancels replays that are not decided yet.
 pub(in crate::admin) async fn cancel(
     Shared(state): Shared<State>,
     body: Result<Json<Change>, JsonRejection>,
@@ -180,7 +180,7 @@ async fn change(state: &State, body: Result<Json<Change>, JsonRejection>, doing:
     let letters = letters_of(state)?;
     let Json(change) = wanted(body)?;
     if doing == Doing::Discard && change.reason.trim().is_empty() {
-        return Err(Refusal::Wrong("a discard has a reason".to_owned()));
+        return Err(Refusal::Wrong("a discard needs a reason".to_owned()));
     }
     let mut walk = Walk {
         letters,

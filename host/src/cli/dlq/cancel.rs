@@ -1,4 +1,4 @@
-//! `taskhost dlq cancel`: replays that are not to be decided after all.
+//! `taskhost dlq cancel`: cancels replays that no host has decided yet.
 
 use clap::Args;
 
@@ -8,15 +8,16 @@ use crate::cli::plugin_activate::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::State;
 
-/// Call replays back that no host has decided yet, such as those that wait behind an open breaker.
+/// Cancel replays that no host has decided yet, such as those that wait behind an open breaker.
 ///
-/// Each is open again, or parked, as it was before. One that a host decides at this moment is left to it.
+/// Each dead letter is open again, or parked, as it was before. A replay that a host decides at this moment is not
+/// cancelled.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq cancel $id\n  taskhost dlq cancel --code plugin-trap --yes\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only say how many there are.
+    /// Only print their number.
     #[arg(long)]
     dry_run: bool,
     /// Don't ask.
@@ -34,9 +35,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         yes: arguments.yes,
         output: arguments.output,
         states: &[State::Replaying],
-        done: "called back",
+        done: "cancelled",
         field: "cancelled",
-        others: "are not there or not on their way any more",
+        others: "don't exist, or have no replay to cancel",
     };
     let (group, most) = (&config.kafka.group_id, config.dead_letters.replays_max);
     sweep.run(&config, |database, ids| {

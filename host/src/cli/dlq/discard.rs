@@ -1,4 +1,4 @@
-//! `taskhost dlq discard`: dead letters that nobody wants to be decided.
+//! `taskhost dlq discard`: gives dead letters up permanently.
 
 use clap::Args;
 
@@ -8,18 +8,18 @@ use crate::cli::plugin_activate::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::State;
 
-/// Give dead letters up for good: those that are open or parked.
+/// Give dead letters up permanently: those that are open or parked.
 ///
-/// They are kept until the retention removes them, and can still be looked at.
+/// They are kept until the retention removes them, and can still be shown.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq discard --code not-json --until 7d --reason 'test traffic' --yes\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     chosen: Chosen,
-    /// Why, for those who look at it later.
+    /// Why, for people who look at it later.
     #[arg(long)]
     reason: String,
-    /// Only say how many there are.
+    /// Only print their number.
     #[arg(long)]
     dry_run: bool,
     /// Don't ask.
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         states: &[State::Open, State::Parked],
         done: "discarded",
         field: "discarded",
-        others: "are not there, or neither open nor parked",
+        others: "don't exist, or are neither open nor parked",
     };
     let (group, reason) = (&config.kafka.group_id, &arguments.reason);
     sweep.run(&config, |database, ids| {

@@ -1,4 +1,4 @@
-//! `taskhost dlq edit`: another payload for a dead letter. What it came with is kept.
+//! `taskhost dlq edit`: sets another payload for a dead letter. The original payload is kept.
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
 use crate::store::{Edited, StoredDeadLetter};
 use crate::{host, letters};
 
-/// Give a dead letter another payload, for its next replay.
+/// Set another payload for a dead letter's next replay.
 ///
-/// The payload comes from --file, or from standard input, or on a terminal from $EDITOR. What the message came with is kept,
-/// with each edit, who did it and why. A payload that would fail in the same way is refused, and --force takes it.
+/// The payload comes from --file, or from standard input, or on a terminal from $EDITOR. The original payload is kept,
+/// and so is each edit, with who made it and why. A payload that can't be decoded is refused, unless --force is given.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq edit $id --file fixed.json --reason 'status was misspelt'\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
@@ -31,10 +31,10 @@ pub(in crate::cli) struct Arguments {
     /// Make it a tombstone: a record without a payload.
     #[arg(long, conflicts_with = "file")]
     tombstone: bool,
-    /// Why, for those who look at it later.
+    /// Why, for people who look at it later.
     #[arg(long)]
     reason: String,
-    /// Take a payload that can't be decided, too.
+    /// Accept a payload that can't be decided.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     };
     if value == stored.message().value {
         return Err(Failure::Failed(
-            "nothing is changed: that is its payload".to_owned(),
+            "nothing changed: the dead letter already has this payload".to_owned(),
         ));
     }
     if !arguments.force {
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         let topic = &stored.owner.partition.topic;
         letters::check(&message, topic, &host::routes(&config)).map_err(|why| {
             Failure::Failed(format!(
-                "nothing is changed, this payload would be a dead letter again: {} ({}); --force takes it all the same",
+                "nothing changed: this payload would be a dead letter again: {} ({}); --force takes it anyway",
                 why.reason, why.code
             ))
         })?;
@@ -79,14 +79,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     match edited {
         Edited::Edited => output::print(&match arguments.output.json {
             true => format!("{}\n", json!({"id": id, "edits": stored.edits + 1})),
-            false => format!("{id} has another payload; `taskhost dlq replay {id}` decides it\n"),
+            false => format!("{id} has a new payload; `taskhost dlq replay {id}` decides it\n"),
         }),
-        Edited::Missing => Err(Failure::Failed(format!("{id} is gone"))),
+        Edited::Missing => Err(Failure::Failed(format!("{id} no longer exists"))),
         Edited::Raced => Err(Failure::Failed(
-            "nothing is changed: somebody else edited it meanwhile; look at it again".to_owned(),
+            "nothing changed: somebody else edited it meanwhile; look at it again".to_owned(),
         )),
         Edited::Refused(state) => Err(Failure::Failed(format!(
-            "nothing is changed: it is {}; only one that is open or parked can be edited",
+            "nothing changed: the dead letter is {}; only one that is open or parked can be edited",
             state.name()
         ))),
     }
@@ -132,7 +132,7 @@ fn edited(stored: &StoredDeadLetter) -> Result<Vec<u8>, Failure> {
         .map_err(failed)?;
     if !status.success() {
         return Err(Failure::Failed(format!(
-            "nothing is changed: {program} ended with {status}"
+            "nothing changed: {program} ended with {status}"
         )));
     }
     std::fs::read(&path).map_err(failed)

@@ -1,4 +1,4 @@
-//! `taskhost dlq export`: dead letters whole, one JSON object a line.
+//! `taskhost dlq export`: writes complete dead letters, one JSON object a line.
 
 use clap::Args;
 
@@ -8,10 +8,10 @@ use crate::cli::{EXIT_CODES, Failure, Global, output};
 use crate::letters;
 use crate::store::State;
 
-/// Dead letters of one page: each may have megabytes.
+/// Dead letters in one page: each may have megabytes.
 const PAGE: u32 = 50;
 
-/// Write dead letters whole, one JSON object a line, for `taskhost dlq import` or another program.
+/// Write complete dead letters, one JSON object a line, for `taskhost dlq import` or another program.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq export --since 1d > letters.jsonl\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {

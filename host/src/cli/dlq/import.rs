@@ -1,4 +1,4 @@
-//! `taskhost dlq import`: dead letters of another system's topic, or of an export, become this group's.
+//! `taskhost dlq import`: imports dead letters from another system's topic, or from an export, into this group.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead as _, BufReader};
@@ -21,36 +21,37 @@ use crate::kafka::{Admin, Scan};
 use crate::letters;
 use crate::store::{Imported, Key};
 
-/// Take in dead letters that another system wrote to a topic, or an export.
+/// Import dead letters that another system wrote to a topic, or an export.
 ///
-/// The headers of Kafka Connect, Spring Kafka, Kafka Streams, share groups and of taskhost itself are understood: they say
-/// where a record was and why it failed. Importing twice changes nothing. They are decided by `taskhost dlq replay`.
+/// The command understands the headers of Kafka Connect, Spring Kafka, Kafka Streams, share groups and taskhost itself.
+/// They say where a record was and why it failed. A second import changes nothing. `taskhost dlq replay` decides the
+/// imported dead letters.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq import --topic orders-dlt --dry-run\n  taskhost dlq import --topic orders-dlt --into task-status\n  taskhost dlq import --file letters.jsonl\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
-    /// The topic to read, by its name in Kafka: all that it has now.
+    /// The topic to read, by its name in Kafka. Everything that it has now is read.
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     topic: Option<String>,
     /// The export to read; - is standard input.
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// The topic whose partitions shall decide them, where their origin is not one that the routes read.
+    /// The topic whose partitions decide the dead letters, if no route reads the topic that they came from.
     #[arg(long, value_name = "TOPIC")]
     into: Option<String>,
-    /// Only say what is there.
+    /// Only print what the source has.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     output: Output,
 }
 
-/// Dead letters of one transaction.
+/// Dead letters in one transaction.
 const LETTERS_MAX: usize = 200;
 
-/// Payload bytes of one transaction.
+/// Payload bytes in one transaction.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// One that was read.
+/// A dead letter that was read.
 struct Found {
     letter: DeadLetter,
     owner: TopicPartition,
@@ -94,7 +95,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     match (&arguments.topic, &arguments.file) {
         (Some(topic), _) => import.topic(topic)?,
         (None, Some(path)) => import.file(path)?,
-        // clap has seen to it.
+        // clap guarantees one of the two.
         (None, None) => {}
     }
     import.flush()?;
@@ -103,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     match told.homeless.first() {
         None => Ok(()),
         Some(first) => Err(Failure::Failed(format!(
-            "{} have no partition of this group that could decide them, such as {first}; name the topic with --into",
+            "{} have no partition of this group that can decide them, such as {first}; name a topic with --into",
             told.homeless.len()
         ))),
     }
@@ -128,7 +129,7 @@ fn text(told: &Told, arguments: &Arguments) -> String {
         false => format!("{} read ({})", told.read, dialects.join(", ")),
     };
     match arguments.dry_run {
-        true => format!("{found}; nothing is changed\n"),
+        true => format!("{found}; nothing changed\n"),
         false => format!("{found}, {} new\n", told.new),
     }
 }
@@ -190,7 +191,7 @@ impl Import<'_> {
             }
             let read = letters::from_line(&line).map_err(|why| {
                 Failure::Failed(format!(
-                    "line {number} of {} is no dead letter: {why}; the lines before it are imported",
+                    "line {number} of {} is not a dead letter: {why}; the lines before it are imported",
                     path.display()
                 ))
             });
@@ -280,7 +281,7 @@ impl Import<'_> {
             }
         }
         for (id, value) in edits {
-            // Only what has no edit yet: importing twice changes nothing.
+            // Only if it has no edit yet, so that a second import changes nothing.
             let reason = "as it was edited before it was exported";
             self.database.ask(store.edit_dead_letter(
                 group,

@@ -1,4 +1,4 @@
-//! `taskhost dlq list`: dead letters page by page, the last first.
+//! `taskhost dlq list`: lists dead letters page by page, the last first.
 
 use clap::Args;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::letters;
 use crate::store::{State, StoredDeadLetter};
 
-/// Dead letters of one page.
+/// Dead letters in one page.
 const PAGE: u32 = 1000;
 
 /// List dead letters, the last first.
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Arguments {
     /// The most dead letters to list.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// List all dead letters, however many.
+    /// List all dead letters.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     };
     let (mut after, mut any) = (None, false);
     let more = loop {
-        // One more than is wanted tells whether there are more.
+        // One extra row shows whether there are more.
         let limit = left.saturating_add(1).min(PAGE);
         let mut page =
             database.ask(store.dead_letter_page(group, &filter, after.as_ref(), limit))?;

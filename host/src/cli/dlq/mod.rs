@@ -1,4 +1,4 @@
-//! `taskhost dlq`: dead letters looked at, edited, replayed, sent again, called back, discarded, exported and imported.
+//! `taskhost dlq`: shows, edits, replays, cancels, discards, exports and imports dead letters.
 
 mod cancel;
 mod discard;
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::letters;
 use crate::store::{Filter, Place, State};
 
-/// What can be done with dead letters.
+/// The subcommands of `taskhost dlq`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     List(list::Arguments),
@@ -45,31 +45,31 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     }
 }
 
-/// Ids that one statement takes.
+/// Ids in one statement.
 const IDS_MAX: usize = 500;
 
-/// Which dead letters, by what they are.
+/// A filter of dead letters.
 #[derive(Args, Clone, Debug, Default)]
 struct Filters {
-    /// Only of this topic, by its name in Kafka or in the routes.
+    /// Only dead letters of this topic, by its name in Kafka or in the routes.
     #[arg(long)]
     topic: Option<String>,
-    /// Only those that this plugin decided.
+    /// Only dead letters that this plugin decided.
     #[arg(long)]
     plugin: Option<String>,
-    /// Only with this code.
+    /// Only dead letters with this code.
     #[arg(long)]
     code: Option<String>,
-    /// Only those from this time on: 2026-01-31T08:00:00Z, or how long ago, such as 15m, 2h or 7d.
+    /// Only dead letters from this time on: 2026-01-31T08:00:00Z, or an age such as 15m, 2h or 7d.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only those before this time.
+    /// Only dead letters before this time.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only those with this text in their reason or payload.
+    /// Only dead letters with this text in their reason or payload.
     #[arg(long)]
     text: Option<String>,
-    /// Only of this task.
+    /// Only dead letters of this task.
     #[arg(long)]
     task: Option<String>,
 }
@@ -101,7 +101,7 @@ impl Filters {
     }
 }
 
-/// Which dead letters a command changes: by their ids, or by a filter, and never all of them by mistake.
+/// The dead letters that a command changes: by their ids or by a filter. All of them only with `--all`.
 #[derive(Args, Clone, Debug)]
 struct Chosen {
     /// Ids of dead letters.
@@ -127,7 +127,7 @@ impl Chosen {
     }
 }
 
-/// Goes through the dead letters that were chosen, in the order in which they failed, some at a time.
+/// Goes through the chosen dead letters, in the order in which they failed, some at a time.
 struct Walk<'a> {
     database: &'a Database,
     group: &'a str,
@@ -136,7 +136,7 @@ struct Walk<'a> {
     after: Option<Place>,
 }
 
-/// What a walk came to.
+/// The result of a walk.
 #[derive(Clone, Copy, Default)]
 struct Done {
     named: usize,
@@ -166,7 +166,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// How many there are now.
+    /// The number of chosen dead letters now.
     fn count(&self) -> Result<u64, Failure> {
         let Some(filter) = &self.filter else {
             return Ok(u64::try_from(self.ids.len()).unwrap_or(u64::MAX));
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// Changes all of them, some at a time; `change` says how many it could.
+    /// Changes all of them, some at a time; `change` returns how many it changed.
     fn each(
         &mut self,
         mut change: impl FnMut(&[Uuid]) -> Result<usize, Failure>,
@@ -223,6 +223,6 @@ fn real(config: &Config, topic: &str) -> String {
 fn state(text: &str) -> Result<State, String> {
     State::from_name(text).ok_or_else(|| {
         let all: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
-        format!("there are {}", all.join(", "))
+        format!("the states are {}", all.join(", "))
     })
 }

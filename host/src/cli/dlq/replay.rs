@@ -1,4 +1,4 @@
-//! `taskhost dlq replay`: lets the host decide dead letters again, and waits for what becomes of them.
+//! `taskhost dlq replay`: lets the host decide dead letters again, and waits for the results.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,32 +17,32 @@ use crate::config::Config;
 use crate::letters;
 use crate::store::State;
 
-/// Decide dead letters again, by the plugin that is current now.
+/// Decide dead letters again, with the active plugin version.
 ///
-/// The host of the dead letter's partition decides it, in the order of its task, exactly once. One that fails again stays a
-/// dead letter with the new reason; after TASKHOST_DLQ_REPLAYS_MAX times it is parked, and only --force replays it.
-/// Exit code 1 if one failed again.
+/// The host of the dead letter's partition decides it, in the order of its task, exactly once. A dead letter that fails
+/// again stays one, with the new reason. After TASKHOST_DLQ_REPLAYS_MAX replays it is parked, and only --force replays
+/// it. The exit code is 1 if a dead letter failed again.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq replay $id\n  taskhost dlq replay --code task-missing --since 1d --rate 100 --yes\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only say how many there are, with a sample.
+    /// Only print their number, with a sample.
     #[arg(long)]
     dry_run: bool,
-    /// At most so many a second.
+    /// The most replays to request in a second.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// Those that are parked, too.
+    /// Replay parked dead letters too.
     #[arg(long)]
     force: bool,
-    /// Don't decide them but send them to their topic again, for every reader of it.
+    /// Send them to their topic again, for all its readers, instead of deciding them.
     #[arg(long)]
     republish: bool,
-    /// Don't wait for what becomes of them.
+    /// Don't wait for the results.
     #[arg(long)]
     no_wait: bool,
-    /// Wait so long, in seconds, without any progress.
+    /// How long to wait without progress, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Don't ask.
@@ -52,13 +52,13 @@ pub(in crate::cli) struct Arguments {
     output: Output,
 }
 
-/// Dead letters of a sample.
+/// Dead letters in a sample.
 const SAMPLE: usize = 5;
 
-/// How often it is looked what became of them.
+/// How often the command reads their states.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What became of the dead letters.
+/// The results of the replays, as numbers of dead letters.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Outcome {
     requested: u64,
@@ -118,26 +118,26 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     if outcome.pending > 0 {
         return Err(Failure::Failed(format!(
             "{} are not decided after {} s without progress; they will be once a host has their partitions and no breaker \
-             of their routes is open, see `taskhost partition list` and `taskhost breaker list`; `taskhost dlq cancel` \
-             calls them back",
+             of their routes is open: see `taskhost partition list` and `taskhost breaker list`; `taskhost dlq cancel` \
+             cancels them",
             outcome.pending, arguments.timeout
         )));
     }
     match outcome.failed + outcome.parked {
         0 => refused(named, outcome),
         failed => Err(Failure::Failed(format!(
-            "{failed} of {} failed again; `taskhost dlq show` tells why",
+            "{failed} of {} failed again; `taskhost dlq show` shows why",
             outcome.requested
         ))),
     }
 }
 
-/// Those that were named one by one, and weren't taken.
+/// An error if dead letters were named one by one, and some were not accepted.
 fn refused(named: Option<u64>, outcome: Outcome) -> Result<(), Failure> {
     match named {
         Some(named) if named > outcome.requested => Err(Failure::Failed(format!(
-            "{} of {named} were not taken: they are not there or not open (a parked one needs --force, a message that \
-             its topic refused --republish, and a timer can't be sent again); `taskhost dlq show` tells",
+            "{} of {named} were not accepted: they don't exist or are not open (a parked one needs --force, a message \
+             that its topic refused needs --republish, and a timer can't be sent again); `taskhost dlq show` shows which",
             named - outcome.requested
         ))),
         _ => Ok(()),
@@ -181,7 +181,7 @@ struct Run<'a> {
     arguments: &'a Arguments,
     database: &'a Database,
     config: &'a Config,
-    /// Those that are on their way, as far as is known.
+    /// Replays that were requested and may not be decided yet.
     ids: Vec<Vec<Uuid>>,
     settled: Outcome,
     bar: ProgressBar,
@@ -193,7 +193,7 @@ impl Run<'_> {
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
-    /// Asks for all of them, not faster than was said. How many were named, if they were named one by one.
+    /// Requests all of them, not faster than the rate. Returns how many were named, if they were named one by one.
     fn request(&mut self, walk: &mut Walk<'_>) -> Result<Option<u64>, Failure> {
         let Self {
             arguments,
@@ -205,7 +205,7 @@ impl Run<'_> {
             true => None,
             false => Some(walk.count()?),
         };
-        // A tenth of a second's at a time.
+        // The number for a tenth of a second at a time.
         let some = arguments.rate.map_or(IDS_MAX, |rate| {
             usize::try_from(rate.div_ceil(10))
                 .unwrap_or(IDS_MAX)
@@ -225,9 +225,11 @@ impl Run<'_> {
                 arguments.republish,
                 &by(),
             ))?;
-            // A hint: the hosts look once a second.
+            // Only a hint: the hosts look once a second.
             if let Err(error) = database.runtime.block_on(store.notify(&requested.keys)) {
-                eprintln!("note: the hosts are not told ({error}); they look by themselves");
+                eprintln!(
+                    "note: the hosts can't be notified ({error}); they find the replays within a second"
+                );
             }
             asked = asked.saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             if !requested.ids.is_empty() {
@@ -237,11 +239,11 @@ impl Run<'_> {
                 let due = Duration::from_secs_f64(f64::from(asked) / f64::from(rate));
                 thread::sleep(due.saturating_sub(began.elapsed()));
             }
-            self.bar.set_message("asked for");
+            self.bar.set_message("requested");
         }
     }
 
-    /// Waits until none of them is on its way, or nothing happens for too long.
+    /// Waits until all of them are decided, or nothing changes for too long.
     fn wait(&mut self) -> Result<Outcome, Failure> {
         let patience = Duration::from_secs(self.arguments.timeout);
         let requested = self.requested();
@@ -259,7 +261,7 @@ impl Run<'_> {
         }
     }
 
-    /// What became of them so far. Those of which all is known aren't asked for again.
+    /// The results so far. Groups of ids that are all decided aren't read again.
     fn look(&mut self) -> Result<Outcome, Failure> {
         let requested = self.settled.requested;
         let mut now = self.settled;
@@ -336,7 +338,7 @@ fn told(outcome: Outcome, arguments: &Arguments) -> String {
         ("failed again", failed),
         ("parked", parked),
         ("waiting for their task", waiting),
-        ("on their way", pending),
+        ("not decided yet", pending),
     ];
     let parts: Vec<String> = all
         .iter()
@@ -345,14 +347,14 @@ fn told(outcome: Outcome, arguments: &Arguments) -> String {
         .collect();
     match parts.is_empty() {
         true => "nothing to do: none is open\n".to_owned(),
-        false => format!("{requested} asked for: {}\n", parts.join(", ")),
+        false => format!("{requested} requested: {}\n", parts.join(", ")),
     }
 }
 
-/// Seen on a terminal only.
+/// A progress bar, visible on a terminal only.
 fn bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
-    // The template is a constant, and it is one.
+    // The template is a constant and valid.
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {msg}") {
         bar.set_style(style);
     }

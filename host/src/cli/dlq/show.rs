@@ -1,4 +1,4 @@
-//! `taskhost dlq show`: one dead letter with its payload, why it failed, and its task's history.
+//! `taskhost dlq show`: shows one dead letter with its payload, its reason, and its task's history.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::letters;
 use crate::store::{Edit, RecordedEvent, StoredDeadLetter};
 
-/// Show one dead letter: its payload, why it failed and where, and the task that it was for.
+/// Show one dead letter: its payload, why and where it failed, and its task.
 ///
-/// With --json it is one object on one line, in the form of an export, with the task under `taskRow`.
+/// With --json the output is one object on one line, in the form of an export, with the task under `taskRow`.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost dlq show 5e5a1f4e-6f0a-5ad5-8c0e-3a1c2b4d5e6f\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     output::print(&text)
 }
 
-/// A dead letter that must be there.
+/// A dead letter that must exist.
 pub(super) fn find(
     database: &Database,
     config: &Config,
@@ -63,7 +63,7 @@ pub(super) fn find(
         .ask(database.store.show_dead_letter(group, id))?
         .ok_or_else(|| {
             Failure::Failed(format!(
-                "there is no dead letter {id}; `taskhost dlq list` lists those that are there"
+                "there is no dead letter {id}; `taskhost dlq list` lists the dead letters"
             ))
         })
 }
@@ -138,7 +138,7 @@ fn page(
         _ => {
             let current = letters::readable(stored.edited_value.as_deref());
             text.push_str(&format!(
-                "\npayload, as it was edited:\n{current}\n\npayload, as it came:\n{original}\n"
+                "\npayload, edited:\n{current}\n\npayload, original:\n{original}\n"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! A change of all the dead letters that are chosen: counted, confirmed, made and told.
+//! A change of all chosen dead letters: counts them, asks, changes them and prints the result.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -10,24 +10,24 @@ use crate::cli::{Failure, Output, output};
 use crate::config::Config;
 use crate::store::State;
 
-/// What is asked for, and its words.
+/// The change, and its words.
 pub(super) struct Sweep<'a> {
     pub(super) chosen: &'a Chosen,
     pub(super) dry_run: bool,
     pub(super) yes: bool,
     pub(super) output: Output,
-    /// The states that it is about.
+    /// The states that it applies to.
     pub(super) states: &'a [State],
-    /// What becomes of each, as in "3 discarded".
+    /// The result, as in "3 discarded".
     pub(super) done: &'static str,
-    /// The same as JSON's field.
+    /// The result's field in JSON.
     pub(super) field: &'static str,
-    /// What those are that it can't be done to, as in "1 of 3 are not there".
+    /// Why others are not changed, as in "1 of 3 don't exist".
     pub(super) others: &'static str,
 }
 
 impl Sweep<'_> {
-    /// Makes the change; `change` says how many of some dead letters it could change.
+    /// Makes the change; `change` returns how many of some dead letters it changed.
     pub(super) fn run(
         &self,
         config: &Config,
@@ -44,7 +44,7 @@ impl Sweep<'_> {
                 false => format!("{count} to be {done}\n"),
             });
         }
-        // Those that are named one by one were meant.
+        // Dead letters named one by one need no question.
         let are_named = !self.chosen.ids.is_empty();
         if !are_named && count > 0 {
             eprintln!("to be {done}: {count}");
@@ -58,7 +58,7 @@ impl Sweep<'_> {
         match !are_named || came.changed == came.named {
             true => Ok(()),
             false => Err(Failure::Failed(format!(
-                "{} of {} {}; `taskhost dlq show` tells",
+                "{} of {} {}; `taskhost dlq show` shows which",
                 came.named - came.changed,
                 came.named,
                 self.others

@@ -1,13 +1,13 @@
-//! What doesn't go together in the Kafka section, found before a socket is opened.
+//! Finds contradictions in the Kafka section before a socket is opened.
 //!
-//! librdkafka refuses most of these too, but one at a time, in its own words, and when a client is made.
+//! librdkafka refuses most of them too, but one at a time, in its own words, and only when a client is created.
 
 use super::{Acks, Delivery, GroupProtocol, Kafka, message_timeout};
 use crate::config::input::Input;
 use crate::config::value::millis;
 
 impl Kafka {
-    /// Adds to `input` what doesn't go together.
+    /// Adds contradictions to `input`.
     pub(in crate::config) fn check(&self, input: &mut Input) {
         self.check_brokers(input);
         self.check_tls(input);
@@ -21,7 +21,7 @@ impl Kafka {
         for broker in self.brokers.iter().filter(|broker| !is_broker(broker)) {
             input.contradiction(
                 &["kafka.brokers"],
-                format!("kafka.brokers names {broker:?}, which is no broker"),
+                format!("kafka.brokers names {broker:?}, which is not a broker address"),
                 "write each as host:port, such as localhost:9092",
             );
         }
@@ -44,7 +44,7 @@ impl Kafka {
         }
         if !self.ssl_reject_unauthorized {
             input.warning(
-                "kafka.ssl_reject_unauthorized is false: brokers' certificates are not checked, so anybody can pose as one",
+                "kafka.ssl_reject_unauthorized is false: brokers' certificates are not checked, so anybody can pose as a broker",
             );
         }
         match (&self.ssl_cert, &self.ssl_key) {
@@ -99,7 +99,7 @@ impl Kafka {
         }
         if !self.ssl_enabled && self.sasl_mechanism == super::SaslMechanism::Plain {
             input.warning(
-                "kafka.sasl_mechanism is plain and kafka.ssl_enabled is false: the password crosses the network readable",
+                "kafka.sasl_mechanism is plain and kafka.ssl_enabled is false: the password is sent unencrypted over the network",
             );
         }
     }

@@ -1,7 +1,7 @@
-//! The Kafka section in librdkafka's words, as names and texts; what makes a client of them lies elsewhere.
+//! The Kafka section as librdkafka's properties, names and texts. Clients are created elsewhere.
 //!
-//! Consumer, producer and admin client share [`client_properties`]. What exactly once depends on is no
-//! setting: it stands in [`FIXED`] with its reason.
+//! Consumer, producer and admin client share [`client_properties`]. Properties that exactly once depends on are not
+//! settings: [`FIXED`] has them, each with its reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct FixedProperty {
     pub name: &'static str,
     /// Its value.
     pub value: &'static str,
-    /// Why it is so.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -28,13 +28,13 @@ pub const FIXED: &[FixedProperty] = &[
         "all",
         "log.connection.close",
         "false",
-        "brokers close idle connections, which is no trouble",
+        "brokers close idle connections, which is normal",
     ),
     fixed(
         "all",
         "reconnect.backoff.max.ms",
         "1000",
-        "brokers that were away for long are found again within a second or two, instead of 15",
+        "after a long outage, brokers are found again within a second or two, instead of 15",
     ),
     fixed(
         "consumer",
@@ -52,13 +52,13 @@ pub const FIXED: &[FixedProperty] = &[
         "consumer",
         "auto.offset.reset",
         "error",
-        "a lost position halts its partition instead of jumping in silence",
+        "a lost position halts its partition, instead of a silent jump",
     ),
     fixed(
         "consumer",
         "enable.partition.eof",
         "true",
-        "the end of a partition carries the offset behind commit markers",
+        "the end of a partition has the offset after commit markers",
     ),
     fixed(
         "consumer",
@@ -88,7 +88,7 @@ pub const FIXED: &[FixedProperty] = &[
         "producer",
         "topic.metadata.propagation.max.ms",
         "3000",
-        "a missing topic is known after 3 s instead of stalling everybody for 30",
+        "a missing topic is known after 3 s, instead of delaying every partition for 30",
     ),
 ];
 
@@ -106,10 +106,10 @@ const fn fixed(
     }
 }
 
-/// Properties by name, in the order librdkafka should be told them.
+/// Properties by name, in the order for librdkafka.
 pub type Properties = Vec<(&'static str, String)>;
 
-/// What every client is told: where the brokers are, who we are, how to be safe, how long to wait.
+/// The properties of every client: brokers, identity, security, timeouts.
 #[must_use]
 pub fn client_properties(kafka: &Kafka) -> Properties {
     let mut properties = vec![
@@ -122,7 +122,7 @@ pub fn client_properties(kafka: &Kafka) -> Properties {
         ),
         ("socket.timeout.ms", ms(kafka.request_timeout)),
         ("retry.backoff.ms", ms(kafka.retry_backoff)),
-        // librdkafka wants the longest wait to be no shorter than the first; 1 s is its default.
+        // librdkafka requires that the longest delay is not shorter than the first; 1 s is its default.
         (
             "retry.backoff.max.ms",
             ms(kafka.retry_backoff.max(Duration::from_secs(1))),
@@ -138,7 +138,7 @@ pub fn client_properties(kafka: &Kafka) -> Properties {
     properties
 }
 
-/// What the consumer is told, [`client_properties`] included.
+/// The properties of the consumer, with [`client_properties`].
 #[must_use]
 pub fn consumer_properties(kafka: &Kafka) -> Properties {
     let mut properties = client_properties(kafka);
@@ -156,7 +156,7 @@ pub fn consumer_properties(kafka: &Kafka) -> Properties {
         ),
     ]);
     properties.extend(fixed_for("consumer"));
-    // Under the newer protocol the broker decides these, and librdkafka refuses to be told them.
+    // Under the newer protocol the broker decides these, and librdkafka refuses to set them.
     if kafka.group_protocol == GroupProtocol::Classic {
         properties.push(("session.timeout.ms", ms(kafka.session_timeout)));
         properties.push(("heartbeat.interval.ms", ms(kafka.heartbeat_interval)));
@@ -165,8 +165,8 @@ pub fn consumer_properties(kafka: &Kafka) -> Properties {
     properties
 }
 
-/// What a producer is told, [`client_properties`] included. The transactional id is each producer's own and
-/// isn't among them.
+/// The properties of a producer, with [`client_properties`]. The transactional id isn't among them: each producer has
+/// its own.
 #[must_use]
 pub fn producer_properties(kafka: &Kafka) -> Properties {
     let mut properties = client_properties(kafka);
@@ -193,8 +193,8 @@ pub fn producer_properties(kafka: &Kafka) -> Properties {
     properties
 }
 
-/// How long one message may be on its way: a third of the transaction timeout, so that a transaction learns
-/// of a lost message while there is still time to abort it.
+/// How long the delivery of one message may take: a third of the transaction timeout. So a transaction learns of a lost
+/// message while there is still time to abort it.
 #[must_use]
 pub fn message_timeout(kafka: &Kafka) -> Duration {
     kafka.transaction_timeout / 3

@@ -78,8 +78,8 @@ fn unknown_variables_with_our_prefixes_are_warnings() {
     );
     expect![[r#"
         [
-            "the environment variable KAFKA_BROKER is none of taskhost's and has no effect, did you mean KAFKA_BROKERS?",
-            "the environment variable KAFKA_PORT is none of taskhost's and has no effect",
+            "the environment variable KAFKA_BROKER is unknown to taskhost and has no effect, did you mean KAFKA_BROKERS?",
+            "the environment variable KAFKA_PORT is unknown to taskhost and has no effect",
         ]
     "#]]
     .assert_debug_eq(&loaded.warnings);
@@ -104,7 +104,7 @@ fn settings_without_effect_and_unsafe_ones_are_warnings() {
             "kafka.ssl_ca (env KAFKA_SSL_CA) has no effect: kafka.ssl_enabled is false",
             "kafka.sasl_username (taskhost.toml:2) has no effect: kafka.sasl_enabled is false",
             "kafka.session_timeout (env KAFKA_SESSION_TIMEOUT) has no effect: kafka.group_protocol is consumer, where the broker decides it",
-            "kafka.ssl_reject_unauthorized is false: brokers' certificates are not checked, so anybody can pose as one",
+            "kafka.ssl_reject_unauthorized is false: brokers' certificates are not checked, so anybody can pose as a broker",
         ]
     "#]]
     .assert_debug_eq(&[off.warnings, unsafe_tls.warnings].concat());

@@ -43,7 +43,7 @@ messages_max = { a = 1 }
 fn what_is_no_toml_is_named_with_its_line_beside_what_is_wrong_elsewhere() {
     expect![[r#"
         the configuration has 2 problems:
-          - it is no TOML: string values must be quoted, expected literal string (taskhost.toml:2): correct the file
+          - it is not valid TOML: string values must be quoted, expected literal string (taskhost.toml:2): correct the file
           - kafka.linger is "soon", expected a whole number of milliseconds, without a unit (env KAFKA_LINGER): correct KAFKA_LINGER or kafka.linger"#]]
     .assert_eq(&bad("[kafka]\nbrokers = a:1\n", &["KAFKA_LINGER=soon"]));
 }
@@ -90,7 +90,7 @@ fn contradictions_are_refused() {
             &["TASKHOST_DELIVERY=at-least-once", "KAFKA_ACKS=1"],
             "while kafka.idempotent is true",
         ),
-        (&["KAFKA_BROKERS=http://a"], "which is no broker"),
+        (&["KAFKA_BROKERS=http://a"], "which is not a broker address"),
         (
             &["KAFKA_FETCH_QUEUE_BYTES_MAX=1024"],
             "less than kafka.max_bytes_per_partition",
@@ -100,7 +100,7 @@ fn contradictions_are_refused() {
         (&["TASKHOST_DLQ_TOPIC=dead"], "it doesn't contain {topic}"),
         (
             &["TASKHOST_DATABASE_LOCK_TIMEOUT=10001"],
-            "so it never happens",
+            "so it never takes effect",
         ),
         (
             &["TASKHOST_DEFERRAL_DELAY_MIN=300001"],

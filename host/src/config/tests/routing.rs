@@ -121,9 +121,9 @@ d = "no good"
         the configuration has 11 problems:
           - unknown key route.plugin_config (taskhost.toml:9): remove it; what the plugin reads goes into [route.config]
           - route.plugin is a integer (taskhost.toml:14): write it as a text in quotes
-          - route.config holds nan, which is no JSON number (taskhost.toml:18): write what JSON can say
+          - route.config holds nan, which is not a JSON number (taskhost.toml:18): write a value that JSON has
           - topics.d is "no good", a topic's name can't contain ' ' (taskhost.toml:22): write the name of a Kafka topic
-          - route.plugin is "../y", a plugin's name has 1 to 128 letters, digits, _, - and ., and is no path (taskhost.toml:7): correct plugin
+          - route.plugin is "../y", a plugin's name has 1 to 128 letters, digits, _, - and ., and is not a path (taskhost.toml:7): correct plugin
           - route.plugin is "z.wasm", which .wasm is added to (taskhost.toml:11): correct plugin
           - a route has no topic (taskhost.toml:10): add topic = "…" to it
           - a route has no plugin (taskhost.toml:12): add plugin = "…" to it

@@ -1,4 +1,4 @@
-//! How the breakers of the routes are, as health and the API show them.
+//! The state of the routes' breakers, for health and the API.
 
 use serde::Serialize;
 
@@ -12,17 +12,17 @@ pub struct RouteBreaker {
     pub state: &'static str,
     /// Whether a person holds it there.
     pub held: bool,
-    /// Since when (RFC 3339); none if it never changed.
+    /// The time of its last change (RFC 3339); none if it never changed.
     pub since: Option<String>,
-    /// What made it change: `faults`, `probe`, `activation` or `person`.
+    /// The reason of the change: `faults`, `probe`, `activation` or `person`.
     pub why: Option<&'static str>,
     /// The same in words.
     pub reason: String,
-    /// Who ordered it, if a person did.
+    /// The person who ordered it, if one did.
     pub by: Option<String>,
-    /// When a single message is tried next (RFC 3339), while it is open by itself.
+    /// When a single message is tried next (RFC 3339), if the breaker opened by itself.
     pub probe_at: Option<String>,
-    /// Decisions in the window, when faults opened it last.
+    /// Decisions in the window when faults last opened it.
     pub decided: u64,
     /// Of those, the faults.
     pub faults: u64,

@@ -1,4 +1,4 @@
-//! The last activations of the routes and where they took effect, as the API and the command line show them.
+//! The last activations of the routes, and the records at which they took effect, for the API and the command line.
 
 use serde::Serialize;
 
@@ -20,11 +20,11 @@ pub struct PastActivation {
     pub since: String,
     /// Who activated it: a host, or a person by a command.
     pub by: String,
-    /// What for: a file that changed, a command.
+    /// Why: a file that changed, a command.
     pub reason: String,
-    /// Whether the version before takes over if this one soon opens its route's breaker.
+    /// Whether it is on probation: the previous version takes over if this one soon opens its route's breaker.
     pub probation: bool,
-    /// The activation that this one replaced by itself, because it failed on probation.
+    /// The activation that this one rolled back, because it failed on probation.
     pub rollback_of: Option<i64>,
     /// The partitions that decided under it, in order.
     pub starts: Vec<ActivationStart>,

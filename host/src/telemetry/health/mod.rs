@@ -1,7 +1,7 @@
-//! How the host is: one registry that every part writes into, and what is said of it over HTTP.
+//! The health of the host: one registry that every part writes to, and its reports over HTTP.
 //!
-//! Writers call plain setters on a [`Status`]; nothing in here asks anybody anything, so a health check is
-//! quick and never hangs on what it reports about.
+//! Writers call plain setters on a [`Status`]. Nothing here asks another part, so a health check is quick, and never hangs on
+//! the part that it reports about.
 
 mod breakers;
 mod history;

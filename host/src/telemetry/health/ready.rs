@@ -1,4 +1,4 @@
-//! Whether the host can work, and what is missing if it can't.
+//! Readiness: whether the host can work, and otherwise what is missing.
 
 use serde::Serialize;
 
@@ -15,8 +15,8 @@ pub struct Missing {
 
 /// All that is missing; empty for a host that is ready.
 ///
-/// A halted partition doesn't count: the others go on, and taking the host out of service helps nobody. Nor
-/// does an empty assignment: a host may be a spare.
+/// A halted partition doesn't count: the others go on, and it would help nobody to take the host out of service. An empty
+/// assignment doesn't count either: a host may be a spare.
 #[must_use]
 pub fn missing(now: &Snapshot) -> Vec<Missing> {
     let mut missing = Vec::new();

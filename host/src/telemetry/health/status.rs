@@ -1,4 +1,4 @@
-//! The registry of what is known about the host right now.
+//! The registry of the host's current state.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +10,7 @@ use super::breakers::{RolledBackVersion, RouteBreaker};
 use super::history::PastActivation;
 use crate::config::Route;
 
-/// Something the host can't work without.
+/// A service that the host needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
     /// The brokers.
@@ -33,9 +33,9 @@ impl Dependency {
 /// Whether a dependency answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DependencyState {
-    /// It answered last time.
+    /// Its last answer was good.
     Up,
-    /// It doesn't, and this is why.
+    /// It doesn't answer, for this reason.
     Down {
         /// A sentence for the operator; no secrets.
         reason: String,
@@ -46,13 +46,13 @@ pub enum DependencyState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum PartitionState {
-    /// Taking the partition over from whoever had it.
+    /// Taking the partition over from its previous owner.
     Claiming,
-    /// Publishing what was committed and not yet published.
+    /// Publishing batches that were committed and not yet published.
     Recovering,
     /// Deciding messages.
     Running,
-    /// Waiting: for a dependency that is away, or to try a failed step again.
+    /// Waiting for a dependency that is away, or before a failed step is tried again.
     Paused {
         /// What for.
         reason: String,
@@ -71,9 +71,9 @@ pub enum PartitionState {
 pub struct Group {
     /// `group.id`.
     pub id: String,
-    /// Kafka's word for its state, such as `Stable`; `unknown` until Kafka told.
+    /// Kafka's name of its state, such as `Stable`; `unknown` until Kafka has answered.
     pub state: String,
-    /// How many members it has, if Kafka told.
+    /// How many members it has, if Kafka has answered.
     pub members: Option<u32>,
     /// Whether this host is one of them.
     pub joined: bool,
@@ -88,7 +88,7 @@ pub struct BrokerCount {
     pub reachable: u32,
 }
 
-/// The plugin version that decides a route's messages.
+/// The active plugin version of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningPlugin {
@@ -102,12 +102,12 @@ pub struct RunningPlugin {
     pub digest: String,
     /// The number of the activation that made it current.
     pub activation: i64,
-    /// Since when this host decides by it.
+    /// When it became active on this host.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
 }
 
-/// A plugin file that doesn't run, and why.
+/// A refused plugin file, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedPlugin {
@@ -124,7 +124,7 @@ pub struct RefusedPlugin {
     pub at: OffsetDateTime,
 }
 
-/// A version that decided otherwise when it was asked again.
+/// A version that gave a different answer when it was asked a second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImpurePlugin {
@@ -147,7 +147,7 @@ pub struct ImpurePlugin {
     pub at: OffsetDateTime,
 }
 
-/// Timers and messages of a partition that are due and that this host can't decide.
+/// Due timers and messages of a partition that this host can't decide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StrandedWakeups {
     /// How many.
@@ -156,12 +156,12 @@ pub struct StrandedWakeups {
     pub reason: String,
 }
 
-/// Everything that is known, at one moment.
+/// The whole state at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The routes that need a plugin.
     pub routes: Vec<Route>,
-    /// Who answers and who doesn't.
+    /// The state of each dependency.
     pub dependencies: BTreeMap<Dependency, DependencyState>,
     /// The brokers, counted.
     pub brokers: BrokerCount,
@@ -169,9 +169,9 @@ pub struct Snapshot {
     pub group: Group,
     /// The partitions this host has, by real topic and number.
     pub partitions: BTreeMap<(String, i32), PartitionState>,
-    /// Of those, what is due and can't be decided here.
+    /// The stranded wakeups of these partitions.
     pub stranded: BTreeMap<(String, i32), StrandedWakeups>,
-    /// What decides, by route.
+    /// The active versions, by route.
     pub plugins: BTreeMap<String, RunningPlugin>,
     /// The last activations by route, the current one first.
     pub history: BTreeMap<String, Arc<[PastActivation]>>,
@@ -179,16 +179,16 @@ pub struct Snapshot {
     pub breakers: BTreeMap<String, RouteBreaker>,
     /// Versions that were rolled back, by route, the latest first.
     pub rolled_back: BTreeMap<String, Arc<[RolledBackVersion]>>,
-    /// What was refused, the latest first.
+    /// The refusals, the latest first.
     pub refused: VecDeque<RefusedPlugin>,
-    /// Versions that decided otherwise when they were asked again, by digest.
+    /// Impure versions, by digest.
     pub impure: BTreeMap<String, ImpurePlugin>,
-    /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
-    /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
+    /// Problems that stop the host's work although the dependencies answer, by subject: `rights`, `group`, `publisher`. The
+    /// host retries, and a problem disappears by itself once somebody has corrected it.
     pub troubles: BTreeMap<&'static str, String>,
-    /// Dead letters of the group that nobody is done with; none while they weren't counted.
+    /// The unresolved dead letters of the group; none until they are counted.
     pub dead_letters: Option<u64>,
-    /// Whether the host is on its way out.
+    /// Whether the host is stopping.
     pub stopping: bool,
 }
 
@@ -200,7 +200,7 @@ const REFUSED_MAX: usize = 100;
 pub struct Status(Arc<RwLock<Snapshot>>);
 
 impl Status {
-    /// A host that just began: nothing answers yet, no partition is assigned, no plugin runs.
+    /// A host that just started: nothing answers yet, no partition is assigned, no plugin is active.
     #[must_use]
     pub fn new(group_id: &str, routes: &[Route]) -> Self {
         let down = || DependencyState::Down {
@@ -223,19 +223,19 @@ impl Status {
         })))
     }
 
-    /// Says whether a dependency answers.
+    /// Sets whether a dependency answers.
     pub fn set_dependency(&self, dependency: Dependency, state: DependencyState) {
         self.change(|now| {
             now.dependencies.insert(dependency, state);
         });
     }
 
-    /// Says how many brokers there are and how many can be reached.
+    /// Sets how many brokers there are and how many can be reached.
     pub fn set_brokers(&self, brokers: BrokerCount) {
         self.change(|now| now.brokers = brokers);
     }
 
-    /// Says how the consumer group is; its id stays.
+    /// Sets the state of the consumer group; its id stays.
     pub fn set_group(&self, state: &str, members: Option<u32>, joined: bool) {
         self.change(|now| {
             now.group.state = state.to_owned();
@@ -244,14 +244,14 @@ impl Status {
         });
     }
 
-    /// Says what a partition's worker is doing; the first time, that it was assigned.
+    /// Sets what a partition's worker is doing. The first call also adds the partition.
     pub fn set_partition(&self, topic: &str, partition: i32, state: PartitionState) {
         self.change(|now| {
             now.partitions.insert((topic.to_owned(), partition), state);
         });
     }
 
-    /// Says that a partition was given back or lost.
+    /// Removes a partition that was given back or lost.
     pub fn remove_partition(&self, topic: &str, partition: i32) {
         self.change(|now| {
             let partition = (topic.to_owned(), partition);
@@ -260,7 +260,7 @@ impl Status {
         });
     }
 
-    /// Says what of a partition can't be decided here; none if all can.
+    /// Sets the stranded wakeups of a partition; none if all can be decided.
     pub fn set_stranded(&self, topic: &str, partition: i32, stranded: Option<StrandedWakeups>) {
         self.change(|now| {
             let partition = (topic.to_owned(), partition);
@@ -271,36 +271,36 @@ impl Status {
         });
     }
 
-    /// Says which version decides a route's messages.
+    /// Sets the active version of a route.
     pub fn set_plugin(&self, plugin: RunningPlugin) {
         self.change(|now| {
             now.plugins.insert(plugin.route.clone(), plugin);
         });
     }
 
-    /// Says that nothing decides a route's messages.
+    /// Sets that a route has no active version.
     pub fn remove_plugin(&self, route: &str) {
         self.change(|now| {
             now.plugins.remove(route);
         });
     }
 
-    /// Says which activations a route had last, the current one first.
+    /// Sets the last activations of a route, the current one first.
     pub fn set_history(&self, route: &str, past: Vec<PastActivation>) {
         self.change(|now| now.history.insert(route.to_owned(), past.into()));
     }
 
-    /// Says how a route's breaker is.
+    /// Sets the state of a route's breaker.
     pub fn set_breaker(&self, breaker: RouteBreaker) {
         self.change(|now| now.breakers.insert(breaker.route.clone(), breaker));
     }
 
-    /// Says which versions of a route were rolled back, the latest first.
+    /// Sets the versions of a route that were rolled back, the latest first.
     pub fn set_rolled_back(&self, route: &str, versions: Vec<RolledBackVersion>) {
         self.change(|now| now.rolled_back.insert(route.to_owned(), versions.into()));
     }
 
-    /// Says that a plugin was refused; the same file refused for the same reason again only renews the time.
+    /// Adds a refusal. If the same file is refused again for the same reason, only the time changes.
     pub fn refuse_plugin(&self, refused: RefusedPlugin) {
         self.change(|now| {
             now.refused.retain(|old| {
@@ -317,14 +317,14 @@ impl Status {
         });
     }
 
-    /// Says that a version decided otherwise when it was asked again.
+    /// Adds an impure version.
     pub fn set_impure(&self, plugin: ImpurePlugin) {
         self.change(|now| {
             now.impure.insert(plugin.digest.clone(), plugin);
         });
     }
 
-    /// Says what keeps the host from its work, or that nothing of that kind does any more. True if that is news.
+    /// Sets or removes a problem that stops the host's work. True if that is a change.
     pub fn set_trouble(&self, what: &'static str, reason: Option<String>) -> bool {
         self.change(|now| match reason {
             Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
@@ -332,17 +332,17 @@ impl Status {
         })
     }
 
-    /// Says how many dead letters of the group nobody is done with.
+    /// Sets the number of unresolved dead letters of the group.
     pub fn set_dead_letters(&self, open: u64) {
         self.change(|now| now.dead_letters = Some(open));
     }
 
-    /// Says that the host is on its way out: it is not ready any more.
+    /// Sets that the host is stopping: it is not ready any more.
     pub fn set_stopping(&self) {
         self.change(|now| now.stopping = true);
     }
 
-    /// Everything that is known now.
+    /// The current state.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0
@@ -352,7 +352,7 @@ impl Status {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
-        // Each change is one assignment, so a panic elsewhere leaves no half of it.
+        // Each change is one assignment, so a panic elsewhere leaves no half-made change.
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,7 @@
 //! Health reports in the shape of NestJS Terminus: `{status, info, error, details}`.
 //!
-//! `info` holds what is up, `error` what is down, `details` both; `status` is `ok` or `error`. Monitors that
-//! were written for the replaced system read this.
+//! `info` has the parts that are up, `error` those that are down, `details` both; `status` is `ok` or `error`. Monitors of
+//! the replaced system can read this.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -50,7 +50,7 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
         plugins_indicator(now),
         breakers_indicator(now),
         partitions_indicator(now),
-        // Dead letters hold up nothing, so they never take a host down.
+        // Dead letters block nothing, so they never make a host unhealthy.
         indicator(
             "deadLetters",
             None,
@@ -59,7 +59,7 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
     ])
 }
 
-/// One part's name, whether it is up, and what is known of it.
+/// One part's name, whether it is up, and its facts.
 type Indicator = (&'static str, bool, Value);
 
 fn report<const N: usize>(indicators: [Indicator; N]) -> Report {
@@ -127,7 +127,8 @@ fn plugins_indicator(now: &Snapshot) -> Indicator {
         .map(|route| route.name.as_str())
         .filter(|name| !now.plugins.contains_key(*name))
         .collect();
-    let down = (!missing.is_empty()).then(|| format!("no plugin decides {}", missing.join(", ")));
+    let down =
+        (!missing.is_empty()).then(|| format!("no plugin is active for {}", missing.join(", ")));
     let mut facts = object(json!({ "active": now.plugins.values().collect::<Vec<_>>() }));
     if !now.impure.is_empty() {
         facts.insert(
@@ -138,7 +139,7 @@ fn plugins_indicator(now: &Snapshot) -> Indicator {
     indicator("plugins", down, facts)
 }
 
-/// An open breaker is down though the host is well: its messages wait until somebody does something.
+/// An open breaker counts as down although the host is healthy: its messages wait until somebody acts.
 fn breakers_indicator(now: &Snapshot) -> Indicator {
     let open = now.breakers.values().filter(|breaker| !breaker.is_closed());
     let told: Vec<String> = open
@@ -161,7 +162,7 @@ fn partitions_indicator(now: &Snapshot) -> Indicator {
             let mut facts = object(json!(state));
             facts.insert("topic".into(), id.0.as_str().into());
             facts.insert("partition".into(), id.1.into());
-            // What is stranded holds up nothing, so it takes nothing down.
+            // Stranded wakeups block nothing, so they don't make the part unhealthy.
             if let Some(stranded) = now.stranded.get(id) {
                 facts.insert("stranded".into(), json!(stranded));
             }

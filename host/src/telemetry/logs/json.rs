@@ -1,6 +1,6 @@
-//! Log lines as flat JSON objects: the event's fields beside those of every span around it.
+//! Log lines as flat JSON objects: the event's fields, and those of every span around it.
 //!
-//! The subscriber's own JSON nests spans in a list, and then a query for one task has to know how deep.
+//! The subscriber's own JSON nests spans in a list, so a query for one task would have to know how deep.
 
 use std::fmt;
 

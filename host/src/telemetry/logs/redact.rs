@@ -1,6 +1,6 @@
-//! Takes e-mail addresses out of whatever is logged.
+//! Masks e-mail addresses in all log lines.
 //!
-//! The host logs none itself, but a plugin's line, an error's text or a URL can hold one.
+//! The host itself logs none, but a plugin's line, an error's text or a URL can contain one.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What stands in an address's place.
+/// The text in the place of an address.
 const PLACEHOLDER: &str = "<e-mail>";
 
-/// A writer whose writers let no address through.
+/// A writer whose writers mask addresses.
 #[derive(Debug)]
 pub(super) struct Redacting<W>(pub(super) W);
 

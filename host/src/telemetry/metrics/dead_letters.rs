@@ -1,4 +1,4 @@
-//! What is counted of dead letters after they were made: how many are open, how replays end, what the retention removes.
+//! Metrics of existing dead letters: how many are open, how replays end, and what the retention removes.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
@@ -20,13 +20,13 @@ impl DeadLetters {
             open: gauges(
                 registry,
                 names::DEAD_LETTERS_OPEN,
-                "Dead letters that nobody is done with, of the whole group.",
+                "Unresolved dead letters of the whole group.",
                 &["topic", "state"],
             ),
             replays: counters(
                 registry,
                 names::REPLAYS,
-                "Dead letters that were decided again, by what became of them.",
+                "Dead letters that were decided again, by outcome.",
                 &["topic", "outcome"],
             ),
             removed: counters(
@@ -40,7 +40,7 @@ impl DeadLetters {
 }
 
 impl Metrics {
-    /// Sets how many dead letters of the group nobody is done with; what isn't named is 0.
+    /// Sets how many unresolved dead letters the group has; states that aren't named are 0.
     pub fn set_dead_letters<'a>(&self, counts: impl Iterator<Item = (&'a str, &'static str, u64)>) {
         self.dead_letters.open.reset();
         for (topic, state, count) in counts {

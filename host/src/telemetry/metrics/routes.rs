@@ -1,4 +1,4 @@
-//! What is told of the breakers of routes and of rollbacks.
+//! Metrics of the breakers of routes, and of rollbacks.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
@@ -20,7 +20,7 @@ impl RouteMetrics {
             state: gauges(
                 r,
                 names::ROUTE_BREAKER_STATE,
-                "1 for the state that the route's breaker is in.",
+                "1 for the current state of the route's breaker.",
                 &["route", "state"],
             ),
             trips: counters(

@@ -129,7 +129,7 @@ fn json_has_the_shape_that_prom_client_has() {
             .expect("the family")
             .to_string()
     };
-    expect![[r#"{"aggregator":"sum","help":"Records whose outcome is committed.","name":"kafka_consumer_messages_processed_total","type":"counter","values":[{"labels":{"topic":"t"},"value":2}]}"#]]
+    expect![[r#"{"aggregator":"sum","help":"Records with a committed outcome.","name":"kafka_consumer_messages_processed_total","type":"counter","values":[{"labels":{"topic":"t"},"value":2}]}"#]]
         .assert_eq(&family("kafka_consumer_messages_processed_total"));
     let histogram = family("taskhost_batch_commit_seconds");
     for part in [
