@@ -312,7 +312,7 @@ fn a_partition_that_is_well_can_be_sent_back_and_decides_its_records_once_more()
         ],
     );
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    assert!(done.stderr.contains("decided once more"), "{}", done.stderr);
+    assert!(done.stderr.contains("decided again"), "{}", done.stderr);
     soon("both are decided again", || {
         (consumed() == before + 2).then_some(())
     });
