@@ -91,6 +91,12 @@ impl Halves {
         self.left.push((item..item + 1, None));
     }
 
+    /// The answers from one item of the last step on rest on one that was discarded. Those before it were taken; the rest is
+    /// asked about again.
+    pub(super) fn outdated(&mut self, item: usize) {
+        self.left.push((item..self.current.end, None));
+    }
+
     fn split(&mut self, range: &Range<usize>) {
         let middle = range.start + range.len() / 2;
         self.left.push((middle..range.end, Some(self.failures)));

@@ -4,7 +4,7 @@
 //! A deadline of several causes is not looked for in this way, because each further call would cost it again: what is
 //! decided by then is the batch, and what is left is decided one by one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::halves::{Halves, Step};
@@ -82,11 +82,19 @@ impl<A: Ask> Together<'_, A> {
             }
             Err(unanswered) => return Err(unanswered),
         };
+        let items = self.items;
+        let mut discarded: HashSet<&TaskId> = HashSet::new();
         for number in range {
-            if let Some(cause) = super::undecided(&mut self.fold, &self.items.list[number]) {
+            if let Some(cause) = super::undecided(&mut self.fold, &items.list[number]) {
                 let decider = self.ask.decider(cause.route);
+                let is_blocked = self.fold.is_blocked(cause);
                 match answers.remove(&number) {
-                    Some(answer) if !self.fold.is_blocked(cause) => {
+                    // The plugin answered on top of what was discarded. Only a timer comes here: messages wait.
+                    Some(_) if !is_blocked && discarded.contains(&cause.task_id) => {
+                        halves.outdated(number);
+                        return Ok(());
+                    }
+                    Some(answer) if !is_blocked => {
                         let kept = self.ground.keep.then(|| answer.clone());
                         let decided = Decided::Answer(answer);
                         if self.fold.decided(cause, decided, decider).is_err() {
@@ -98,8 +106,12 @@ impl<A: Ask> Together<'_, A> {
                             *place = kept;
                         }
                     }
-                    // An answer to what is blocked by now is discarded.
-                    _ => drop(self.fold.behind(cause, decider)),
+                    answer => {
+                        if answer.is_some() {
+                            discarded.insert(&cause.task_id);
+                        }
+                        self.fold.behind(cause, decider);
+                    }
                 }
             }
             self.covered = number + 1;

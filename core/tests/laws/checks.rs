@@ -29,7 +29,8 @@ impl World {
         before: &BTreeMap<Uuid, Wakeup>,
     ) -> Result<(), Bad> {
         let shelf = &self.store.shelves[partition];
-        for event in &set.events {
+        // A timer's event can have the time of a message.
+        for event in set.events.iter().filter(|event| event.kind != "fired") {
             let mut causes = items.causes().map(|(_, cause)| cause);
             let is_its = |cause: &&Cause| cause.is_message() && cause.at == event.at;
             let Some(cause) = causes.find(is_its) else {

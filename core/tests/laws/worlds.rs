@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::draw::Drawn;
 
 /// Worlds that take a few seconds in the development profile.
-const WORLDS: u64 = 2_000;
+const WORLDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

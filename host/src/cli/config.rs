@@ -139,7 +139,7 @@ mod tests {
             r#"{"env":"KAFKA_SASL_PASSWORD","key":"kafka.sasl_password","origin":"env KAFKA_SASL_PASSWORD","value":"***"}"#,
             r#"{"env":"DATABASE_URL","key":"database.url","origin":"env DATABASE_URL","value":"postgres://u:***@db/x"}"#,
             r#"{"real":"acme.invoices","topic":"invoices"}"#,
-            r#"{"config":{},"defaultTaskType":"web-crawl","file":"plugins/task_status.wasm","origin":"default","route":"task-status","taskType":null,"topic":"task-status"}"#,
+            r#"{"config":{},"defaultTaskType":"web-crawl","file":"plugins/task_status.wasm","onDeadLetter":"go-on","origin":"default","route":"task-status","taskType":null,"topic":"task-status"}"#,
         ] {
             assert!(text.lines().any(|each| each == line), "{line} in\n{text}");
         }

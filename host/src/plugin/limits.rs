@@ -22,7 +22,7 @@ pub struct Limits {
     pub decide_deadline: Duration,
     /// What each cause of a batch adds to [`decide_deadline`](Self::decide_deadline).
     pub decide_deadline_per_cause: Duration,
-    /// The longest deadline of a batch, however many causes it has: its tasks are locked meanwhile.
+    /// The longest deadline of a batch, however many causes it has.
     pub decide_deadline_max: Duration,
     /// Bytes of an answer, counted as it is copied out: texts by their bytes, lists by the size of their
     /// elements on the host. Beyond it nothing more is copied.
