@@ -9,10 +9,11 @@ use taskhost_core::route_breaker::Rules;
 use taskhost_core::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
+use super::duties::ROLLBACKS;
 use super::life::LifeCycle;
-use super::plugins::by;
+use super::name::by;
+use crate::background::Background;
 use crate::config::Config;
 use crate::plugin::{Catalog, CatalogError, Offered};
 use crate::route_breaker::{Observer, RouteBreakers, State, Told, Why};
@@ -163,13 +164,12 @@ pub(super) async fn roll_back(
     backoff: Duration,
     metrics: Arc<Metrics>,
     life: LifeCycle,
-    stop: CancellationToken,
+    background: Background,
 ) {
-    let forever = async {
-        while let Some(told) = tripped.recv().await {
-            // Its own task: one route's rollback doesn't wait for another's.
-            let (catalog, metrics, life) = (catalog.clone(), metrics.clone(), life.clone());
-            tokio::spawn(async move {
+    while let Some(told) = tripped.recv().await {
+        // Its own task: one route's rollback doesn't wait for another's.
+        let (catalog, metrics, life) = (catalog.clone(), metrics.clone(), life.clone());
+        background.once(ROLLBACKS, async move {
                 let mut attempt = 0;
                 while let Err(error) = roll_back_once(&catalog, &told, &metrics, &life).await {
                     let route = &*told.name;
@@ -179,9 +179,7 @@ pub(super) async fn roll_back(
                     attempt = attempt.saturating_add(1);
                 }
             });
-        }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 async fn roll_back_once(
@@ -252,20 +250,16 @@ pub(super) async fn release_held(
     waker: Waker,
     group: String,
     mut swapped: mpsc::Receiver<String>,
-    stop: CancellationToken,
 ) {
-    let forever = async {
-        while let Some(route) = swapped.recv().await {
-            let mut attempt = 0;
-            while let Err(error) = release_once(&store, &waker, &group, &route).await {
-                tracing::debug!(route, %error, "what is held can't be made due now; trying again");
-                let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
-                tokio::time::sleep(pause).await;
-                attempt = attempt.saturating_add(1);
-            }
+    while let Some(route) = swapped.recv().await {
+        let mut attempt = 0;
+        while let Err(error) = release_once(&store, &waker, &group, &route).await {
+            tracing::debug!(route, %error, "what is held can't be made due now; trying again");
+            let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
+            tokio::time::sleep(pause).await;
+            attempt = attempt.saturating_add(1);
         }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 async fn release_once(
@@ -287,17 +281,13 @@ pub(super) async fn follow_orders(
     breakers: Arc<RouteBreakers>,
     hint: Arc<tokio::sync::Notify>,
     every: Duration,
-    stop: CancellationToken,
 ) {
-    let forever = async {
-        loop {
-            let _ = tokio::time::timeout(every, hint.notified()).await;
-            if let Err(error) = read_orders(&store, &breakers).await {
-                tracing::debug!(%error, "people's orders to breakers can't be read now");
-            }
+    loop {
+        let _ = tokio::time::timeout(every, hint.notified()).await;
+        if let Err(error) = read_orders(&store, &breakers).await {
+            tracing::debug!(%error, "people's orders to breakers can't be read now");
         }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 /// Reads the last orders and carries out those that are new.

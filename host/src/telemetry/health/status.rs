@@ -184,10 +184,12 @@ pub struct Snapshot {
     /// Versions that decided otherwise when they were asked again, by digest.
     pub impure: BTreeMap<String, ImpurePlugin>,
     /// What keeps the host from its work though the dependencies answer, by what it is about: `rights`, `group`,
-    /// `publisher`. Each is tried again, and goes away by itself once somebody has put it right.
+    /// `publisher`, `background`. Each is tried again, and goes away by itself once somebody has put it right.
     pub troubles: BTreeMap<&'static str, String>,
     /// Dead letters of the group that nobody is done with; none while they weren't counted.
     pub dead_letters: Option<u64>,
+    /// Background tasks that failed and were started again, with the last reason.
+    pub restarted: BTreeMap<&'static str, String>,
     /// Whether the host is on its way out.
     pub stopping: bool,
 }
@@ -330,6 +332,11 @@ impl Status {
             Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
             None => now.troubles.remove(what).is_some(),
         })
+    }
+
+    /// Says that a background task failed and was started again.
+    pub fn set_restarted(&self, task: &'static str, reason: &str) {
+        self.change(|now| now.restarted.insert(task, reason.to_owned()));
     }
 
     /// Says how many dead letters of the group nobody is done with.
