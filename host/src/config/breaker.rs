@@ -9,12 +9,8 @@ use super::value::millis;
 section! {
     /// The breaker of each route.
     pub struct Breaker in "breaker" {
-        /// How far back a plugin's decisions count.
-        window: Duration = "60000" [1000..=3600000], "TASKHOST_BREAKER_WINDOW" => "a route's breaker";
-        /// The fewest decisions within the window that say anything. With 0 no breaker of a route opens by itself.
+        /// The fewest decisions within a minute that say anything: it opens when half of them were faults of the plugin. With 0 no breaker of a route opens by itself.
         minimum: u32 = "20" [0..=1000000], "TASKHOST_BREAKER_MINIMUM" => "a route's breaker";
-        /// It opens when so many of a hundred decisions within the window were faults of the plugin.
-        ratio: u32 = "50" [1..=100 percent], "TASKHOST_BREAKER_RATIO" => "a route's breaker";
         /// How long it stays open at first, before a single message is tried: a random part of it, doubled with each one that
         /// fails.
         open_time: Duration = "5000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME" => "the backoff of a route's breaker";

@@ -11,6 +11,7 @@ use super::settings::routes;
 use super::topics::real_topics;
 use crate::background::Background;
 use crate::config::Config;
+use crate::config::fixed::{ANSWER_BYTES_MAX, LOG_LINES_MAX};
 use crate::plugin::{
     Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
 };
@@ -30,8 +31,8 @@ pub fn catalog(
     let limits = Limits {
         memory_bytes_max: size(config.plugins.memory_bytes_max),
         decide_deadline: config.plugins.decide_deadline,
-        answer_bytes_max: size(config.plugins.answer_bytes_max),
-        log_lines_max: usize::try_from(config.plugins.log_lines_max).unwrap_or(usize::MAX),
+        answer_bytes_max: ANSWER_BYTES_MAX,
+        log_lines_max: LOG_LINES_MAX,
         ..Limits::default()
     };
     let engine = Engine::new(limits, observer, background)

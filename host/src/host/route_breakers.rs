@@ -15,6 +15,7 @@ use super::life::LifeCycle;
 use super::name::by;
 use crate::background::Background;
 use crate::config::Config;
+use crate::config::fixed::{BREAKER_PERCENT, BREAKER_WINDOW};
 use crate::plugin::{Catalog, CatalogError, Offered};
 use crate::route_breaker::{Observer, RouteBreakers, State, Told, Why};
 use crate::store::{self, Store};
@@ -34,9 +35,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// When breakers open, in core's words.
 pub(super) fn rules(config: &Config) -> Rules {
     Rules {
-        window: config.breaker.window,
+        window: BREAKER_WINDOW,
         minimum: config.breaker.minimum,
-        percent: config.breaker.ratio,
+        percent: BREAKER_PERCENT,
         open_time: config.breaker.open_time,
         open_time_max: config.breaker.open_time_max,
     }
@@ -47,7 +48,6 @@ pub(super) struct Teller {
     status: Status,
     metrics: Arc<Metrics>,
     life: LifeCycle,
-    window: Duration,
     trips: mpsc::Sender<Told>,
 }
 
@@ -63,12 +63,10 @@ impl Teller {
             metrics.set_route_breaker(&route.name, State::Closed);
         }
         let (trips, tripped) = mpsc::channel(TRIPS_MAX);
-        let window = config.breaker.window;
         let teller = Self {
             status,
             metrics,
             life,
-            window,
             trips,
         };
         (teller, tripped)
@@ -107,7 +105,7 @@ impl Observer for Teller {
             told.figures.decided.to_string(),
             told.figures.faults.to_string(),
             told.deciding.activation.to_string(),
-            self.window.as_millis().to_string(),
+            BREAKER_WINDOW.as_millis().to_string(),
             pause.unwrap_or_default().to_string(),
         ];
         let mut fields = vec![

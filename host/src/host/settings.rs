@@ -6,6 +6,7 @@ use taskhost_core::recovery::Reset;
 
 use super::{Error, topics};
 use crate::admin;
+use crate::config::fixed::{ACQUIRE_TIMEOUT, FRAMES_UNPUBLISHED_MAX, TRANSACTION_BYTES_MAX};
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
 use crate::kafka;
@@ -29,8 +30,8 @@ pub fn kafka_settings(config: &Config) -> kafka::Settings {
         group: config.kafka.group_id.clone(),
         transactional_prefix: config.kafka.transactional_prefix().to_owned(),
         at_least_once: config.kafka.delivery == Delivery::AtLeastOnce,
-        transaction_bytes_max: usize::try_from(config.batch.transaction_bytes_max)
-            .unwrap_or(usize::MAX),
+        // A queue that is made smaller holds a whole transaction all the same.
+        transaction_bytes_max: bytes(TRANSACTION_BYTES_MAX.min(config.kafka.send_queue_bytes_max)),
     }
 }
 
@@ -43,7 +44,7 @@ pub fn store_settings(config: &Config) -> Result<store::Settings, ConfigErrors> 
     Ok(store::Settings {
         url: config.database_url()?.expose().to_owned(),
         connections_max: database.pool_max,
-        acquire_timeout: database.acquire_timeout,
+        acquire_timeout: ACQUIRE_TIMEOUT,
         statement_timeout: database.statement_timeout,
         lock_timeout: database.lock_timeout,
         prepared: database.prepared_statements,
@@ -79,7 +80,6 @@ pub fn routes(config: &Config) -> Vec<Route> {
 /// What the workers keep to.
 pub(super) fn rules(config: &Config) -> Rules {
     use crate::config::kafka::{AutoOffsetReset, Start};
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let letters = |topic: &String| (topic.clone(), config.dead_letter_topic(topic));
     Rules {
@@ -92,8 +92,8 @@ pub(super) fn rules(config: &Config) -> Rules {
             (Start::Committed, AutoOffsetReset::Latest) => Reset::Latest,
         },
         messages_max: count(config.batch.messages_max),
-        bytes_max: size(config.batch.bytes_max),
-        unpublished_max: count(config.batch.frames_unpublished_max),
+        bytes_max: bytes(config.batch.bytes_max),
+        unpublished_max: FRAMES_UNPUBLISHED_MAX,
         retries_max: config.kafka.max_retry_attempts,
         backoff: config.kafka.retry_backoff,
         spring_headers: config.dead_letters.spring_headers,
@@ -121,4 +121,9 @@ pub(super) fn batches_at_once(config: &Config) -> usize {
 /// If the URL is none.
 pub fn connect(config: &Config) -> Result<Store, Error> {
     Store::connect(&store_settings(config)?).map_err(Error::Store)
+}
+
+/// A size in memory.
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
 }

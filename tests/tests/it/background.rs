@@ -22,7 +22,9 @@ fn a_host_whose_task_panics_ends_and_says_which() {
         let said = format!("the background task {task} failed: it panicked");
         let ended = host.log_lines().into_iter().any(|line| {
             let text = line["message"].as_str().unwrap_or_default();
-            line["level"] == "ERROR" && text.starts_with(&said) && text.contains("start the host again")
+            line["level"] == "ERROR"
+                && text.starts_with(&said)
+                && text.contains("start the host again")
         });
         assert!(ended, "{task}: {}", host.log());
     }
@@ -40,6 +42,9 @@ fn a_host_goes_on_without_a_task_that_only_informs_and_health_says_so() {
     let background = &health["details"]["background"];
     assert_eq!(background["status"], "up", "{health}");
     let reason = background["restarted"]["plugin-history"].as_str();
-    assert!(reason.is_some_and(|reason| reason.contains("panicked")), "{health}");
+    assert!(
+        reason.is_some_and(|reason| reason.contains("panicked")),
+        "{health}"
+    );
     host.stop();
 }
