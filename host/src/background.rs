@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -104,7 +105,7 @@ impl Background {
 
     /// Runs a task until the host stops. Its end before that ends the host.
     pub fn forever(&self, duty: Duty, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
+        let (stop, work) = (self.stop.clone(), Box::pin(work));
         drop(self.until_the_end(duty, async move {
             stop.run_until_cancelled(work).await;
         }));
@@ -117,7 +118,7 @@ impl Background {
         duty: Duty,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let this = self.clone();
+        let (this, work) = (self.clone(), Box::pin(work));
         tokio::spawn(async move {
             match survived(duty, work).await {
                 Err(panic) => this.failed(duty, panic),
@@ -129,10 +130,10 @@ impl Background {
 
     /// Runs a task that has an end, or ends when the host stops. A panic ends the host.
     pub fn once(&self, duty: Duty, work: impl Future<Output = ()> + Send + 'static) {
-        let this = self.clone();
+        let (this, work) = (self.clone(), Box::pin(work));
         tokio::spawn(async move {
             let work = this.stop.run_until_cancelled(work).map(drop);
-            if let Err(panic) = survived(duty, work).await {
+            if let Err(panic) = survived(duty, Box::pin(work)).await {
                 this.failed(duty, panic);
             }
         });
@@ -147,7 +148,7 @@ impl Background {
         let this = self.clone();
         let forever = async move {
             loop {
-                let reason = match survived(duty, work()).await {
+                let reason = match survived(duty, Box::pin(work())).await {
                     Err(panic) => panic,
                     Ok(()) => "it ended".to_owned(),
                 };
@@ -223,8 +224,9 @@ impl Supervisor {
     }
 }
 
-/// Runs a future to its end, or until it panics: then the panic's text.
-async fn survived(duty: Duty, work: impl Future<Output = ()>) -> Result<(), String> {
+/// Runs a future to its end, or until it panics: then the panic's text. It is boxed, since what wraps it is moved, and
+/// futures that ask the database are so large that a build without optimisation would run out of stack.
+async fn survived(duty: Duty, work: Pin<Box<impl Future<Output = ()>>>) -> Result<(), String> {
     let begun = async {
         failpoint::hit(&failpoint_of(duty));
         work.await;
