@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
+use taskhost::background::Background;
 use taskhost::plugin::{Component, Engine, Limits, Question};
 use taskhost_core::batch::{Decided, Decider, Deferral, Fold, Retries, Settings, WriteSet};
 use taskhost_core::cause::{Cause, Route, of_message};
@@ -143,7 +144,8 @@ fn steps(criterion: &mut Criterion) {
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../plugins/target/wasm32-wasip2/release/web_crawl.wasm");
     let bytes = std::fs::read(plugin).expect("`make plugins` builds it");
-    let engine = Engine::new(Limits::default(), Arc::new(())).expect("an engine");
+    let engine = Engine::new(Limits::default(), Arc::new(()), &Background::unsupervised())
+        .expect("an engine");
     let component = Component::compile(&engine, &bytes).expect("a plugin");
     let descriptor = Arc::new(component.describe("{}").expect("it describes itself"));
     let messages = messages();

@@ -5,7 +5,8 @@
 //! that name, counted from 1, kills the process with SIGKILL, which runs no destructor and flushes nothing.
 //!
 //! With `=stop` behind it (`name:n=stop`) the process gets SIGSTOP instead: all of it stands still
-//! until somebody continues it, and then goes on from there.
+//! until somebody continues it, and then goes on from there. With `=panic` the task or thread that comes there panics, as
+//! by a bug of the host.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,9 +31,13 @@ pub fn hit(name: &str) {
     else {
         return;
     };
+    let signal = match failpoint.end {
+        End::Signal(signal) => signal,
+        End::Panic => panic!("the failpoint {name} was hit"),
+    };
     // To this very thread, so that it does nothing more before the signal takes effect on all of them.
-    let sent = raise(failpoint.signal);
-    if failpoint.signal != Signal::SIGSTOP || sent.is_err() {
+    let sent = raise(signal);
+    if signal != Signal::SIGSTOP || sent.is_err() {
         // Nothing can be done about a signal that can't be sent but to end in the next best way.
         std::process::abort();
     }
@@ -40,18 +45,27 @@ pub fn hit(name: &str) {
 
 struct Failpoint {
     name: String,
-    /// What becomes of the process.
-    signal: Signal,
+    end: End,
     /// Hits that are still survived, plus one.
     left: AtomicU64,
 }
 
+/// What becomes of who comes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The process gets it.
+    Signal(Signal),
+    /// The task or thread panics.
+    Panic,
+}
+
 impl Failpoint {
     fn parse(text: &str) -> Option<Self> {
-        let (text, signal) = match text.split_once('=') {
-            Some((text, "stop")) => (text, Signal::SIGSTOP),
+        let (text, end) = match text.split_once('=') {
+            Some((text, "stop")) => (text, End::Signal(Signal::SIGSTOP)),
+            Some((text, "panic")) => (text, End::Panic),
             Some(_) => return None,
-            None => (text, Signal::SIGKILL),
+            None => (text, End::Signal(Signal::SIGKILL)),
         };
         let (name, turn) = match text.rsplit_once(':') {
             Some((name, turn)) => (name, turn.parse().ok().filter(|turn| *turn > 0)?),
@@ -59,7 +73,7 @@ impl Failpoint {
         };
         (!name.is_empty()).then(|| Self {
             name: name.to_owned(),
-            signal,
+            end,
             left: AtomicU64::new(turn),
         })
     }
@@ -96,12 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failpoint_kills_unless_it_is_told_to_freeze() {
-        let signal =
-            |text| Failpoint::parse(text).map(|failpoint| (failpoint.name, failpoint.signal));
-        assert_eq!(signal("a:2"), Some(("a".to_owned(), Signal::SIGKILL)));
-        assert_eq!(signal("a:2=stop"), Some(("a".to_owned(), Signal::SIGSTOP)));
-        assert_eq!(signal("a=stop"), Some(("a".to_owned(), Signal::SIGSTOP)));
+    fn a_failpoint_kills_unless_it_is_told_to_freeze_or_to_panic() {
+        let end = |text| Failpoint::parse(text).map(|failpoint| (failpoint.name, failpoint.end));
+        let (kill, stop) = (End::Signal(Signal::SIGKILL), End::Signal(Signal::SIGSTOP));
+        assert_eq!(end("a:2"), Some(("a".to_owned(), kill)));
+        assert_eq!(end("a:2=stop"), Some(("a".to_owned(), stop)));
+        assert_eq!(end("a=stop"), Some(("a".to_owned(), stop)));
+        assert_eq!(end("a=panic"), Some(("a".to_owned(), End::Panic)));
     }
 
     #[test]

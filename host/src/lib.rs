@@ -22,6 +22,7 @@
 //! [`admin`]. [`host`] puts the parts together from the [`config`]; [`dev`] starts a broker and a Postgres.
 
 pub mod admin;
+pub mod background;
 pub mod breaker;
 pub mod cli;
 pub mod config;

@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 
 use super::{Failure, serve};
 use crate::config::Config;
+use crate::config::fixed::ACQUIRE_TIMEOUT;
 use crate::host;
 use crate::store::{self, Store};
 
@@ -34,9 +35,8 @@ impl Database {
             Store::connect(&settings)
                 .map_err(|error| Failure::of(&format!("postgres at {shown}"), &error))?
         };
-        let patience = config.database.acquire_timeout;
         runtime
-            .block_on(store.diagnose(patience))
+            .block_on(store.diagnose(ACQUIRE_TIMEOUT))
             .map_err(|diagnosis| {
                 Failure::Failed(format!("postgres at {shown} can't be reached: {diagnosis}"))
             })?;

@@ -12,6 +12,7 @@ use taskhost_core::timestamp;
 
 use super::database::Database;
 use super::{EXIT_CODES, Failure, Global, Output, output};
+use crate::background::Background;
 use crate::config::{Config, Loaded, Origin};
 use crate::host;
 use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
@@ -58,7 +59,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     // If the file can't be read, don't ask the database.
     let bytes = arguments.file.as_deref().map(read).transpose()?;
     let database = Database::open(&config)?;
-    let catalog = host::catalog(&config, Arc::new(database.store.clone()), Arc::new(()))?;
+    let catalog = host::catalog(
+        &config,
+        Arc::new(database.store.clone()),
+        Arc::new(()),
+        &Background::unsupervised(),
+    )?;
     let name = &config.routes[route].name;
     let configured: Arc<str> = config.routes[route].config.to_string().into();
     let history = database.ask(database.store.history(name))?;

@@ -9,12 +9,9 @@ use super::value::millis;
 section! {
     /// The breaker of each route.
     pub struct Breaker in "breaker" {
-        /// How long a plugin's decision counts for the breaker of its route.
-        window: Duration = "60000" [1000..=3600000], "TASKHOST_BREAKER_WINDOW" => "a route's breaker";
-        /// The fewest decisions within the window that can open a breaker. With 0 no breaker of a route opens by itself.
+        /// The fewest decisions within a minute that can open a breaker; it opens when half of them were faults of the
+        /// plugin. With 0 no breaker of a route opens by itself.
         minimum: u32 = "20" [0..=1000000], "TASKHOST_BREAKER_MINIMUM" => "a route's breaker";
-        /// The share of decisions within the window that must be faults of the plugin to open the breaker.
-        ratio: u32 = "50" [1..=100 percent], "TASKHOST_BREAKER_RATIO" => "a route's breaker";
         /// How long the breaker at first stays open before a single message is tried. The real time is a random part of it.
         /// It doubles with each message that fails.
         open_time: Duration = "5000" [100..=86400000], "TASKHOST_BREAKER_OPEN_TIME" => "the backoff of a route's breaker";

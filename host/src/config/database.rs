@@ -13,8 +13,6 @@ section! {
         url: Option<DatabaseUrl> = "", "DATABASE_URL" => "every connection";
         /// The most connections of one host. Each partition holds one while it commits.
         pool_max: u32 = "10" [2..=10000], "TASKHOST_DATABASE_POOL_MAX" => "the connection pool";
-        /// How long to wait for a free connection.
-        acquire_timeout: Duration = "5000" [1..=600000], "TASKHOST_DATABASE_ACQUIRE_TIMEOUT" => "the connection pool";
         /// How long one statement may run.
         statement_timeout: Duration = "10000" [1..=3600000], "TASKHOST_DATABASE_STATEMENT_TIMEOUT" => "statement_timeout";
         /// How long one statement may wait for a lock; at most the statement timeout.

@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::fixed::Fixed;
 use super::input::Input;
 use super::nearest::nearest;
 use super::problem::{Origin, Problem};
@@ -146,7 +147,10 @@ impl Reader<'_> {
                 None if section == "topics" => {
                     extras.topics.insert(name.to_owned(), (text, at));
                 }
-                None => self.unknown_key(section, name, at),
+                None => match Fixed::find(&full) {
+                    Some(fixed) => fixed.warn(self.input, &at),
+                    None => self.unknown_key(section, name, at),
+                },
             }
         }
     }

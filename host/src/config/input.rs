@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Offered;
+use super::fixed::Fixed;
 use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::setting::Setting;
@@ -184,6 +185,11 @@ pub(super) fn environment(
     for (name, value) in variables {
         if let Some(setting) = settings.iter().find(|setting| setting.env == name) {
             input.put(setting, value, Origin::Env(name));
+        } else if let Some(fixed) = Fixed::find(&name) {
+            // Empty text counts as not set.
+            if !value.trim().is_empty() {
+                fixed.warn(input, &Origin::Env(name));
+            }
         } else if PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !OTHER_NAMES.contains(&name.as_str())
         {

@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod database;
 pub mod deferral;
 pub mod docs;
+pub mod fixed;
 pub mod http;
 pub mod kafka;
 pub mod log;
@@ -218,7 +219,6 @@ impl Config {
         self.dead_letters.check(input);
         self.database.check(input);
         self.plugins.check(input);
-        self.batch.check(input, self.kafka.send_queue_bytes_max);
         self.deferral.check(input);
         self.breaker.check(input);
         self.log.check(input);

@@ -25,14 +25,9 @@ section! {
         /// How long one call of a plugin may take for one message. A batch gets 5 ms more for each of its messages. The limit
         /// is far below the 10 s after which Postgres ends an idle transaction.
         decide_deadline: Duration = "1000" [1..=5000], "TASKHOST_PLUGINS_DECIDE_DEADLINE" => "the epoch deadline";
-        /// The most that a plugin may answer for one batch.
-        answer_bytes_max: u64 = "16777216" [1024..=1073741824 bytes], "TASKHOST_PLUGINS_ANSWER_BYTES_MAX"
-            => "checked before the answer is copied out of the plugin";
         /// The share of batches that are decided again, message by message, to find an impure plugin. Each route with traffic
         /// has at least one such batch a minute; 0 turns it off.
         purity_sample: Share = "0.01", "TASKHOST_PLUGINS_PURITY_SAMPLE" => "the sample of the purity check";
-        /// The most lines that a plugin may log in one batch. Further lines are dropped and counted.
-        log_lines_max: u32 = "100" [0..=1000000], "TASKHOST_PLUGINS_LOG_LINES_MAX" => "a plugin's stdout and stderr";
     }
 }
 

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::config::DeadLetters;
 use crate::store::{Kept, Store};
 use crate::telemetry::{Metrics, Status};
@@ -28,15 +26,8 @@ pub(super) struct Parts {
     pub(super) settings: DeadLetters,
 }
 
-/// Looks after dead letters until it is stopped.
-pub(super) async fn watch(parts: Parts, stop: CancellationToken) {
-    let all = async {
-        tokio::join!(count(&parts), trim(&parts));
-    };
-    stop.run_until_cancelled(all).await;
-}
-
-async fn count(parts: &Parts) {
+/// Counts what is open.
+pub(super) async fn count(parts: Arc<Parts>) {
     loop {
         let began = Instant::now();
         match parts.store.open_dead_letters(&parts.group).await {
@@ -55,7 +46,8 @@ async fn count(parts: &Parts) {
     }
 }
 
-async fn trim(parts: &Parts) {
+/// Removes what is done with.
+pub(super) async fn trim(parts: Arc<Parts>) {
     let kept = Kept {
         age_max: parts.settings.retention,
         count_max: parts.settings.keep_max.into(),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use taskhost_core::timestamp::to_rfc3339;
-use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store};
 use crate::telemetry::Status;
@@ -15,30 +14,25 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Activations of a route that are kept: those of the last days. `taskhost plugin history` has all of them.
 const LIMIT: u32 = 10;
 
-/// Reads the history again and again, until it is stopped.
-pub(super) async fn watch(store: Store, status: Status, stop: CancellationToken) {
+/// Reads the history again and again.
+pub(super) async fn watch(store: Store, status: Status) {
     let now = status.snapshot();
-    let forever = async {
-        loop {
-            for route in &now.routes {
-                if let Ok(all) = store.all_rolled_back(&route.name).await {
-                    let all = all.into_iter().map(shown_rolled_back).collect();
-                    status.set_rolled_back(&route.name, all);
-                }
-                let group = &now.group.id;
-                match store.past_activations(group, &route.name, LIMIT).await {
-                    Ok(past) => {
-                        status.set_history(&route.name, past.into_iter().map(shown).collect())
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "the plugins' history is not read anew");
-                    }
+    loop {
+        for route in &now.routes {
+            if let Ok(all) = store.all_rolled_back(&route.name).await {
+                let all = all.into_iter().map(shown_rolled_back).collect();
+                status.set_rolled_back(&route.name, all);
+            }
+            let group = &now.group.id;
+            match store.past_activations(group, &route.name, LIMIT).await {
+                Ok(past) => status.set_history(&route.name, past.into_iter().map(shown).collect()),
+                Err(error) => {
+                    tracing::debug!(%error, "the plugins' history is not read anew");
                 }
             }
-            tokio::time::sleep(EVERY).await;
         }
-    };
-    stop.run_until_cancelled(forever).await;
+        tokio::time::sleep(EVERY).await;
+    }
 }
 
 /// A version that was rolled back, as people are shown it.

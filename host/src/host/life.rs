@@ -10,6 +10,9 @@ use taskhost_core::record::Record;
 use taskhost_core::timestamp;
 use tokio::sync::watch;
 
+use super::duties::LIFE_CYCLE;
+use super::name::host_name;
+use crate::background::Background;
 use crate::kafka::{self, Sender, Settings};
 
 /// Events that may wait for Kafka; beyond it they are dropped, since the log has them too.
@@ -29,7 +32,11 @@ pub(super) struct LifeCycle {
 
 impl LifeCycle {
     /// Starts the thread that sends.
-    pub(super) fn start(settings: &Settings, topic: &str) -> kafka::Result<Self> {
+    pub(super) fn start(
+        settings: &Settings,
+        topic: &str,
+        background: &Background,
+    ) -> kafka::Result<Self> {
         let sender = Sender::new(settings)?;
         let (queue, events) = sync_channel::<Option<Record>>(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
@@ -42,10 +49,8 @@ impl LifeCycle {
             end.send_replace(true);
         };
         // Without the thread the queue fills and events are dropped: nothing else depends on it.
-        let _ = std::thread::Builder::new()
-            .name("life-cycle".to_owned())
-            .spawn(sending);
-        let host = super::plugins::host_name();
+        let _ = background.thread_again(LIFE_CYCLE, sending);
+        let host = host_name();
         Ok(Self {
             queue,
             topic: topic.to_owned(),

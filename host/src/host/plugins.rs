@@ -3,10 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Error, observe, real_topics, routes};
+use super::Error;
+use super::duties::{ACTIVATIONS, DIRECTORY};
+use super::name::by;
+use super::observe;
+use super::settings::routes;
+use super::topics::real_topics;
+use crate::background::Background;
 use crate::config::Config;
+use crate::config::fixed::{ANSWER_BYTES_MAX, LOG_LINES_MAX};
 use crate::plugin::{
     Catalog, Engine, Library, Limits, PluginObserver, PluginRoute, Timing, Versions, Watcher,
 };
@@ -20,17 +25,18 @@ pub fn catalog(
     config: &Config,
     versions: Arc<dyn Versions>,
     observer: Arc<dyn PluginObserver>,
+    background: &Background,
 ) -> Result<Catalog, Error> {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let limits = Limits {
         memory_bytes_max: size(config.plugins.memory_bytes_max),
         decide_deadline: config.plugins.decide_deadline,
-        answer_bytes_max: size(config.plugins.answer_bytes_max),
-        log_lines_max: usize::try_from(config.plugins.log_lines_max).unwrap_or(usize::MAX),
+        answer_bytes_max: ANSWER_BYTES_MAX,
+        log_lines_max: LOG_LINES_MAX,
         ..Limits::default()
     };
-    let engine =
-        Engine::new(limits, observer).map_err(|error| Error::Plugins(error.to_string()))?;
+    let engine = Engine::new(limits, observer, background)
+        .map_err(|error| Error::Plugins(error.to_string()))?;
     let cache = &config.plugins.cache_dir;
     let library = Library::with_directory(engine, cache).map_err(|error| {
         Error::Plugins(format!(
@@ -56,12 +62,13 @@ pub(super) async fn start(
     config: &Config,
     store: &Store,
     observer: observe::Plugins,
-    stop: &CancellationToken,
+    background: &Background,
 ) -> Result<Arc<Catalog>, Error> {
     let catalog = Arc::new(catalog(
         config,
         Arc::new(store.clone()),
         Arc::new(observer),
+        background,
     )?);
     catalog.refresh_all().await;
     let mut watcher = Watcher::new(
@@ -83,18 +90,19 @@ pub(super) async fn start(
         )));
     }
     if config.plugins.watch {
-        tokio::spawn(watcher.run(stop.clone()));
+        let watching = watcher.run(background.stop_token());
+        drop(background.until_the_end(DIRECTORY, watching));
     }
-    let (polled, every, stop) = (catalog.clone(), config.plugins.poll_interval, stop.clone());
-    tokio::spawn(async move {
-        let forever = async {
+    let (polled, every) = (catalog.clone(), config.plugins.poll_interval);
+    background.again(ACTIVATIONS, move || {
+        let polled = polled.clone();
+        async move {
             loop {
                 // A hint or the time, whatever is first.
                 let _ = tokio::time::timeout(every, polled.hinted()).await;
                 polled.refresh_all().await;
             }
-        };
-        stop.run_until_cancelled(forever).await;
+        }
     });
     Ok(catalog)
 }
@@ -110,16 +118,4 @@ fn why_none(config: &Config, catalog: &Catalog, number: usize) -> String {
         ),
         None => format!("route {}: there is no {}", route.name, file.display()),
     }
-}
-
-/// Who activates what this host finds in its directory.
-pub(super) fn by() -> String {
-    format!("host {}", host_name())
-}
-
-/// This machine's name.
-pub(super) fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok();
-    name.and_then(|name| name.into_string().ok())
-        .unwrap_or_else(|| "without a name".to_owned())
 }

@@ -1,25 +1,21 @@
-//! Looks after the dependencies: waits for them at the start, and probes them for their breakers from then on.
+//! Looks after the dependencies while the host runs: probes them for their breakers, asks how the group is, and listens for
+//! what other hosts changed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::retry;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::topics::Missing;
-use super::{Error, connect, rights};
 use crate::breaker::{self, Breakers, Depth};
-use crate::config::Config;
-use crate::kafka::{self, Admin, Consumer, Disposition};
+use crate::kafka::{Admin, Consumer};
 use crate::plugin::Catalog;
 use crate::shared::Waker;
 use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
-use crate::telemetry::health::{BrokerCount, Dependency, DependencyState};
+use crate::telemetry::health::BrokerCount;
 
-/// The longest pause between two tries at the start.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The pause before listening is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often the group is asked how it is: health shows a change within a second.
 const EVERY: Duration = Duration::from_millis(900);
@@ -35,140 +31,45 @@ fn kafka_patience(depth: Depth) -> Duration {
     }
 }
 
-/// Connects to Postgres and brings its schema up, however long Postgres takes to come.
-pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, Error> {
-    let store = connect(config)?;
-    let mut attempt = 0;
-    loop {
-        match store.migrate().await {
-            Ok(_) => {
-                status.set_dependency(Dependency::Database, DependencyState::Up);
-                return Ok(store);
-            }
-            Err(error) if error.disposition() == store::Disposition::Trouble => {
-                down(status, Dependency::Database, &error);
-                tracing::warn!(%error, "waiting for Postgres");
-            }
-            Err(error) => return Err(Error::Store(error)),
-        }
-        pause(config, &mut attempt).await;
-    }
-}
-
-/// Repeats a step that asks Kafka until it gets an answer.
-pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>(
-    config: &Config,
-    settings: &kafka::Settings,
-    status: &Status,
-    step: impl Fn() -> F,
-) -> Result<(), Error> {
-    let mut attempt = 0;
-    loop {
-        match step().await {
-            Ok(()) => {
-                status.set_dependency(Dependency::Kafka, DependencyState::Up);
-                status.set_trouble("rights", None);
-                return Ok(());
-            }
-            Err(Missing::Rights(missing)) => {
-                status.set_dependency(Dependency::Kafka, DependencyState::Up);
-                let reason = rights::told(&missing);
-                if status.set_trouble("rights", Some(reason.clone())) {
-                    tracing::error!("rights are missing: {reason}");
-                }
-            }
-            Err(Missing::Topics(reason)) => return Err(Error::Topics(reason)),
-            Err(Missing::Kafka(error)) => match error.disposition() {
-                // A password or a right can be put right on the broker's side, without a restart here.
-                Disposition::Trouble | Disposition::UnknownTopic | Disposition::Authorization => {
-                    let reason = why(settings, &error, config).await;
-                    down(status, Dependency::Kafka, &reason);
-                    tracing::warn!(reason, "waiting for Kafka");
-                }
-                _ => return Err(error.into()),
-            },
-        }
-        pause(config, &mut attempt).await;
-    }
-}
-
-/// What keeps the host from the cluster: librdkafka's answer to a question rarely says it.
-async fn why(settings: &kafka::Settings, error: &kafka::Error, config: &Config) -> String {
-    let (settings, patience) = (settings.clone(), config.kafka.connection_timeout);
-    let asked = tokio::task::spawn_blocking(move || kafka::diagnose(&settings, patience)).await;
-    match asked {
-        Ok(Err(diagnosis)) => diagnosis.to_string(),
-        _ => error.to_string(),
-    }
-}
-
-async fn pause(config: &Config, attempt: &mut u32) {
-    let base = config.kafka.retry_backoff;
-    tokio::time::sleep(retry::full_jitter(
-        base,
-        *attempt,
-        BACKOFF_MAX,
-        rand::random(),
-    ))
-    .await;
-    *attempt = attempt.saturating_add(1);
-}
-
-fn down(status: &Status, dependency: Dependency, error: &impl ToString) {
-    status.set_dependency(
-        dependency,
-        DependencyState::Down {
-            reason: error.to_string(),
-        },
-    );
-}
-
-/// Probes Postgres and the brokers for their breakers, and tells health how the group is, until it is stopped.
-pub(super) async fn watch(
-    store: Store,
-    admin: Admin,
-    consumer: Arc<Consumer>,
-    breakers: Arc<Breakers>,
-    status: Status,
-    stop: CancellationToken,
-) {
-    let group = status.snapshot().group.id;
+/// Probes Postgres and the brokers for their breakers.
+pub(super) async fn probe(store: Store, admin: Admin, breakers: Arc<Breakers>, status: Status) {
     let status = &status;
-    let probing = async {
-        tokio::join!(
-            breakers.look_after(breaker::Name::Postgres, |depth| {
-                let store = &store;
-                async move {
-                    let found = store.probe(depth).await;
-                    found.map_err(|error| told(&error))
-                }
-            }),
-            breakers.look_after(breaker::Name::Kafka, |depth| brokers(&admin, depth, status)),
-        )
-    };
     tokio::join!(
-        stop.run_until_cancelled(probing),
-        repeat(&stop, || async {
-            let joined = consumer.is_member();
-            match admin.group(&group).await {
-                Ok(found) => {
-                    let members = u32::try_from(found.members.len()).ok();
-                    status.set_group(found.state, members, joined);
-                    if joined {
-                        if status.set_trouble("group", None) {
-                            tracing::info!("nothing keeps this host from the group any more");
-                        }
-                    } else if let Some(reason) = found.other_consumer(&group)
-                        // Its members say who it is; the error that joining gave doesn't.
-                        && status.set_trouble("group", Some(reason.clone()))
-                    {
-                        tracing::error!("the group can't be joined: {reason}");
-                    }
-                }
-                Err(_) => status.set_group("unknown", None, joined),
+        breakers.look_after(breaker::Name::Postgres, |depth| {
+            let store = &store;
+            async move {
+                let found = store.probe(depth).await;
+                found.map_err(|error| told(&error))
             }
         }),
+        breakers.look_after(breaker::Name::Kafka, |depth| brokers(&admin, depth, status)),
     );
+}
+
+/// Tells health how the group is.
+pub(super) async fn watch_group(admin: Admin, consumer: Arc<Consumer>, status: Status) {
+    let group = status.snapshot().group.id;
+    loop {
+        let joined = consumer.is_member();
+        match admin.group(&group).await {
+            Ok(found) => {
+                let members = u32::try_from(found.members.len()).ok();
+                status.set_group(found.state, members, joined);
+                if joined {
+                    if status.set_trouble("group", None) {
+                        tracing::info!("nothing keeps this host from the group any more");
+                    }
+                } else if let Some(reason) = found.other_consumer(&group)
+                    // Its members say who it is; the error that joining gave doesn't.
+                    && status.set_trouble("group", Some(reason.clone()))
+                {
+                    tracing::error!("the group can't be joined: {reason}");
+                }
+            }
+            Err(_) => status.set_group("unknown", None, joined),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
 }
 
 /// Asks for the brokers and counts them.
@@ -196,17 +97,6 @@ fn told(error: &store::Error) -> String {
     })
 }
 
-/// Does something again and again, with a pause after each time.
-async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, something: impl Fn() -> F) {
-    let forever = async {
-        loop {
-            something().await;
-            tokio::time::sleep(EVERY).await;
-        }
-    };
-    stop.run_until_cancelled(forever).await;
-}
-
 /// Rings the bells of partitions whose waiting causes another host made due, and takes over what another host or a
 /// command activated.
 pub(super) async fn listen(
@@ -215,20 +105,16 @@ pub(super) async fn listen(
     catalog: Arc<Catalog>,
     ordered: Arc<Notify>,
     group: String,
-    stop: CancellationToken,
 ) {
-    let forever = async {
-        loop {
-            match listen_once(&store, &waker, &catalog, &ordered, &group).await {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "not listening for hints; looking now and then")
-                }
+    loop {
+        match listen_once(&store, &waker, &catalog, &ordered, &group).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(%error, "not listening for hints; looking now and then")
             }
-            tokio::time::sleep(BACKOFF_MAX).await;
         }
-    };
-    stop.run_until_cancelled(forever).await;
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
 }
 
 async fn listen_once(

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::kafka::{Admin, GRANT_IT, MissingRight, Needs, Operation, Resource};
 use crate::telemetry::Status;
 
@@ -27,25 +25,22 @@ pub(super) fn told(missing: &[MissingRight]) -> String {
     format!("{}; {GRANT_IT}", missing.join(", "))
 }
 
-/// Tells health and log which rights are missing, until it is stopped.
-pub(super) async fn watch(admin: Admin, needs: Needs, status: Status, stop: CancellationToken) {
+/// Tells health and log which rights are missing, again and again.
+pub(super) async fn watch(admin: Admin, needs: Needs, status: Status) {
     let mut known = Vec::new();
-    let forever = async {
-        loop {
-            // Who doesn't answer is looked after elsewhere.
-            if let Ok(missing) = admin.missing_rights(&needs).await {
-                let essential = essential(&missing);
-                let trouble = (!essential.is_empty()).then(|| told(&essential));
-                status.set_trouble("rights", trouble);
-                if missing != known {
-                    say(&missing);
-                    known = missing;
-                }
+    loop {
+        // Who doesn't answer is looked after elsewhere.
+        if let Ok(missing) = admin.missing_rights(&needs).await {
+            let essential = essential(&missing);
+            let trouble = (!essential.is_empty()).then(|| told(&essential));
+            status.set_trouble("rights", trouble);
+            if missing != known {
+                say(&missing);
+                known = missing;
             }
-            tokio::time::sleep(EVERY).await;
         }
-    };
-    stop.run_until_cancelled(forever).await;
+        tokio::time::sleep(EVERY).await;
+    }
 }
 
 fn say(missing: &[MissingRight]) {

@@ -9,11 +9,13 @@ use taskhost_core::route_breaker::Rules;
 use taskhost_core::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
+use super::duties::ROLLBACKS;
 use super::life::LifeCycle;
-use super::plugins::by;
+use super::name::by;
+use crate::background::Background;
 use crate::config::Config;
+use crate::config::fixed::{BREAKER_PERCENT, BREAKER_WINDOW};
 use crate::plugin::{Catalog, CatalogError, Offered};
 use crate::route_breaker::{Observer, RouteBreakers, State, Told, Why};
 use crate::shared::Waker;
@@ -33,9 +35,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// When breakers open, in core's words.
 pub(super) fn rules(config: &Config) -> Rules {
     Rules {
-        window: config.breaker.window,
+        window: BREAKER_WINDOW,
         minimum: config.breaker.minimum,
-        percent: config.breaker.ratio,
+        percent: BREAKER_PERCENT,
         open_time: config.breaker.open_time,
         open_time_max: config.breaker.open_time_max,
     }
@@ -46,7 +48,6 @@ pub(super) struct Teller {
     status: Status,
     metrics: Arc<Metrics>,
     life: LifeCycle,
-    window: Duration,
     trips: mpsc::Sender<Told>,
 }
 
@@ -62,12 +63,10 @@ impl Teller {
             metrics.set_route_breaker(&route.name, State::Closed);
         }
         let (trips, tripped) = mpsc::channel(TRIPS_MAX);
-        let window = config.breaker.window;
         let teller = Self {
             status,
             metrics,
             life,
-            window,
             trips,
         };
         (teller, tripped)
@@ -106,7 +105,7 @@ impl Observer for Teller {
             told.figures.decided.to_string(),
             told.figures.faults.to_string(),
             told.deciding.activation.to_string(),
-            self.window.as_millis().to_string(),
+            BREAKER_WINDOW.as_millis().to_string(),
             pause.unwrap_or_default().to_string(),
         ];
         let mut fields = vec![
@@ -163,13 +162,12 @@ pub(super) async fn roll_back(
     backoff: Duration,
     metrics: Arc<Metrics>,
     life: LifeCycle,
-    stop: CancellationToken,
+    background: Background,
 ) {
-    let forever = async {
-        while let Some(told) = tripped.recv().await {
-            // Its own task: one route's rollback doesn't wait for another's.
-            let (catalog, metrics, life) = (catalog.clone(), metrics.clone(), life.clone());
-            tokio::spawn(async move {
+    while let Some(told) = tripped.recv().await {
+        // Its own task: one route's rollback doesn't wait for another's.
+        let (catalog, metrics, life) = (catalog.clone(), metrics.clone(), life.clone());
+        background.once(ROLLBACKS, async move {
                 let mut attempt = 0;
                 while let Err(error) = roll_back_once(&catalog, &told, &metrics, &life).await {
                     let route = &*told.name;
@@ -179,9 +177,7 @@ pub(super) async fn roll_back(
                     attempt = attempt.saturating_add(1);
                 }
             });
-        }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 async fn roll_back_once(
@@ -252,20 +248,16 @@ pub(super) async fn release_held(
     waker: Waker,
     group: String,
     mut swapped: mpsc::Receiver<String>,
-    stop: CancellationToken,
 ) {
-    let forever = async {
-        while let Some(route) = swapped.recv().await {
-            let mut attempt = 0;
-            while let Err(error) = release_once(&store, &waker, &group, &route).await {
-                tracing::debug!(route, %error, "what is held can't be made due now; trying again");
-                let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
-                tokio::time::sleep(pause).await;
-                attempt = attempt.saturating_add(1);
-            }
+    while let Some(route) = swapped.recv().await {
+        let mut attempt = 0;
+        while let Err(error) = release_once(&store, &waker, &group, &route).await {
+            tracing::debug!(route, %error, "what is held can't be made due now; trying again");
+            let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
+            tokio::time::sleep(pause).await;
+            attempt = attempt.saturating_add(1);
         }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 async fn release_once(
@@ -287,17 +279,13 @@ pub(super) async fn follow_orders(
     breakers: Arc<RouteBreakers>,
     hint: Arc<tokio::sync::Notify>,
     every: Duration,
-    stop: CancellationToken,
 ) {
-    let forever = async {
-        loop {
-            let _ = tokio::time::timeout(every, hint.notified()).await;
-            if let Err(error) = read_orders(&store, &breakers).await {
-                tracing::debug!(%error, "people's orders to breakers can't be read now");
-            }
+    loop {
+        let _ = tokio::time::timeout(every, hint.notified()).await;
+        if let Err(error) = read_orders(&store, &breakers).await {
+            tracing::debug!(%error, "people's orders to breakers can't be read now");
         }
-    };
-    stop.run_until_cancelled(forever).await;
+    }
 }
 
 /// Reads the last orders and carries out those that are new.

@@ -25,6 +25,9 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(2);
 const REBALANCE_LOOK: Duration = Duration::from_millis(50);
 
+/// How long the reason of a thread's end may take to be heard of.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long closing the connections to Postgres may take.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -90,10 +93,22 @@ impl Running {
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 assignment = self.assignments.recv() => match assignment {
                     Some(assignment) => self.take(assignment)?,
-                    None => return Ok(()),
+                    None => return Err(self.without_consumer().await),
                 },
             }
         }
+    }
+
+    /// The consumer's thread ended without a reason. If it panicked, its supervisor is about to say so, and that is the
+    /// reason that people are told.
+    async fn without_consumer(&self) -> Error {
+        tokio::time::sleep(SUPERVISOR_PATIENCE).await;
+        kafka::Error::new(
+            "consuming",
+            Disposition::Fatal,
+            "the consumer has ended; start the host again, nothing is lost",
+        )
+        .into()
     }
 
     fn take(&mut self, assignment: Assignment) -> Result<(), Error> {

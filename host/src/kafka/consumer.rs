@@ -25,6 +25,13 @@ use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
 use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
+use crate::background::{Background, Duty};
+
+/// The thread that polls.
+const POLL: Duty = Duty {
+    name: "kafka-poll",
+    without: "nothing is consumed",
+};
 
 /// The events of the group's rebalances for this host.
 #[derive(Debug)]
@@ -86,6 +93,7 @@ impl Consumer {
         topics: &[&str],
         ownership: Arc<Ownership>,
         assignments: mpsc::UnboundedSender<Assignment>,
+        background: &Background,
     ) -> Result<Self> {
         const DOING: &str = "starting the consumer";
         let config = settings.for_consumer();
@@ -106,7 +114,7 @@ impl Consumer {
             owed: AtomicU8::new(0),
         });
         let thread = PollThread {
-            nudge: Nudge::start(&shared)?,
+            nudge: Nudge::start(&shared, background)?,
             shared: Arc::clone(&shared),
             commands: received,
             assignments,
@@ -116,12 +124,12 @@ impl Consumer {
             is_classic: is_classic(&config),
         };
         let (end, ended) = watch::channel(false);
-        std::thread::Builder::new()
-            .name("kafka-poll".into())
-            .spawn(move || {
-                thread.run();
-                end.send_replace(true);
-            })
+        let polling = move || {
+            thread.run();
+            end.send_replace(true);
+        };
+        background
+            .thread(POLL, polling)
             .map_err(|error| Error::new(DOING, Disposition::Fatal, error.to_string()))?;
         let watch = Rebootstrap::watch(&shared, |shared| shared.polled.client().client(), &config);
         Ok(Self {

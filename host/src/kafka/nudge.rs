@@ -14,6 +14,13 @@ use rdkafka::consumer::Consumer as _;
 
 use super::consumer::Shared;
 use super::error::{Disposition, Error, Result};
+use crate::background::{Background, Duty};
+
+/// The thread that asks.
+const NUDGE: Duty = Duty {
+    name: "kafka-nudge",
+    without: "partitions stand still for up to a second at each rebalance",
+};
 
 /// How long an answer is waited for. Only its coming counts, and a fetcher sleeps no longer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,13 +31,12 @@ pub(crate) struct Nudge(SyncSender<()>);
 
 impl Nudge {
     /// Starts a separate thread, because the poll thread must not wait for an answer.
-    pub(crate) fn start(shared: &Arc<Shared>) -> Result<Self> {
+    pub(crate) fn start(shared: &Arc<Shared>, background: &Background) -> Result<Self> {
         // One more request waits while one is running: it covers partitions that were resumed meanwhile.
         let (sender, asked) = sync_channel(1);
         let shared = Arc::downgrade(shared);
-        std::thread::Builder::new()
-            .name("kafka-nudge".into())
-            .spawn(move || serve(&shared, &asked))
+        background
+            .thread_again(NUDGE, move || serve(&shared, &asked))
             .map_err(|error| {
                 Error::new(
                     "starting the consumer",

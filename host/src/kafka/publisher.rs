@@ -22,6 +22,13 @@ use super::ownership::Tag;
 use super::publishing::{Order, Thread, Work};
 use super::transaction::PublishObserver;
 use super::turns::{PRODUCERS, Turns};
+use crate::background::{Background, Duty};
+
+/// The thread that publishes.
+const PUBLISH: Duty = Duty {
+    name: "kafka-publish",
+    without: "nothing is published",
+};
 
 /// The result of a frame.
 pub type Answer = std::result::Result<(), Unpublished>;
@@ -79,6 +86,7 @@ impl Publisher {
         settings: Settings,
         limits: Arc<Limits>,
         observer: Arc<dyn PublishObserver>,
+        background: &Background,
     ) -> Result<Self> {
         let (orders, received) = channel();
         let ready = Arc::new(AtomicBool::new(false));
@@ -97,19 +105,17 @@ impl Publisher {
             received,
             Arc::clone(&ready),
         );
-        std::thread::Builder::new()
-            .name("kafka-publish".into())
-            .spawn(move || {
-                thread.run();
-                end.send_replace(true);
-            })
-            .map_err(|error| {
-                Error::new(
-                    "starting the publisher",
-                    Disposition::Fatal,
-                    error.to_string(),
-                )
-            })?;
+        let publishing = move || {
+            thread.run();
+            end.send_replace(true);
+        };
+        background.thread(PUBLISH, publishing).map_err(|error| {
+            Error::new(
+                "starting the publisher",
+                Disposition::Fatal,
+                error.to_string(),
+            )
+        })?;
         Ok(Self {
             orders,
             transactional_ids,

@@ -24,6 +24,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::context::Logging;
+use crate::background::{Background, Duty};
+
+/// The thread that watches.
+const WATCH: Duty = Duty {
+    name: "kafka-watch",
+    without: "a client doesn't find brokers that all came back at other addresses",
+};
 
 /// How often a client is asked while it has brokers: rarely, because an idle host should use almost nothing.
 const EVERY: Duration = Duration::from_secs(10);
@@ -55,15 +62,14 @@ impl Rebootstrap {
         let servers = config.get("bootstrap.servers").map(CString::new);
         if let Some(Ok(servers)) = servers {
             let (owner, has_lost) = (Arc::downgrade(owner), Arc::clone(&has_lost));
-            let thread = std::thread::Builder::new()
-                .name("kafka-watch".into())
-                .spawn(move || {
-                    run(&owner, &end, client, |client| {
-                        has_lost.store(true, Ordering::Relaxed);
-                        // SAFETY: the client is alive, and the text ends with NUL; the call is thread-safe.
-                        unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
-                    });
+            // Clients of commands have no supervisor, and those of the host do without this one's report.
+            let thread = Background::unsupervised().thread_again(WATCH, move || {
+                run(&owner, &end, client, |client| {
+                    has_lost.store(true, Ordering::Relaxed);
+                    // SAFETY: the client is alive, and the text ends with NUL; the call is thread-safe.
+                    unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
                 });
+            });
             if let Err(error) = thread {
                 tracing::warn!(%error, "the thread that watches a Kafka client can't be started");
             }

@@ -14,6 +14,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 use super::limits::Limits;
 use super::observer::PluginObserver;
 use super::sandbox::{self, State};
+use crate::background::{Background, Duty};
 
 /// How often the epoch is raised. This is also the precision of a deadline.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -30,6 +31,12 @@ const PARTS_MAX: u32 = 16;
 
 /// Memories of a component: almost always one.
 const MEMORIES_MAX: u32 = 4;
+
+/// Lets time pass for plugins.
+const EPOCH: Duty = Duty {
+    name: "plugin-epoch",
+    without: "no plugin is stopped at its deadline",
+};
 
 /// How long a call waits until the instance of another call ends. Each call ends by its own deadline, so only a stalled
 /// machine reaches this.
@@ -60,6 +67,7 @@ impl Engine {
     pub fn new(
         limits: Limits,
         observer: Arc<dyn PluginObserver>,
+        background: &Background,
     ) -> Result<Arc<Self>, EngineError> {
         let failed = |reason: String| EngineError { reason };
         let inner = wasmtime::Engine::new(&config(&limits))
@@ -71,7 +79,7 @@ impl Engine {
             freed: Condvar::new(),
             taken: Condvar::new(),
         });
-        tick(&inner, gate.clone())
+        tick(&inner, gate.clone(), background)
             .map_err(|error| failed(format!("no thread for the deadlines: {error}")))?;
         Ok(Arc::new(Self {
             inner,
@@ -204,17 +212,18 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
 }
 
 /// Raises the epoch while there are guests, until the engine is gone.
-fn tick(engine: &wasmtime::Engine, gate: Arc<Gate>) -> std::io::Result<()> {
+fn tick(
+    engine: &wasmtime::Engine,
+    gate: Arc<Gate>,
+    background: &Background,
+) -> std::io::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("plugin-epoch".to_owned())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-                gate.wait_for_guests();
-            }
-        })?;
-    Ok(())
+    background.thread(EPOCH, move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+            gate.wait_for_guests();
+        }
+    })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use taskhost::background::Background;
 use taskhost::kafka::{
     Admin, Assignment, Committed, Consumer, Fed, Feed, Limits, Ownership, PublishObserver,
     Publisher, Sender, Settings, Tag, read_committed,
@@ -159,13 +160,23 @@ impl Host {
         settings.transactional_prefix = unique("id");
         let (sender, assignments) = mpsc::unbounded_channel();
         let ownership = Arc::new(Ownership::new());
-        let consumer =
-            Arc::new(Consumer::start(&settings, &[topic], Arc::clone(&ownership), sender).unwrap());
+        let background = Background::unsupervised();
+        let consumer = Arc::new(
+            Consumer::start(
+                &settings,
+                &[topic],
+                Arc::clone(&ownership),
+                sender,
+                &background,
+            )
+            .unwrap(),
+        );
         let counts = Arc::new(Counts::default());
         let publisher = Publisher::start(
             settings.clone(),
             Arc::new(Limits::new()),
             Arc::<Counts>::clone(&counts),
+            &background,
         )
         .unwrap();
         publisher.follow(Arc::clone(&consumer));

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use taskhost::background::Background;
 use taskhost::plugin::{Component, Engine, Limits, Refused};
 use taskhost_core::decision::Decision;
 use taskhost_core::fault::{Fault, Kind};
@@ -174,7 +175,8 @@ fn log_lines_carry_their_causes_coordinates_and_those_beyond_the_limit_are_count
         ..quick()
     };
     let heard = Arc::new(Heard::default());
-    let engine = Engine::new(limits, heard.clone()).expect("the machine has room for an engine");
+    let engine = Engine::new(limits, heard.clone(), &Background::unsupervised())
+        .expect("the machine has room for an engine");
     let component = Component::compile(&engine, &guest("guest_misbehave")).expect("it is a plugin");
     for (behaviour, expected) in [
         ("log-flood", r#"INFO plugin: flood 9 digest="#),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use taskhost::background::Background;
 use taskhost::plugin::{
     Catalog, Component, Engine, InMemory, Library, Limits, PluginObserver, PluginRoute, Question,
     Refusal,
@@ -57,7 +58,8 @@ pub(crate) fn quick() -> Limits {
 }
 
 pub(crate) fn engine(limits: Limits) -> Arc<Engine> {
-    Engine::new(limits, Arc::new(())).expect("the machine has room for an engine")
+    Engine::new(limits, Arc::new(()), &Background::unsupervised())
+        .expect("the machine has room for an engine")
 }
 
 /// The guest that does what a message's `misbehave` tells it.
@@ -162,7 +164,8 @@ pub(crate) struct Setting {
 pub(crate) fn catalog(topic: &str, plugin: &str, config: &str) -> Setting {
     let versions = Arc::new(InMemory::new());
     let heard = Arc::new(Heard::default());
-    let engine = Engine::new(quick(), heard.clone()).expect("the machine has room for an engine");
+    let engine = Engine::new(quick(), heard.clone(), &Background::unsupervised())
+        .expect("the machine has room for an engine");
     let routes = vec![PluginRoute {
         route: route(topic),
         plugin: plugin.to_owned(),

@@ -252,6 +252,7 @@ fn health(world: &World, host: &Host) {
     assert_eq!(
         parts,
         BTreeSet::from([
+            "background",
             "breakers",
             "database",
             "deadLetters",

@@ -1,5 +1,6 @@
 //! Whole-system tests: hosts as processes, against a real broker and a real Postgres.
 
+mod background;
 mod bad_inputs;
 mod batching;
 mod breaker_fleet;

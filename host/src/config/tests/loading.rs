@@ -6,7 +6,8 @@ use std::path::Path;
 use expect_test::{expect, expect_file};
 
 use super::good;
-use crate::config::{Config, Offered, Origin, docs, settings};
+use crate::config::fixed::FIXED;
+use crate::config::{Config, Offered, Origin, Setting, docs, settings};
 
 #[test]
 fn without_file_and_environment_the_documented_defaults_are_in_force() {
@@ -108,6 +109,39 @@ fn settings_without_effect_and_unsafe_ones_are_warnings() {
         ]
     "#]]
     .assert_debug_eq(&[off.warnings, unsafe_tls.warnings].concat());
+}
+
+#[test]
+fn a_setting_that_was_taken_away_is_a_warning_that_names_the_value_in_force() {
+    let toml = "[breaker]\nratio = 90\nwindow = 1000\n[plugins]\nlog_lines_max = 1\n";
+    let env = [
+        "TASKHOST_BATCH_FRAMES_UNPUBLISHED_MAX=1",
+        "TASKHOST_BATCH_TRANSACTION_BYTES_MAX=1024",
+        "TASKHOST_PLUGINS_ANSWER_BYTES_MAX=1024",
+        "TASKHOST_PLUGINS_LOG_LINES_MAX=",
+        "TASKHOST_DATABASE_ACQUIRE_TIMEOUT=1",
+    ];
+    expect![[r#"
+        [
+            "breaker.ratio (taskhost.toml:2) can't be set any more and has no effect: it is always 50; remove it",
+            "breaker.window (taskhost.toml:3) can't be set any more and has no effect: it is always 60000; remove it",
+            "plugins.log_lines_max (taskhost.toml:5) can't be set any more and has no effect: it is always 100; remove it",
+            "batch.frames_unpublished_max (env TASKHOST_BATCH_FRAMES_UNPUBLISHED_MAX) can't be set any more and has no effect: it is always 64; remove it",
+            "batch.transaction_bytes_max (env TASKHOST_BATCH_TRANSACTION_BYTES_MAX) can't be set any more and has no effect: it is always 16777216; remove it",
+            "plugins.answer_bytes_max (env TASKHOST_PLUGINS_ANSWER_BYTES_MAX) can't be set any more and has no effect: it is always 16777216; remove it",
+            "database.acquire_timeout (env TASKHOST_DATABASE_ACQUIRE_TIMEOUT) can't be set any more and has no effect: it is always 5000; remove it",
+        ]
+    "#]].assert_debug_eq(&good(toml, &env).warnings);
+}
+
+#[test]
+fn what_can_not_be_set_any_more_is_no_setting() {
+    for fixed in &FIXED {
+        let is_set = |setting: &Setting| (setting.key, setting.env) == (fixed.key, fixed.env);
+        assert!(!settings().any(is_set), "{}", fixed.key);
+        let section = fixed.key.split('.').next().expect("a section");
+        assert!(settings().any(|setting| setting.section() == section));
+    }
 }
 
 #[test]

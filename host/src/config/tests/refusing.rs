@@ -107,10 +107,6 @@ fn contradictions_are_refused() {
             "more than deferral.delay_max",
         ),
         (
-            &["TASKHOST_BATCH_TRANSACTION_BYTES_MAX=67108865"],
-            "more than kafka.send_queue_bytes_max",
-        ),
-        (
             &["TASKHOST_PLUGINS_CACHE_DIR=plugins"],
             "the same directory",
         ),

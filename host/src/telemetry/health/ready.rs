@@ -7,7 +7,7 @@ use super::status::{DependencyState, Snapshot};
 /// One thing that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// What: a dependency, `rights`, `group`, `publisher`, `plugin <route>` or `host`.
+    /// What: a dependency, `rights`, `group`, `publisher`, `background`, `plugin <route>` or `host`.
     pub what: String,
     /// Why.
     pub reason: String,

@@ -183,11 +183,13 @@ pub struct Snapshot {
     pub refused: VecDeque<RefusedPlugin>,
     /// Impure versions, by digest.
     pub impure: BTreeMap<String, ImpurePlugin>,
-    /// Problems that stop the host's work although the dependencies answer, by subject: `rights`, `group`, `publisher`. The
-    /// host retries, and a problem disappears by itself once somebody has corrected it.
+    /// Problems that stop the host's work although the dependencies answer, by subject: `rights`, `group`, `publisher`,
+    /// `background`. The host retries, and a problem disappears by itself once somebody has corrected it.
     pub troubles: BTreeMap<&'static str, String>,
     /// The unresolved dead letters of the group; none until they are counted.
     pub dead_letters: Option<u64>,
+    /// Background tasks that failed and were started again, with the last reason.
+    pub restarted: BTreeMap<&'static str, String>,
     /// Whether the host is stopping.
     pub stopping: bool,
 }
@@ -330,6 +332,11 @@ impl Status {
             Some(reason) => now.troubles.insert(what, reason.clone()) != Some(reason),
             None => now.troubles.remove(what).is_some(),
         })
+    }
+
+    /// Says that a background task failed and was started again.
+    pub fn set_restarted(&self, task: &'static str, reason: &str) {
+        self.change(|now| now.restarted.insert(task, reason.to_owned()));
     }
 
     /// Sets the number of unresolved dead letters of the group.

@@ -56,6 +56,12 @@ pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
             None,
             object(json!({ "open": now.dead_letters })),
         ),
+        // One that was started again does its work; whoever reads this should know of the bug all the same.
+        indicator(
+            "background",
+            now.troubles.get("background").cloned(),
+            object(json!({ "restarted": now.restarted })),
+        ),
     ])
 }
 

@@ -1,0 +1,167 @@
+//! The start: part by part, each once those are there that it needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::life::LifeCycle;
+use super::running::Running;
+use super::settings::{batches_at_once, kafka_settings, routes, rules};
+use super::topics::{consumed, real_topics};
+use super::{Error, ensure, observe, plugins, route_breakers, tasks, waiting};
+use crate::admin::Desk;
+use crate::background::Background;
+use crate::breaker::Breakers;
+use crate::config::Config;
+use crate::config::kafka::Delivery;
+use crate::kafka::{Admin, Consumer, Limits, Ownership, Publisher, Settings};
+use crate::route_breaker::{RouteBreakers, Told};
+use crate::shared::{Gate, Places, Purity, Shared, Waker};
+use crate::store::Store;
+use crate::telemetry::{Metrics, Status};
+
+/// How long a question to Kafka's admin interface may take.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is there before the start.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) config: &'a Config,
+    pub(super) status: &'a Status,
+    pub(super) metrics: &'a Arc<Metrics>,
+    /// Where people's orders are written down, once there is a database.
+    pub(super) desk: &'a Desk,
+    pub(super) background: &'a Background,
+}
+
+pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
+    let Surroundings {
+        config,
+        status,
+        metrics,
+        desk,
+        background,
+    } = around;
+    let settings = kafka_settings(config);
+    let admin = Admin::new(&settings, ADMIN_PATIENCE)?;
+    let limits = Arc::new(Limits::new());
+    let (store, ()) = tokio::try_join!(
+        waiting::postgres(config, status),
+        ensure::topics(config, &settings, &admin, &limits, status),
+    )?;
+    desk.open(store.clone());
+    let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"), background)?;
+    let (routes_breakers, tripped) = breakers_of_routes(around, &store, &life).await?;
+    let told =
+        observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone());
+    let breakers = Arc::new(Breakers::new(config.kafka.retry_backoff, told));
+    // Taking the transactional ids takes as long as the plugins, and needs none of them.
+    let publisher = publisher(around, &settings, &limits, &breakers)?;
+    let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
+    let observer = observe::Plugins {
+        status: status.clone(),
+        metrics: metrics.clone(),
+        life: life.clone(),
+        breakers: routes_breakers.clone(),
+        swaps,
+    };
+    let catalog = plugins::start(config, &store, observer, background).await?;
+    let (assigned, assignments) = mpsc::unbounded_channel();
+    let names = consumed(config);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ownership = Arc::new(Ownership::new());
+    let consumer = Arc::new(Consumer::start(
+        &settings, &names, ownership, assigned, background,
+    )?);
+    publisher.follow(consumer.clone());
+    let (waker, waking) = Waker::new(store.clone());
+    let shared = Arc::new(Shared {
+        store,
+        consumer,
+        admin,
+        catalog,
+        routes: routes(config).into(),
+        topics: Arc::new(real_topics(config)),
+        limits,
+        kafka: settings,
+        transactional_ids: to_fence(config, &publisher),
+        publisher,
+        waker,
+        breakers,
+        routes_breakers,
+        health: status.clone(),
+        metrics: metrics.clone(),
+        places: Places::default(),
+        observer: Arc::new(observe::Halts(life.clone())),
+        gate: Gate::new(batches_at_once(config)),
+        purity: purity(around, &life),
+        rules: rules(config),
+    });
+    tasks::start_informing(config, &shared, background);
+    let inboxes = tasks::Inboxes {
+        tripped,
+        swapped,
+        waking,
+    };
+    tasks::start_needed(config, &shared, &life, inboxes, background);
+    life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
+    Ok(Running::new(shared, assignments, life))
+}
+
+/// The breakers of the routes, and where those that open are told.
+async fn breakers_of_routes(
+    around: Surroundings<'_>,
+    store: &Store,
+    life: &LifeCycle,
+) -> Result<(Arc<RouteBreakers>, mpsc::Receiver<Told>), Error> {
+    let (config, status, metrics) = (around.config, around.status, around.metrics);
+    let (teller, tripped) =
+        route_breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
+    let names = config.routes.iter().map(|route| route.name.as_str());
+    let rules = route_breakers::rules(config);
+    let breakers = Arc::new(RouteBreakers::new(rules, names, teller));
+    // What a person holds open is open before anything is decided.
+    let read = route_breakers::read_orders(store, &breakers);
+    read.await.map_err(Error::Store)?;
+    Ok((breakers, tripped))
+}
+
+fn publisher(
+    around: Surroundings<'_>,
+    settings: &Settings,
+    limits: &Arc<Limits>,
+    breakers: &Arc<Breakers>,
+) -> Result<Publisher, Error> {
+    let observer = Arc::new(observe::Publishing {
+        metrics: around.metrics.clone(),
+        status: around.status.clone(),
+        breakers: breakers.clone(),
+    });
+    let (settings, limits) = (settings.clone(), limits.clone());
+    Ok(Publisher::start(
+        settings,
+        limits,
+        observer,
+        around.background,
+    )?)
+}
+
+/// The transactional ids that the next owner of a partition has to fence.
+fn to_fence(config: &Config, publisher: &Publisher) -> Vec<String> {
+    match config.kafka.delivery {
+        Delivery::ExactlyOnce => publisher.transactional_ids().to_vec(),
+        // Without transactions nobody ever has to end one.
+        Delivery::AtLeastOnce => Vec::new(),
+    }
+}
+
+/// What decides a sample of the batches again.
+fn purity(around: Surroundings<'_>, life: &LifeCycle) -> Arc<Purity> {
+    let observer = observe::Impurities {
+        status: around.status.clone(),
+        life: life.clone(),
+    };
+    let share = around.config.plugins.purity_sample.0;
+    Arc::new(Purity::new(share, around.metrics.clone(), observer))
+}

@@ -1,0 +1,108 @@
+//! The tasks beside the workers: those that the host can't do without, and those that only inform.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::life::LifeCycle;
+use super::{dead_letters, duties, history, probe, rights, route_breakers, topics};
+use crate::background::Background;
+use crate::config::Config;
+use crate::route_breaker::Told;
+use crate::shared::{self, Shared};
+
+/// What the tasks receive from those that were there before them.
+pub(super) struct Inboxes<Waking> {
+    /// Breakers of routes that opened.
+    pub(super) tripped: mpsc::Receiver<Told>,
+    /// Routes whose version was swapped.
+    pub(super) swapped: mpsc::Receiver<String>,
+    /// What serves the waker.
+    pub(super) waking: Waking,
+}
+
+/// Tasks without which messages would wait for what never comes.
+pub(super) fn start_needed(
+    config: &Config,
+    shared: &Shared,
+    life: &LifeCycle,
+    inboxes: Inboxes<impl Future<Output = ()> + Send + 'static>,
+    background: &Background,
+) {
+    let Inboxes {
+        tripped,
+        swapped,
+        waking,
+    } = inboxes;
+    let group = config.kafka.group_id.clone();
+    background.forever(duties::WAKER, waking);
+    let rolling_back = route_breakers::roll_back(
+        shared.catalog.clone(),
+        tripped,
+        config.kafka.retry_backoff,
+        shared.metrics.clone(),
+        life.clone(),
+        background.clone(),
+    );
+    background.forever(duties::ROLLBACKS, rolling_back);
+    let (store, waker) = (shared.store.clone(), shared.waker.clone());
+    let releasing = route_breakers::release_held(store, waker, group.clone(), swapped);
+    background.forever(duties::HELD, releasing);
+    let probing = probe::probe(
+        shared.store.clone(),
+        shared.admin.clone(),
+        shared.breakers.clone(),
+        shared.health.clone(),
+    );
+    background.forever(duties::PROBES, probing);
+    let ordered = Arc::new(Notify::new());
+    let (store, breakers) = (shared.store.clone(), shared.routes_breakers.clone());
+    let (hint, every) = (ordered.clone(), config.plugins.poll_interval);
+    background.again(duties::ORDERS, move || {
+        route_breakers::follow_orders(store.clone(), breakers.clone(), hint.clone(), every)
+    });
+    let (store, waker) = (shared.store.clone(), shared.waker.clone());
+    let catalog = shared.catalog.clone();
+    background.again(duties::HINTS, move || {
+        let (store, waker, catalog) = (store.clone(), waker.clone(), catalog.clone());
+        probe::listen(store, waker, catalog, ordered.clone(), group.clone())
+    });
+}
+
+/// Tasks that tell people how things are, or tidy up: each is started again if it fails.
+pub(super) fn start_informing(config: &Config, shared: &Shared, background: &Background) {
+    let (admin, consumer) = (shared.admin.clone(), shared.consumer.clone());
+    let status = shared.health.clone();
+    background.again(duties::GROUP, move || {
+        probe::watch_group(admin.clone(), consumer.clone(), status.clone())
+    });
+    let letters = Arc::new(dead_letters::Parts {
+        store: shared.store.clone(),
+        group: config.kafka.group_id.clone(),
+        status: shared.health.clone(),
+        metrics: shared.metrics.clone(),
+        settings: config.dead_letters.clone(),
+    });
+    let counted = letters.clone();
+    background.again(duties::COUNTING, move || {
+        dead_letters::count(counted.clone())
+    });
+    background.again(duties::RETENTION, move || {
+        dead_letters::trim(letters.clone())
+    });
+    let (store, status) = (shared.store.clone(), shared.health.clone());
+    background.again(duties::HISTORY, move || {
+        history::watch(store.clone(), status.clone())
+    });
+    let (admin, needs) = (shared.admin.clone(), topics::needs(config));
+    let status = shared.health.clone();
+    background.again(duties::RIGHTS, move || {
+        rights::watch(admin.clone(), needs.clone(), status.clone())
+    });
+    let (consumer, places) = (shared.consumer.clone(), shared.places.clone());
+    let (metrics, stop) = (shared.metrics.clone(), background.stop_token());
+    background.again(duties::LAG, move || {
+        let (consumer, places) = (consumer.clone(), places.clone());
+        shared::watch_lag(consumer, places, metrics.clone(), stop.clone())
+    });
+}
