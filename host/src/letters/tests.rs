@@ -34,7 +34,7 @@ fn stored(value: &[u8]) -> StoredDeadLetter {
             failed_at: 1_704_067_200_000,
             source: Source::Record,
             replays: 1,
-            sequence: Some(0),
+            sequence: None,
             holds: false,
         },
         created_at: 1_704_067_201_000,
