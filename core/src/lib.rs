@@ -47,4 +47,5 @@ pub mod route_breaker;
 pub mod task;
 pub mod timestamp;
 pub mod trace;
+pub mod watermark;
 pub mod worked;
