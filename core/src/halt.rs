@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::frame::BatchNumber;
 use crate::record::{Offset, TopicPartition};
-use crate::recovery::Watermark;
+use crate::watermark::Watermark;
 
 /// Why a partition stops until a person decides.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,4 +49,5 @@ pub mod task;
 pub mod timestamp;
 pub mod trace;
 pub mod waiting;
+pub mod watermark;
 pub mod worked;

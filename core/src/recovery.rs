@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::frame::BatchNumber;
 use crate::halt::Halt;
 use crate::record::Offset;
+pub use crate::watermark::Watermark;
 
 /// What Postgres says of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +33,6 @@ impl Progress {
             .filter(|_| is_known)
             .map(|offset| (self.batch, offset))
     }
-}
-
-/// What the group's committed offset says: how far the outbox is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watermark {
-    /// Nothing is committed.
-    None,
-    /// An offset that another consumer committed.
-    Foreign(Offset),
-    /// An offset with metadata of ours that can't be read: of a newer taskhost, or damaged.
-    Unreadable(Offset),
-    /// An offset of ours.
-    Ours {
-        /// The offset that was committed with the batch.
-        offset: Offset,
-        /// Every frame up to it is published.
-        batch: BatchNumber,
-    },
 }
 
 /// What Kafka says of a partition's log.

@@ -148,7 +148,7 @@ impl Reader<'_> {
                     extras.topics.insert(name.to_owned(), (text, at));
                 }
                 None => match Fixed::find(&full) {
-                    Some(fixed) => fixed.warn(self.input, &at),
+                    Some(fixed) => self.input.warning(fixed.warning(&at)),
                     None => self.unknown_key(section, name, at),
                 },
             }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::input::Input;
 use super::problem::Origin;
 use super::value::millis;
 
@@ -95,11 +94,11 @@ impl Fixed {
             .find(|fixed| fixed.key == name || fixed.env == name)
     }
 
-    /// Tells whoever sets it.
-    pub(super) fn warn(&self, input: &mut Input, origin: &Origin) {
+    /// What whoever sets it is told.
+    pub(super) fn warning(&self, origin: &Origin) -> String {
         let (key, value) = (self.key, (self.value)());
-        input.warning(format!(
+        format!(
             "{key} ({origin}) can't be set any more and has no effect: it is always {value}; remove it"
-        ));
+        )
     }
 }

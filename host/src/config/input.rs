@@ -188,7 +188,7 @@ pub(super) fn environment(
         } else if let Some(fixed) = Fixed::find(&name) {
             // Empty text counts as not set.
             if !value.trim().is_empty() {
-                fixed.warn(input, &Origin::Env(name));
+                input.warning(fixed.warning(&Origin::Env(name)));
             }
         } else if PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !OTHER_NAMES.contains(&name.as_str())

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset as Position, TopicPartitionList};
 use taskhost_core::record::{Message, Record};
 use uuid::Uuid;
@@ -73,29 +71,6 @@ impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender").finish_non_exhaustive()
     }
-}
-
-/// A record in librdkafka's form. A timestamp of 0 or less means the time of sending, as it does there.
-pub(crate) fn prepared(record: &Record) -> BaseRecord<'_, [u8], [u8]> {
-    let mut message = BaseRecord::to(&record.topic);
-    message.key = record.key.as_deref();
-    message.payload = record.value.as_deref();
-    message.timestamp = record.timestamp.filter(|timestamp| *timestamp > 0);
-    if !record.headers.is_empty() {
-        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        message.headers = Some(
-            record
-                .headers
-                .iter()
-                .fold(headers, |headers, (key, value)| {
-                    headers.insert(Header {
-                        key,
-                        value: value.as_ref(),
-                    })
-                }),
-        );
-    }
-    message
 }
 
 /// Reads a topic from its beginning to its end, as a `read_committed` reader sees it; each partition's

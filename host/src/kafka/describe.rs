@@ -14,11 +14,12 @@ use rdkafka_sys as sys;
 use taskhost_core::record::TopicPartition;
 use uuid::Uuid;
 
+use super::c_text::text_of;
 use super::context::{self, Logging};
 use super::error::{Disposition, Error, Result};
 use super::events::{Content, Event, partitions_of};
-use super::native::{CallError, Queue, text_of};
-use super::rights::Operation;
+use super::native::{CallError, Queue};
+use super::operation::Operation;
 
 /// A topic's description.
 #[derive(Debug, Clone, PartialEq, Eq)]

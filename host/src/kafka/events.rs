@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 use taskhost_core::record::{Header, Message, Offset, TopicPartition};
 
-use super::native::text_of;
+use super::c_text::text_of;
 
 /// An event, ours until dropped.
 pub(crate) struct Event(NonNull<sys::rd_kafka_event_t>);

@@ -13,7 +13,8 @@ use std::ptr::NonNull;
 use rdkafka::TopicPartitionList;
 use rdkafka_sys as sys;
 
-use super::native::{CallError, PolledConsumer, text_of};
+use super::c_text::text_of;
+use super::native::{CallError, PolledConsumer};
 
 /// A membership at one moment.
 pub(crate) struct Membership(NonNull<sys::rd_kafka_consumer_group_metadata_t>);

@@ -11,8 +11,8 @@ use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::oneshot;
 
+use super::answer::{Answer, Unpublished};
 use super::ownership::Tag;
-use super::publisher::{Answer, Unpublished};
 
 /// One thing to publish.
 #[derive(Debug)]

@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 
 mod admin;
+mod answer;
+mod c_text;
 mod cause;
 mod client;
 mod committed;
@@ -36,6 +38,7 @@ mod lanes;
 mod limits;
 mod native;
 mod nudge;
+mod operation;
 mod ownership;
 mod poll;
 mod positions;
@@ -52,6 +55,7 @@ mod turns;
 mod verify;
 
 pub use admin::{Admin, Broker, Topic};
+pub use answer::{Answer, Unpublished};
 pub use client::{Sender, read_committed};
 pub use committed::Committed;
 pub use consumer::{Assignment, Consumer};
@@ -61,12 +65,11 @@ pub use error::{Disposition, Error, Result};
 pub use feed::{Fed, Feed};
 pub use fence::fence;
 pub use limits::Limits;
+pub use operation::Operation;
 pub use ownership::{Ownership, Tag};
 pub use positions::Positions;
-pub use publisher::{Answer, Publisher, Unpublished};
-pub use rights::{
-    GRANT_IT, MissingRight, Needs, Operation, Resource, may_transact, missing_rights,
-};
+pub use publisher::Publisher;
+pub use rights::{GRANT_IT, MissingRight, Needs, Resource, may_transact, missing_rights};
 pub use scan::Scan;
 pub use tail::Tail;
 pub use transaction::PublishObserver;

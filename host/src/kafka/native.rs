@@ -1,7 +1,7 @@
 //! Owners of librdkafka objects that the crate doesn't have: each object is destroyed exactly once.
 #![expect(unsafe_code, reason = "librdkafka's C interface")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
+use super::c_text::text_of;
 use super::context::Logging;
 use super::error::{Disposition, Error, Result};
 use super::events::Event;
@@ -232,18 +233,4 @@ fn remedy(requires_abort: bool, retriable: bool) -> Remedy {
         (false, true) => Remedy::Again,
         (false, false) => Remedy::Rebuild,
     }
-}
-
-/// A C text, whatever bytes it has; null is empty.
-///
-/// # Safety
-/// The pointer is null, or leads to bytes that are alive and end with NUL.
-pub(crate) unsafe fn text_of(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
 }

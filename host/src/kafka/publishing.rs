@@ -14,6 +14,7 @@ use taskhost_core::record::TopicPartition;
 use tokio::sync::oneshot;
 
 use super::Settings;
+use super::answer::{Answer, Unpublished};
 use super::consumer::Consumer;
 use super::error::Disposition;
 use super::group::Membership;
@@ -22,7 +23,6 @@ use super::lanes::{Item, Lanes, Share};
 use super::limits::Limits;
 use super::ownership::Tag;
 use super::producer::TransactionalProducer;
-use super::publisher::{Answer, Unpublished};
 use super::rights::{GRANT_IT, MissingRight};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
 use super::turns::Turns;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use taskhost_core::record::Record;
 
-use super::client::prepared;
 use super::context::{self, Logging};
 use super::events::Content;
 use super::native::Queue;
@@ -137,6 +137,29 @@ impl Reporting {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A record in librdkafka's form. A timestamp of 0 or less means the time of sending, as it does there.
+fn prepared(record: &Record) -> BaseRecord<'_, [u8], [u8]> {
+    let mut message = BaseRecord::to(&record.topic);
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    message.timestamp = record.timestamp.filter(|timestamp| *timestamp > 0);
+    if !record.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        message.headers = Some(
+            record
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| {
+                    headers.insert(Header {
+                        key,
+                        value: value.as_ref(),
+                    })
+                }),
+        );
+    }
+    message
 }
 
 impl Delivered {
