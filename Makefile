@@ -13,6 +13,10 @@ GUESTS := --manifest-path plugins/Cargo.toml
 # Guests are built with a target directory of their own, so that their flags and profiles never rebuild the host.
 GUEST_CARGO := env CARGO_TARGET_DIR=$(CURDIR)/plugins/target cargo
 
+# Says in a line what is built and how far it is; VERBOSE=1 shows everything.
+STEP := scripts/step
+BINS := $(STEP) bins "the host and the programs of the tests" cargo build --locked --workspace --bins
+
 # Further arguments for the test runner: `make test ARGS=a_name`, or for the host: `make dev ARGS="--port 3000"`.
 ARGS ?=
 
@@ -25,45 +29,49 @@ help: ## List these commands
 .PHONY: dev
 dev: plugins ## Start a broker, a Postgres and the host on this machine; Ctrl-C ends all three
 	@scripts/setup dev
-	@cargo build --locked --workspace --bin taskhost
+	@$(STEP) host "the host" cargo build --locked --workspace --bin taskhost
 	@exec $(TARGET_DIR)/debug/taskhost dev $(ARGS)
 
 .PHONY: test
 test: plugins ## Run every test, against a real broker and a real Postgres (ARGS: what nextest takes)
 	@scripts/setup test
 	$(GUEST_CARGO) test --locked $(GUESTS) --workspace --quiet
-	cargo build --locked --workspace --bins
+	@$(BINS)
 	cargo test --locked --workspace --doc --quiet
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'not binary(slow)' $(ARGS)
 
 .PHONY: test-slow
-test-slow: plugins ## Run the tests of long faults and outages, then chaos with 40 faults (ARGS: what nextest takes)
+test-slow: plugins ## Run the tests of long faults and outages, then chaos for 2 minutes (ARGS: what nextest takes)
 	@scripts/setup test
-	cargo build --locked --workspace --bins
-	cargo build --locked --workspace --bin taskhost-mutant --features taskhost/mutants
+	@$(BINS)
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'binary(slow)' $(ARGS)
-	$(if $(ARGS),,$(MAKE) chaos FAULTS=40 SEED=40)
+	$(if $(ARGS),,$(MAKE) chaos SECONDS_MAX=120 SEED=40)
 
-# What chaos draws from: how many faults, and which load and moments.
+# What chaos draws from: how many faults, or for how long, and which load and moments.
 FAULTS ?= 40
+SECONDS_MAX ?=
 SEED ?= 1
 
 .PHONY: chaos
 chaos: plugins ## Kill, freeze and swap at random, and see what it did (FAULTS=40 SEED=1)
 	@scripts/setup test
-	cargo build --locked --workspace --bins
-	$(TARGET_DIR)/debug/taskhost-chaos --faults $(FAULTS) --seed $(SEED) --report $(TARGET_DIR)/chaos/report.json $(ARGS)
+	@$(BINS)
+	$(TARGET_DIR)/debug/taskhost-chaos $(if $(SECONDS_MAX),--seconds $(SECONDS_MAX),--faults $(FAULTS)) --seed $(SEED) --report $(TARGET_DIR)/chaos/report.json $(ARGS)
+
+.PHONY: soak
+soak: ## Chaos for two hours (SECONDS_MAX=7200 SEED=1)
+	@$(MAKE) chaos SECONDS_MAX=$(or $(SECONDS_MAX),7200) SEED=$(SEED)
 
 .PHONY: build
 build: plugins ## Build the plugins and the host
 	@scripts/setup build
-	cargo build --locked --workspace
+	@$(STEP) build "the workspace" cargo build --locked --workspace
 
 .PHONY: plugins
 plugins: ## Build the plugins, examples and test guests to WebAssembly components
 	@scripts/setup plugins
-	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" \
-	$(GUEST_CARGO) build --locked $(GUESTS) --workspace --release --target wasm32-wasip2
+	@RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" \
+	$(STEP) plugins "the plugins" $(GUEST_CARGO) build --locked $(GUESTS) --workspace --release --target wasm32-wasip2
 
 .PHONY: lint
 lint: ## Check formatting, clippy, lock files, shell scripts and the compose file
@@ -83,8 +91,8 @@ fmt: ## Format the code
 .PHONY: bench-setup
 bench-setup: plugins ## Build what `make bench` measures: the host as it is released, and the other stacks
 	@scripts/setup bench
-	cargo build --locked --workspace --release --bin taskhost
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --release --bin taskhost --features taskhost/jemalloc
+	@$(BINS)
 
 .PHONY: bench
 bench: bench-setup ## Measure the host beside other stacks (QUICK=1: under five minutes; FRESH=1: from the start)
@@ -93,7 +101,7 @@ bench: bench-setup ## Measure the host beside other stacks (QUICK=1: under five 
 .PHONY: bench-native
 bench-native: ## Build two more programs for `make bench`: rules compiled in, and decisions that are there already
 	@scripts/setup bench
-	cargo build --locked --workspace --release --bin taskhost-native --bin taskhost-bare --features taskhost/bench
+	cargo build --locked --workspace --release --bin taskhost-native --bin taskhost-bare --features taskhost/bench,taskhost/jemalloc
 
 .PHONY: bench-micro
 bench-micro: plugins ## Measure the steps of one batch alone: decode, decide, write set, frame
@@ -107,6 +115,6 @@ PROFILE_DIR := $(TARGET_DIR)/profile
 profile: plugins ## Draw where the host's time goes at full load: docs/performance/ (needs perf)
 	@scripts/setup bench
 	RUSTFLAGS="-C force-frame-pointers=yes" CFLAGS=-fno-omit-frame-pointer CARGO_TARGET_DIR=$(PROFILE_DIR) \
-	cargo build --locked --workspace --release --bin taskhost
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --release --bin taskhost --features taskhost/jemalloc
+	@$(BINS)
 	$(TARGET_DIR)/debug/taskhost-bench --host $(PROFILE_DIR)/release/taskhost --profile docs/performance $(ARGS)

@@ -1,9 +1,9 @@
 //! Defects that the chaos run must find: each switches one guard of the exactly-once protocol off, so that it can be
 //! seen that the oracle sees what the guard prevents.
 //!
-//! For tests only. Without the feature `mutants`, which is off by default and only the program `taskhost-mutant` is
-//! built with, nothing of this is in the host: every question is a constant `false`. With it, the environment variable
-//! `TASKHOST_MUTANT`, read once, arms at most one of them.
+//! For tests only. A release build has nothing of this: every question is a constant `false`, as debug assertions are
+//! off there. In the build of `make test` the environment variable `TASKHOST_MUTANT`, read once, arms at most one of
+//! them, and the log says so. A build of its own for this would compile the host a second time.
 
 /// A guard that can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,22 +21,26 @@ pub enum Mutant {
 }
 
 /// Whether a guard is switched off.
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn is_armed(_: Mutant) -> bool {
     false
 }
 
 /// Whether a guard is switched off.
-#[cfg(feature = "mutants")]
+#[cfg(debug_assertions)]
 pub fn is_armed(mutant: Mutant) -> bool {
     static ARMED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
-    let named = || match std::env::var("TASKHOST_MUTANT").ok()?.as_str() {
-        "epoch" => Some(Mutant::Epoch),
-        "token" => Some(Mutant::Token),
-        "offsets" => Some(Mutant::Offsets),
-        "republish" => Some(Mutant::Republish),
-        _ => None,
+    let named = || {
+        let armed = match std::env::var("TASKHOST_MUTANT").ok()?.as_str() {
+            "epoch" => Mutant::Epoch,
+            "token" => Mutant::Token,
+            "offsets" => Mutant::Offsets,
+            "republish" => Mutant::Republish,
+            _ => return None,
+        };
+        tracing::error!(guard = ?armed, "TASKHOST_MUTANT switches off a guard against damage: for tests only");
+        Some(armed)
     };
     *ARMED.get_or_init(named) == Some(mutant)
 }

@@ -8,17 +8,15 @@ use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::PATIENCE;
+use taskhost::store::migrations;
 
-/// The schema's steps, as the host has them.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+use crate::{PATIENCE, from_row};
 
 /// A row of `tasks`.
-#[derive(Clone, Debug, PartialEq, FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
 pub struct TaskRow {
     pub id: String,
-    #[sqlx(rename = "type")]
     pub kind: String,
     pub status: String,
     pub data: Value,
@@ -27,8 +25,12 @@ pub struct TaskRow {
     pub updated_at: OffsetDateTime,
 }
 
+from_row!(
+    TaskRow: id, kind as "type", status, data, version, created_at, updated_at
+);
+
 /// A row of `task_events`, without the bytes of its cause.
-#[derive(Clone, Debug, PartialEq, FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
 pub struct EventRow {
     pub task_id: String,
@@ -49,8 +51,14 @@ pub struct EventRow {
     pub foreign_trace_id: Option<String>,
 }
 
+from_row!(
+    EventRow: task_id, version, number, kind, from_status, to_status, data, at, cause_topic,
+    cause_partition, cause_offset, plugin_name, plugin_version, plugin_digest, trace_id,
+    foreign_trace_id
+);
+
 /// A row of `dead_letters`.
-#[derive(Clone, Debug, PartialEq, FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
 pub struct DeadLetterRow {
     pub id: Uuid,
@@ -70,8 +78,13 @@ pub struct DeadLetterRow {
     pub plugin_name: Option<String>,
 }
 
+from_row!(
+    DeadLetterRow: id, record_topic, record_partition, record_offset, record_timestamp, key, value, headers,
+    code, reason, backtrace, stage, attempts, task_id, plugin_name
+);
+
 /// A row of `progress`, without its owners and token.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
 pub struct ProgressRow {
     pub topic: String,
@@ -90,8 +103,13 @@ pub struct ProgressRow {
     pub waiting: i64,
 }
 
+from_row!(
+    ProgressRow: topic, partition, next_offset, batch, epoch, published, consumed, applied, ignored,
+    deferred, dead_letters, timers, waiting
+);
+
 /// A row of `wakeups`, without the bytes of its cause.
-#[derive(Clone, Debug, PartialEq, FromRow)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
 pub struct WaitingRow {
     pub topic: String,
@@ -106,6 +124,10 @@ pub struct WaitingRow {
     pub tries: i32,
     pub reason: String,
 }
+
+from_row!(
+    WaitingRow: topic, partition, kind, task_id, name, due, sequence, why, attempt, tries, reason
+);
 
 /// One test's database.
 pub(crate) struct Database {
@@ -191,7 +213,7 @@ impl Database {
         }
         let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
         usize::try_from(number(applied).await)
-            .is_ok_and(|applied| applied == MIGRATOR.iter().count())
+            .is_ok_and(|applied| applied == migrations().iter().count())
     }
 }
 

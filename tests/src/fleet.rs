@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::admin::ResourceSpecifier;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
 
 use crate::broker::config;
-use crate::{Message, PATIENCE, World};
+use crate::{Message, PATIENCE, World, from_row};
 
 /// How long one partition made no progress, and how long a message of it waited at most.
-#[derive(Clone, Copy, Debug, PartialEq, FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pause {
     /// The partition of `task-status`.
     pub partition: i32,
@@ -25,8 +25,12 @@ pub struct Pause {
     pub wait_ms: i64,
 }
 
+from_row!(
+    Pause: partition, gap_ms, wait_ms
+);
+
 /// A change of a progress row, in the order in which they took effect.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The topic's real name.
     pub topic: String,
@@ -43,6 +47,10 @@ pub struct Step {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
 }
+
+from_row!(
+    Step: topic, partition, epoch, claim, batch, writer, at_ms
+);
 
 /// What a steady load came to.
 pub struct Steady<T> {

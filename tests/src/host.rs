@@ -26,7 +26,6 @@ const SHOWN_LINES: usize = 80;
 pub struct HostBuilder {
     dir: PathBuf,
     log: PathBuf,
-    program: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
@@ -37,7 +36,6 @@ impl HostBuilder {
         Self {
             dir: dir.to_owned(),
             log: dir.join(format!("host-{number}.log")),
-            program: None,
             environment,
         }
     }
@@ -53,13 +51,6 @@ impl HostBuilder {
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
-        self
-    }
-
-    /// By another program than the one that is tested otherwise.
-    #[must_use]
-    pub fn program(mut self, program: PathBuf) -> Self {
-        self.program = Some(program);
         self
     }
 
@@ -106,7 +97,7 @@ impl HostBuilder {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program.clone().unwrap_or_else(host_binary));
+        let mut command = Command::new(host_binary());
         command
             .args(arguments)
             .current_dir(&self.dir)

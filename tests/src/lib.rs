@@ -27,6 +27,7 @@ mod host;
 mod page;
 mod patience;
 mod proxy;
+mod row;
 mod services;
 mod tail;
 mod world;

@@ -61,7 +61,7 @@ pub use dlq::{
 pub use error::{Disposition, Error};
 pub use halts::Halted;
 pub use listen::{Heard, Listener};
-pub use migrate::SchemaState;
+pub use migrate::{SchemaState, migrations};
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
 pub use read::{Checkpoint, Question, Read};

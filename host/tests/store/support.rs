@@ -22,8 +22,6 @@ pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
 /// Some time: 2023-11-14.
 pub(crate) const NOW: i64 = 1_700_000_000_123;
 
-pub(crate) static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
-
 /// A database that is removed with the value.
 pub(crate) struct Database {
     name: String,
@@ -114,7 +112,7 @@ async fn admin(sql: &str) -> Result<(), sqlx::Error> {
 /// Migrated once for each state of the migrations; kept, so that the next run starts at once.
 async fn template() -> String {
     let mut hash = Sha256::new();
-    for migration in MIGRATOR.iter() {
+    for migration in taskhost::store::migrations().iter() {
         hash.update(&migration.checksum);
     }
     let name = format!("taskhost_template_{}", &hex::encode(hash.finalize())[..16]);

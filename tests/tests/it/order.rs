@@ -123,7 +123,8 @@ fn a_dead_letter_of_the_creation_is_edited_and_replayed_before_what_waits_for_it
 
 #[test]
 fn a_route_may_hold_a_task_behind_its_dead_letter_until_that_is_replayed_or_discarded() {
-    let world = World::with_partitions(1);
+    let mut world = World::with_partitions(1);
+    world.consumes(&["task-status"]);
     let routes = "[[route]]\ntopic = \"task-status\"\nplugin = \"task_status\"\n\
                   default_task_type = \"web-crawl\"\non_dead_letter = \"hold-task\"\n";
     let host = world.host().config(routes).start();

@@ -15,6 +15,7 @@ use crate::plan::Kind;
     after_help = "Examples:\n  \
         make chaos FAULTS=40 SEED=7\n  \
         taskhost-chaos --faults 200 --seed 1\n  \
+        taskhost-chaos --seconds 7200 --seed 1\n  \
         taskhost-chaos --faults 20 --only broker,kill\n  \
         taskhost-chaos --scenario token                  one schedule instead of random faults\n  \
         taskhost-chaos --scenario token --mutant token   the same with a guard switched off: must report damage\n\n\
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// How many faults.
     #[arg(long, default_value_t = 40, value_name = "N")]
     pub(crate) faults: usize,
+    /// Faults for so long instead of a number of them: none begins after it.
+    #[arg(long, value_parser = seconds, conflicts_with = "faults", value_name = "SECONDS")]
+    pub(crate) seconds: Option<Duration>,
     /// Faults of these kinds only.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     pub(crate) only: Vec<Kind>,
@@ -43,7 +47,7 @@ pub(crate) struct Arguments {
     /// Instead of random faults: one schedule that a guard of the protocol exists for.
     #[arg(long, value_name = "NAME")]
     pub(crate) scenario: Option<Guard>,
-    /// Runs hosts with that guard switched off (program `taskhost-mutant`).
+    /// Runs hosts with that guard switched off (the environment variable `TASKHOST_MUTANT`).
     #[arg(long, value_name = "NAME")]
     pub(crate) mutant: Option<Guard>,
     /// Where the report goes; the logs of the hosts lie beside it if damage was found.
@@ -77,6 +81,14 @@ impl Guard {
 }
 
 impl Arguments {
+    /// How many faults are planned: for a time, one a second, several times what it can come to.
+    pub(crate) fn planned(&self) -> usize {
+        match self.seconds {
+            Some(time) => usize::try_from(time.as_secs()).unwrap_or(usize::MAX),
+            None => self.faults,
+        }
+    }
+
     /// Where the report goes: `chaos/report.json` in the target directory that this program is from.
     pub(crate) fn report(&self) -> PathBuf {
         self.report.clone().unwrap_or_else(|| {

@@ -1,7 +1,6 @@
 //! The hosts: processes that are killed, frozen and started again. Each process has transactional ids of its own, so that
 //! the progress rows tell whose a partition is.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -75,12 +74,7 @@ impl<'a> Fleet<'a> {
             builder = builder.failpoint(text);
         }
         if let Some(mutant) = self.mutant {
-            let program = env::current_exe()
-                .unwrap_or_default()
-                .with_file_name("taskhost-mutant");
-            builder = builder
-                .program(program)
-                .env("TASKHOST_MUTANT", mutant.name());
+            builder = builder.env("TASKHOST_MUTANT", mutant.name());
         }
         let member = Member {
             host: builder.spawn(),

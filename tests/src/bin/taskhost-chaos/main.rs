@@ -66,8 +66,7 @@ fn main() -> ExitCode {
 
 /// Whether all is as it must be.
 fn run(arguments: &Arguments) -> Result<bool> {
-    scenario::check_mutant(arguments.mutant)?;
-    let faults = if arguments.scenario.is_some() {
+    let faults = if arguments.scenario.is_some() || arguments.seconds.is_some() {
         0
     } else {
         arguments.faults
@@ -146,21 +145,24 @@ fn random<'a>(
             .for_each(taskhost_tests::Host::wait_ready);
     }
     let (plan, over) = (
-        plan::plan(arguments.seed, arguments.faults, &arguments.only),
+        plan::plan(arguments.seed, arguments.planned(), &arguments.only),
         AtomicBool::new(false),
     );
     let load = Load::new(arguments.seed);
     progress.say(&format!(
-        "{} hosts are ready; {} faults follow, drawn from seed {}",
+        "{} hosts are ready; {} follow, drawn from seed {}",
         plan::HOSTS,
-        plan.len(),
+        match arguments.seconds {
+            Some(time) => format!("faults for {} s", time.as_secs()),
+            None => format!("{} faults", plan.len()),
+        },
         arguments.seed
     ));
     let (fleet, load) = thread::scope(|scope| {
         let sender = scope.spawn(|| send(world, load, arguments.rate, &over));
         let done = catch_unwind(AssertUnwindSafe(|| -> Result<Fleet<'a>> {
             let mut faults = Faults::new(world, services, fleet, &watch, progress)?;
-            faults.run(plan)?;
+            faults.run(plan, arguments.seconds)?;
             (report.faults, report.overlapped) = (faults.struck, faults.overlapped);
             report.kinds = std::mem::take(&mut faults.kinds);
             report.notes = std::mem::take(&mut faults.notes);

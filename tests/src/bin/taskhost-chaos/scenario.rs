@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use taskhost::store::{Commit, Key, Settings, Store};
@@ -164,15 +164,4 @@ fn new_task(id: &str, partition: i32) -> Message {
         .key(id)
         .partition(partition)
         .json(&json!({"taskId": id, "status": "new"}))
-}
-
-/// The program with switches, where it is not built.
-pub(crate) fn check_mutant(mutant: Option<Guard>) -> Result<()> {
-    let program = std::env::current_exe()?.with_file_name("taskhost-mutant");
-    if mutant.is_some() && !program.is_file() {
-        return Err(anyhow::anyhow!("{} is not there", program.display())).context(
-            "build it: cargo build --locked --workspace --bin taskhost-mutant --features taskhost/mutants",
-        );
-    }
-    Ok(())
 }

@@ -18,7 +18,7 @@ const ROWS: &str = "SELECT topic, partition, epoch, batch, consumed, \
     coalesce(owners[array_upper(owners, 1)], '') AS owner FROM progress";
 const ACTIVATIONS: &str = "SELECT count(*) FROM activations";
 
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 struct Row {
     topic: String,
     partition: i32,
@@ -28,6 +28,10 @@ struct Row {
     /// The transactional id of whoever claimed it last.
     owner: String,
 }
+
+taskhost_tests::from_row!(
+    Row: topic, partition, epoch, batch, consumed, owner
+);
 
 /// A partition whose owner was struck, until somebody else commits for it.
 #[derive(Debug)]
