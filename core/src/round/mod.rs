@@ -269,6 +269,6 @@ fn take(
         fault,
         position: cause.position().clone(),
         task_id: cause.task_id.clone(),
-        fate: Fate::of(taken, tries_again),
+        fate: Fate::of(&taken, tries_again),
     });
 }

@@ -41,7 +41,7 @@ pub enum Fate {
 
 impl Fate {
     /// By how the fault was taken.
-    pub(super) fn of(taken: Result<Outcome, Fault>, tries_again: bool) -> Self {
+    pub(super) fn of(taken: &Result<Outcome, Fault>, tries_again: bool) -> Self {
         match taken {
             Ok(Outcome::Deferred) if tries_again => Self::TriedAgain,
             Ok(Outcome::Deferred) => Self::Held,

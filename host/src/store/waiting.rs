@@ -257,11 +257,14 @@ impl Store {
     }
 }
 
+/// The rows of a chain so far, in order.
+type Rows = BTreeMap<(Rank, Uuid), Waiting>;
+
 /// What is due, in the making.
 struct Found {
     /// Tasks of which a message is due, in the order of their earliest due time.
     tasks: Vec<TaskId>,
-    chains: HashMap<TaskId, (Chain, BTreeMap<(Rank, Uuid), Waiting>)>,
+    chains: HashMap<TaskId, (Chain, Rows)>,
     timers: Vec<Uuid>,
 }
 

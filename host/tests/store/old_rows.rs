@@ -38,7 +38,10 @@ UPDATE wakeups SET due = '2100-01-01Z' WHERE why = 'deadline'";
 /// A connection to a database that had these rows before the migration.
 async fn migrated_with(database: &Database, rows: &str) -> PgConnection {
     let mut connection = database.connection().await;
-    for migration in taskhost::store::migrations().iter().filter(|it| it.version <= NEW) {
+    for migration in taskhost::store::migrations()
+        .iter()
+        .filter(|it| it.version <= NEW)
+    {
         let sql = migration.sql.as_str();
         let sql = match migration.version {
             NEW => format!("{rows};{sql}"),
