@@ -232,6 +232,39 @@ fn tests_that_the_protocols_page_names_exist() {
     assert!(!sources.is_empty() && !named.is_empty() || !root().join(".git").exists());
 }
 
+/// One message, from fetch to watermark: whoever reads it can follow the names, and there are few of them.
+#[test]
+fn functions_that_the_walk_in_the_architecture_names_are_where_it_says() {
+    let page = read(&root().join("ARCHITECTURE.md"));
+    let (_, walk) = page
+        .split_once("## One message, from fetch to watermark")
+        .expect("the walk");
+    let walk = walk.split("\n## ").next().unwrap_or_default();
+    let steps: Vec<(&str, &str)> = walk
+        .lines()
+        .filter_map(|line| {
+            let (_, rest) = line.split_once(". `")?;
+            let (name, rest) = rest.split_once("` (")?;
+            Some((name, rest.split_once(')')?.0))
+        })
+        .collect();
+    let wrong = steps.iter().filter(|(name, path)| {
+        let (owner, function) = name.rsplit_once("::").unwrap_or(("", name));
+        let source = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+        let is_type = owner.starts_with(char::is_uppercase);
+        let is_there = ['(', '<']
+            .iter()
+            .any(|next| source.contains(&format!("fn {function}{next}")));
+        !is_there || (is_type && !source.contains(&format!("impl {owner} ")))
+    });
+    none(
+        &wrong
+            .map(|(name, path)| format!("ARCHITECTURE.md: {name} is not in {path}"))
+            .collect::<Vec<_>>(),
+    );
+    assert!((5..=15).contains(&steps.len()), "{} steps", steps.len());
+}
+
 /// Relative targets of Markdown links outside code.
 fn links(page: &str) -> Vec<String> {
     let mut found = Vec::new();
