@@ -1,7 +1,7 @@
 //! What the database would hold, in memory: tasks for all, and for each partition its rows, dead letters and counts.
 //!
 //! A commit does everything or nothing. It checks the versions of the tasks that change and that its own rows are still
-//! there, as the schema's function does, and settles the turns of what waits as its last step.
+//! there, as the store does. Its last step settles the turns of what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -21,8 +21,8 @@ macro_rules! step {
     };
 }
 
-/// The files in `migrations/`, compiled in. A list, as the macro that reads the directory takes a second build of sqlx,
-/// its Postgres driver, rustls and tokio (40 s of a build from nothing); a test compares the two.
+/// The files in `migrations/`, compiled in. The macro that reads the directory would take a second build of sqlx, its
+/// Postgres driver, rustls and tokio. So they are listed here, and a test compares the list with the directory.
 const STEPS: &[(i64, &str, &str)] = &[
     step!(1, "tasks", "0001_tasks.sql"),
     step!(2, "progress", "0002_progress.sql"),

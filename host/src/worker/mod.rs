@@ -6,10 +6,10 @@
 //!                                    └──────── tasks, locked ◄────────┘ one transaction
 //! ```
 //!
-//! Nothing is decided here: [`recover`] carries out the steps from claim to assignment, [`work`] gathers records and waits
-//! for what comes, [`rows`] finds what is due, [`rounds`] takes both through the ladder, [`commit`] takes one round through
-//! its transaction, and [`settle`] does what follows. What fails is trouble (the step is repeated after a backoff),
-//! uncertainty (everything is read again), or a halt.
+//! Nothing is decided here. [`recover`] carries out the steps from claim to assignment. [`work`] gathers records and waits
+//! for what comes, and [`rows`] finds what is due. [`rounds`] takes both through the ladder, [`commit`] commits one round,
+//! and [`settle`] does what follows. What fails is trouble (the step is repeated after a backoff), uncertainty (everything
+//! is read again), or a halt.
 
 mod claimed;
 mod commit;
