@@ -19,6 +19,7 @@ use super::pool::Store;
 use super::progress::{Epoch, keyed};
 use super::session::Session;
 use super::waiting;
+use crate::mutant::{self, Mutant};
 
 /// What to read.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ SELECT p.batch, p.next_offset, p.batch_token, pg_is_in_recovery() AS standby,
     t.id, t.type, t.status, t.data::text AS data, t.version, t.created_at, t.updated_at
 FROM progress p
 LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = ANY ($5)) AS t ON true
-WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3 AND p.epoch = $4";
+WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3 AND (p.epoch = $4 OR $7)";
 
 impl Store {
     /// Reads what a round is decided on.
@@ -79,7 +80,8 @@ impl Store {
         let statement = keyed(READ, key)
             .bind(question.epoch)
             .bind(ids)
-            .bind(question.rows);
+            .bind(question.rows)
+            .bind(mutant::is_armed(Mutant::Epoch));
         let mut session = Session::look(self).await?;
         let found = session.rows(statement).await?;
         let Some(first) = found.first() else {
