@@ -13,10 +13,12 @@
 //! can't contradict what the workers do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::chance;
 use taskhost_core::breaker::{Breaker, Change, Era, Rules, Turn};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// How often a dependency is asked how it is while all is well: health shows a change within a second.
 const EVERY: Duration = Duration::from_millis(900);
@@ -264,7 +266,7 @@ impl Breakers {
         let now = self.now();
         let change = match outcome {
             Ok(()) => machine.succeeded(era, now),
-            Err(_) => machine.failed(era, now, rand::random()),
+            Err(_) => machine.failed(era, now, chance::share()),
         };
         let reason = outcome.err().unwrap_or_default();
         match change {

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! 1. **consume**: [`kafka::Consumer`] polls on its own thread and feeds each assigned partition's
-//!    [`worker::Worker`] through a bounded [`kafka::Feed`].
+//!    [`worker::Worker`] through a bounded [`log::Feed`].
 //! 2. **decode**: `taskhost_core::envelope`, pure. A message that can't be decoded becomes a dead letter.
 //! 3. **decide**: [`plugin::Component`] is asked once for the batch, in a fresh instance. After a fault the batch is
 //!    halved until the cause that faults alone is found. Core checks every answer and folds it to a write set.
 //! 4. **commit**: [`store::Batch`] is one Postgres transaction: progress by compare-and-set, tasks, events,
 //!    wakeups, dead letters, and the outgoing records as one outbox frame.
-//! 5. **publish**: [`kafka::Publisher`] puts waiting frames and the group's offsets into one Kafka
+//! 5. **publish**: [`log::Publisher`] puts waiting frames and the group's offsets into one Kafka
 //!    transaction, so the committed offset says how far the outbox is published.
 //! 6. **recover**: when a partition is assigned, the worker claims it and fences its former owners. Then it publishes the
 //!    committed batches between watermark and progress, and only then decides.
@@ -24,13 +24,17 @@
 pub mod admin;
 pub mod background;
 pub mod breaker;
+pub mod chance;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod failpoint;
 pub mod host;
 pub mod kafka;
+pub mod ledger;
 pub mod letters;
+pub mod log;
 pub mod mutant;
 pub mod plugin;
 pub mod route_breaker;

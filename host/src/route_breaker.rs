@@ -11,13 +11,15 @@
 mod told;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::breaker::{Change, Era, Turn};
 use taskhost_core::fault::Fault;
 use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, Snapshot, Tally};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::chance;
 use crate::store::{BreakerOrder, OrderedState};
 
 pub use told::{Deciding, Observer, State, Told, Why};
@@ -185,7 +187,7 @@ impl RouteBreakers {
     ) -> Option<Receipt> {
         let one = self.list.get(route)?;
         let mut inner = one.lock();
-        match inner.breaker.judge(era, self.now(), tally, rand::random()) {
+        match inner.breaker.judge(era, self.now(), tally, chance::share()) {
             Judged::Commit(receipt) => Some(receipt),
             Judged::Stale => None,
             Judged::Opened(figures) => {
@@ -313,7 +315,7 @@ impl RouteBreakers {
             }
             Outcome::Succeeded => inner.breaker.probe_succeeded(era, now),
             Outcome::Failed(_, others) => {
-                let random = rand::random();
+                let random = chance::share();
                 inner.breaker.probe_sampled(era, now, others, random)
             }
         };

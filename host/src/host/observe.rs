@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
 use crate::breaker::{self, Breakers};
-use crate::kafka::PublishObserver;
+use crate::log::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::route_breaker::{Deciding, RouteBreakers};
 use crate::shared::{HaltObserver, Impurity, PurityObserver};

@@ -11,9 +11,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::life::LifeCycle;
+use super::start::Parts;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
 use crate::breaker;
-use crate::kafka::{self, Assignment, Disposition};
+use crate::kafka::{self, Admin, Assignment, Consumer, Disposition};
 use crate::shared::Shared;
 use crate::telemetry::health::PartitionState;
 use crate::worker::Worker;
@@ -33,6 +34,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The host's parts and its workers.
 pub(super) struct Running {
+    parts: Parts,
     shared: Arc<Shared>,
     assignments: mpsc::UnboundedReceiver<Assignment>,
     workers: JoinSet<()>,
@@ -43,12 +45,13 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        parts: Parts,
         assignments: mpsc::UnboundedReceiver<Assignment>,
         life: LifeCycle,
     ) -> Self {
         Self {
-            shared,
+            shared: parts.shared.clone(),
+            parts,
             assignments,
             workers: JoinSet::new(),
             known: HashMap::new(),
@@ -62,10 +65,12 @@ impl Running {
         &mut self,
         shutdown: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<(), Error> {
-        let shared = self.shared.clone();
+        let (shared, consumer) = (self.shared.clone(), self.parts.consumer.clone());
+        let admin = self.parts.admin.with_patience(REBALANCE_PATIENCE);
         let mut leave = pin!(async {
             shutdown.await;
-            let settled = tokio::time::timeout(REBALANCE_PATIENCE, settled(&shared));
+            let settled = settled(&shared, &admin, &consumer);
+            let settled = tokio::time::timeout(REBALANCE_PATIENCE, settled);
             if settled.await.is_err() {
                 tracing::info!("the group goes on rebalancing; it is left all the same");
             }
@@ -190,6 +195,7 @@ impl Running {
     /// Finishes the batches in hand, publishes them and leaves the group.
     pub(super) async fn end(self) {
         let Self {
+            parts,
             shared,
             workers,
             known,
@@ -213,11 +219,11 @@ impl Running {
             );
         }
         shared.publisher.stop(CLIENTS_PATIENCE).await;
-        shared.consumer.close(CLIENTS_PATIENCE).await;
+        parts.consumer.close(CLIENTS_PATIENCE).await;
         life.tell("host.stopped", &[]);
         life.end(CLIENTS_PATIENCE / 2).await;
         // A connection that is dead without knowing it may take for ever to be closed.
-        let closed = tokio::time::timeout(CLOSE_PATIENCE, shared.store.close());
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, parts.store.close());
         if closed.await.is_err() {
             tracing::info!("some connections to Postgres are left to end with the process");
         }
@@ -227,11 +233,11 @@ impl Running {
 
 /// Waits until the group is not rebalancing. A member that has asked to join can't leave before it is answered; it keeps
 /// all others waiting until then, and the partitions that the rebalance moves are nobody's until the one after it is over.
-async fn settled(shared: &Shared) {
+async fn settled(shared: &Shared, admin: &Admin, consumer: &Consumer) {
     let open = shared.breakers.subscribe();
     let mut told = false;
     // Nothing is waited for while a dependency is away.
-    while !open.borrow().any() && is_rebalancing(shared).await {
+    while !open.borrow().any() && is_rebalancing(shared, admin, consumer).await {
         if !told {
             told = true;
             tracing::info!("told to stop: the group is left when its rebalance is over");
@@ -241,11 +247,8 @@ async fn settled(shared: &Shared) {
 }
 
 /// What this member knows, and what the coordinator says, if it answers.
-async fn is_rebalancing(shared: &Shared) -> bool {
-    let admin = shared.admin.with_patience(REBALANCE_PATIENCE);
-    shared.consumer.is_rejoining()
-        || admin
-            .group(&shared.rules.group)
-            .await
-            .is_ok_and(|group| group.is_rebalancing())
+async fn is_rebalancing(shared: &Shared, admin: &Admin, consumer: &Consumer) -> bool {
+    let group = &shared.rules.group;
+    let rebalancing = async { admin.group(group).await.map(|found| found.is_rebalancing()) };
+    consumer.is_rejoining() || rebalancing.await.unwrap_or(false)
 }

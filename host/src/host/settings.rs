@@ -1,5 +1,7 @@
 //! The configuration in the words of the parts.
 
+use std::sync::Arc;
+
 use taskhost_core::batch::Deferral;
 use taskhost_core::cause::Route;
 use taskhost_core::recovery::Reset;
@@ -9,7 +11,7 @@ use crate::admin;
 use crate::config::fixed::{ACQUIRE_TIMEOUT, FRAMES_UNPUBLISHED_MAX, TRANSACTION_BYTES_MAX};
 use crate::config::kafka::Delivery;
 use crate::config::{Config, ConfigErrors};
-use crate::kafka;
+use crate::kafka::{self, Limits};
 use crate::shared::Rules;
 use crate::store::{self, Store};
 
@@ -79,12 +81,16 @@ pub fn routes(config: &Config) -> Vec<Route> {
 }
 
 /// What the workers keep to.
-pub(super) fn rules(config: &Config) -> Rules {
+pub(super) fn rules(config: &Config, limits: Arc<Limits>, transactional_ids: Vec<String>) -> Rules {
     use crate::config::kafka::{AutoOffsetReset, Start};
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let letters = |topic: &String| (topic.clone(), config.dead_letter_topic(topic));
     Rules {
         group: config.kafka.group_id.as_str().into(),
+        routes: routes(config).into(),
+        topics: Arc::new(topics::real_topics(config)),
+        limits,
+        transactional_ids,
         events_topic: config.topics.real("task-events").into(),
         dead_letter_topics: topics::consumed(config).iter().map(letters).collect(),
         reset: match (config.kafka.start, config.kafka.auto_offset_reset) {

@@ -7,15 +7,17 @@ use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
 use super::running::Running;
-use super::settings::{batches_at_once, kafka_settings, routes, rules};
-use super::topics::{consumed, real_topics};
+use super::settings::{batches_at_once, kafka_settings, rules};
+use super::topics::consumed;
 use super::{Error, ensure, observe, plugins, route_breakers, tasks, waiting};
 use crate::admin::Desk;
 use crate::background::Background;
 use crate::breaker::Breakers;
 use crate::config::Config;
 use crate::config::kafka::Delivery;
-use crate::kafka::{Admin, Consumer, Limits, Ownership, Publisher, Settings};
+use crate::kafka::{self, Admin, Consumer, Following, KafkaLog, Limits, Settings};
+use crate::log::{Ownership, Publisher};
+use crate::plugin::Catalog;
 use crate::route_breaker::{RouteBreakers, Told};
 use crate::shared::{Gate, Places, Purity, Shared, Waker};
 use crate::store::Store;
@@ -33,6 +35,20 @@ pub(super) struct Surroundings<'a> {
     /// Where people's orders are written down, once there is a database.
     pub(super) desk: &'a Desk,
     pub(super) background: &'a Background,
+}
+
+/// What a host consists of, once it has started.
+pub(super) struct Parts {
+    /// Postgres.
+    pub(super) store: Store,
+    /// Kafka's answers about topics and groups.
+    pub(super) admin: Admin,
+    /// The group's consumer.
+    pub(super) consumer: Arc<Consumer>,
+    /// The current plugin of each route.
+    pub(super) catalog: Arc<Catalog>,
+    /// What the workers share.
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
@@ -57,7 +73,7 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
         observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone());
     let breakers = Arc::new(Breakers::new(config.kafka.retry_backoff, told));
     // Taking the transactional ids takes as long as the plugins, and needs none of them.
-    let publisher = publisher(around, &settings, &limits, &breakers)?;
+    let (publisher, following) = publisher(around, &settings, &limits, &breakers)?;
     let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
     let observer = observe::Plugins {
         status: status.clone(),
@@ -74,19 +90,14 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
     let consumer = Arc::new(Consumer::start(
         &settings, &names, ownership, assigned, background,
     )?);
-    publisher.follow(consumer.clone());
-    let (waker, waking) = Waker::new(store.clone());
+    following.follow(consumer.clone());
+    let (waker, waking) = Waker::new(Arc::new(store.clone()));
+    let transactional_ids = to_fence(config, &publisher);
     let shared = Arc::new(Shared {
-        store,
-        consumer,
-        admin,
-        catalog,
-        routes: routes(config).into(),
-        topics: Arc::new(real_topics(config)),
-        limits,
-        kafka: settings,
-        transactional_ids: to_fence(config, &publisher),
+        ledger: Arc::new(store.clone()),
+        log: Arc::new(KafkaLog::new(consumer.clone(), admin.clone(), settings)),
         publisher,
+        deciders: catalog.clone(),
         waker,
         breakers,
         routes_breakers,
@@ -96,17 +107,24 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
         observer: Arc::new(observe::Halts(life.clone())),
         gate: Gate::new(batches_at_once(config)),
         purity: purity(around, &life),
-        rules: rules(config),
+        rules: rules(config, limits, transactional_ids),
     });
-    tasks::start_informing(config, &shared, background);
+    let parts = Parts {
+        store,
+        admin,
+        consumer,
+        catalog,
+        shared,
+    };
+    tasks::start_informing(config, &parts, background);
     let inboxes = tasks::Inboxes {
         tripped,
         swapped,
         waking,
     };
-    tasks::start_needed(config, &shared, &life, inboxes, background);
+    tasks::start_needed(config, &parts, &life, inboxes, background);
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
-    Ok(Running::new(shared, assignments, life))
+    Ok(Running::new(parts, assignments, life))
 }
 
 /// The breakers of the routes, and where those that open are told.
@@ -132,14 +150,14 @@ fn publisher(
     settings: &Settings,
     limits: &Arc<Limits>,
     breakers: &Arc<Breakers>,
-) -> Result<Publisher, Error> {
+) -> Result<(Publisher, Following), Error> {
     let observer = Arc::new(observe::Publishing {
         metrics: around.metrics.clone(),
         status: around.status.clone(),
         breakers: breakers.clone(),
     });
     let (settings, limits) = (settings.clone(), limits.clone());
-    Ok(Publisher::start(
+    Ok(kafka::publisher(
         settings,
         limits,
         observer,

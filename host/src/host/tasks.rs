@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
 use super::life::LifeCycle;
+use super::start::Parts;
 use super::{dead_letters, duties, history, probe, rights, route_breakers, topics};
 use crate::background::Background;
 use crate::config::Config;
 use crate::route_breaker::Told;
-use crate::shared::{self, Shared};
+use crate::shared;
 
 /// What the tasks receive from those that were there before them.
 pub(super) struct Inboxes<Waking> {
@@ -24,7 +25,7 @@ pub(super) struct Inboxes<Waking> {
 /// Tasks without which messages would wait for what never comes.
 pub(super) fn start_needed(
     config: &Config,
-    shared: &Shared,
+    parts: &Parts,
     life: &LifeCycle,
     inboxes: Inboxes<impl Future<Output = ()> + Send + 'static>,
     background: &Background,
@@ -34,10 +35,11 @@ pub(super) fn start_needed(
         swapped,
         waking,
     } = inboxes;
+    let shared = &parts.shared;
     let group = config.kafka.group_id.clone();
     background.forever(duties::WAKER, waking);
     let rolling_back = route_breakers::roll_back(
-        shared.catalog.clone(),
+        parts.catalog.clone(),
         tripped,
         config.kafka.retry_backoff,
         shared.metrics.clone(),
@@ -45,24 +47,24 @@ pub(super) fn start_needed(
         background.clone(),
     );
     background.forever(duties::ROLLBACKS, rolling_back);
-    let (store, waker) = (shared.store.clone(), shared.waker.clone());
+    let (store, waker) = (parts.store.clone(), shared.waker.clone());
     let releasing = route_breakers::release_held(store, waker, group.clone(), swapped);
     background.forever(duties::HELD, releasing);
     let probing = probe::probe(
-        shared.store.clone(),
-        shared.admin.clone(),
+        parts.store.clone(),
+        parts.admin.clone(),
         shared.breakers.clone(),
         shared.health.clone(),
     );
     background.forever(duties::PROBES, probing);
     let ordered = Arc::new(Notify::new());
-    let (store, breakers) = (shared.store.clone(), shared.routes_breakers.clone());
+    let (store, breakers) = (parts.store.clone(), shared.routes_breakers.clone());
     let (hint, every) = (ordered.clone(), config.plugins.poll_interval);
     background.again(duties::ORDERS, move || {
         route_breakers::follow_orders(store.clone(), breakers.clone(), hint.clone(), every)
     });
-    let (store, waker) = (shared.store.clone(), shared.waker.clone());
-    let catalog = shared.catalog.clone();
+    let (store, waker) = (parts.store.clone(), shared.waker.clone());
+    let catalog = parts.catalog.clone();
     background.again(duties::HINTS, move || {
         let (store, waker, catalog) = (store.clone(), waker.clone(), catalog.clone());
         probe::listen(store, waker, catalog, ordered.clone(), group.clone())
@@ -70,14 +72,15 @@ pub(super) fn start_needed(
 }
 
 /// Tasks that tell people how things are, or tidy up: each is started again if it fails.
-pub(super) fn start_informing(config: &Config, shared: &Shared, background: &Background) {
-    let (admin, consumer) = (shared.admin.clone(), shared.consumer.clone());
+pub(super) fn start_informing(config: &Config, parts: &Parts, background: &Background) {
+    let shared = &parts.shared;
+    let (admin, consumer) = (parts.admin.clone(), parts.consumer.clone());
     let status = shared.health.clone();
     background.again(duties::GROUP, move || {
         probe::watch_group(admin.clone(), consumer.clone(), status.clone())
     });
     let letters = Arc::new(dead_letters::Parts {
-        store: shared.store.clone(),
+        store: parts.store.clone(),
         group: config.kafka.group_id.clone(),
         status: shared.health.clone(),
         metrics: shared.metrics.clone(),
@@ -90,16 +93,16 @@ pub(super) fn start_informing(config: &Config, shared: &Shared, background: &Bac
     background.again(duties::RETENTION, move || {
         dead_letters::trim(letters.clone())
     });
-    let (store, status) = (shared.store.clone(), shared.health.clone());
+    let (store, status) = (parts.store.clone(), shared.health.clone());
     background.again(duties::HISTORY, move || {
         history::watch(store.clone(), status.clone())
     });
-    let (admin, needs) = (shared.admin.clone(), topics::needs(config));
+    let (admin, needs) = (parts.admin.clone(), topics::needs(config));
     let status = shared.health.clone();
     background.again(duties::RIGHTS, move || {
         rights::watch(admin.clone(), needs.clone(), status.clone())
     });
-    let (consumer, places) = (shared.consumer.clone(), shared.places.clone());
+    let (consumer, places) = (parts.consumer.clone(), shared.places.clone());
     let (metrics, stop) = (shared.metrics.clone(), background.stop_token());
     background.again(duties::LAG, move || {
         let (consumer, places) = (consumer.clone(), places.clone());

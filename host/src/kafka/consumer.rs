@@ -14,18 +14,17 @@ use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::committed::{self, Committed};
+use super::committed;
 use super::context::Logging;
 use super::error::{Disposition, Error, Result};
-use super::feed::{Feed, Feeder};
 use super::group::Membership;
 use super::native::{CallError, PolledConsumer};
 use super::nudge::Nudge;
-use super::ownership::{Ownership, Tag};
 use super::poll::{Command, PollThread, list};
 use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
 use crate::background::{Background, Duty};
+use crate::log::{Committed, Feed, Feeder, Ownership, Tag};
 
 /// The thread that polls.
 const POLL: Duty = Duty {

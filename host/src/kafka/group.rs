@@ -17,7 +17,7 @@ use super::c_text::text_of;
 use super::native::{CallError, PolledConsumer};
 
 /// A membership at one moment.
-pub(crate) struct Membership(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+pub struct Membership(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
 
 impl Membership {
     /// The consumer's current membership; none while it is not a member.

@@ -22,10 +22,9 @@ use super::consumer::{Assignment, Shared};
 use super::describe::other_consumer;
 use super::error::{Disposition, Error};
 use super::events::{Content, ErrorReport, Fetched, Rebalance};
-use super::feed::{Fed, Feeder, Flow, feed};
 use super::nudge::Nudge;
-use super::ownership::Tag;
 use super::rights::{GRANT_IT, MissingRight};
+use crate::log::{Fed, Feeder, Flow, Tag, feed};
 
 /// How long workers of a revoked partition have to finish their open batch. Rebalances wait for this. The next owner recovers
 /// a batch that isn't finished.

@@ -6,9 +6,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use taskhost_core::record::{Offset, TopicPartition};
 
 use super::Settings;
-use super::committed::{self, Committed};
+use super::committed;
 use super::context::Logging;
 use super::error::{Error, Result};
+use crate::log::Committed;
 
 /// Reads offsets. It never joins the group, so it disturbs no member.
 pub struct Positions {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use taskhost_core::cause::Route;
@@ -25,6 +26,8 @@ use super::library::Library;
 use super::observer::PluginObserver;
 use super::refused::Refused;
 use super::versions::{Activation, Versions, VersionsError};
+use crate::clock::now;
+use crate::shared::{Current, Deciders, Rule};
 
 /// Refusals that are remembered for each route.
 const REFUSALS_MAX: usize = 20;
@@ -84,30 +87,6 @@ impl Active {
         }
     }
 
-    /// Decides every cause of every work in a fresh instance; see [`Component::decide`]. Blocks.
-    ///
-    /// # Errors
-    /// The plugin's fault, or the machine's trouble.
-    pub fn decide(
-        &self,
-        works: &[Work<'_>],
-        at: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Unanswered> {
-        self.component.decide(&self.question(works, at))
-    }
-
-    /// [`Active::decide`] for causes that were decided before: nothing is logged a second time. Blocks.
-    ///
-    /// # Errors
-    /// The plugin's fault, or the machine's trouble.
-    pub fn decide_again(
-        &self,
-        works: &[Work<'_>],
-        at: &TopicPartition,
-    ) -> Result<Vec<Vec<Decision>>, Unanswered> {
-        self.component.decide_again(&self.question(works, at))
-    }
-
     fn question<'a>(&'a self, works: &'a [Work<'a>], at: &'a TopicPartition) -> Question<'a> {
         Question {
             config: &self.config,
@@ -115,6 +94,41 @@ impl Active {
             at,
             works,
         }
+    }
+}
+
+/// In a fresh instance.
+impl Rule for Active {
+    fn decide(
+        &self,
+        works: &[Work<'_>],
+        at: &TopicPartition,
+        again: bool,
+    ) -> Result<Vec<Vec<Decision>>, Unanswered> {
+        let question = self.question(works, at);
+        match again {
+            true => self.component.decide_again(&question),
+            false => self.component.decide(&question),
+        }
+    }
+}
+
+#[async_trait]
+impl Deciders for Catalog {
+    fn current(&self, route: usize) -> Option<Current> {
+        let active = self.current(route)?;
+        Some(Current {
+            number: active.number,
+            version: active.version.clone(),
+            descriptor: active.descriptor.clone(),
+            hold: active.hold(now()),
+            rule: active,
+        })
+    }
+
+    async fn refresh(&self, route: usize) -> Result<(), String> {
+        let refreshed = self.refresh(route).await;
+        refreshed.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -19,16 +19,17 @@ use taskhost_core::record::TopicPartition;
 use taskhost_core::recovery::Reset;
 
 use crate::breaker::Breakers;
-use crate::kafka::{Admin, Consumer, Limits, Publisher};
-use crate::plugin::Catalog;
+use crate::kafka::Limits;
+use crate::ledger::Ledger;
+use crate::log::{Log, Publisher};
 use crate::route_breaker::RouteBreakers;
-use crate::store::Store;
 use crate::telemetry::health::Status;
 use crate::telemetry::metrics::Metrics;
 
 pub use gate::Gate;
 pub use lag::{Places, watch as watch_lag};
-pub(crate) use plugins::Plugins;
+pub use plugins::{Current, Deciders, Rule};
+pub(crate) use plugins::{Plugins, deciding};
 pub(crate) use purity::Evidence;
 pub use purity::{Impurity, Purity, PurityObserver};
 pub(crate) use spans::{next_span, of_hint};
@@ -38,25 +39,13 @@ pub use waker::Waker;
 #[derive(Debug)]
 pub struct Shared {
     /// Postgres.
-    pub store: Store,
-    /// The group's consumer.
-    pub consumer: Arc<Consumer>,
-    /// The one publisher.
+    pub ledger: Arc<dyn Ledger>,
+    /// Kafka, to read from.
+    pub log: Arc<dyn Log>,
+    /// Kafka, to publish to.
     pub publisher: Publisher,
-    /// Kafka's answers about topics.
-    pub admin: Admin,
     /// The current plugin of each route.
-    pub catalog: Arc<Catalog>,
-    /// All routes.
-    pub routes: Arc<[Route]>,
-    /// Real names of logical topics.
-    pub topics: Arc<BTreeMap<String, String>>,
-    /// What each topic takes.
-    pub limits: Arc<Limits>,
-    /// Connection settings for fencing.
-    pub kafka: crate::kafka::Settings,
-    /// Transactional ids of this process.
-    pub transactional_ids: Vec<String>,
+    pub deciders: Arc<dyn Deciders>,
     /// Wakes waiting causes whose task changed.
     pub waker: Waker,
     /// Whether Postgres and Kafka are there.
@@ -84,6 +73,14 @@ pub struct Shared {
 pub struct Rules {
     /// The consumer group.
     pub group: Arc<str>,
+    /// All routes.
+    pub routes: Arc<[Route]>,
+    /// Real names of logical topics.
+    pub topics: Arc<BTreeMap<String, String>>,
+    /// What each topic takes.
+    pub limits: Arc<Limits>,
+    /// The ids that the next owner of a partition has to fence.
+    pub transactional_ids: Vec<String>,
     /// Real name of the topic for task events.
     pub events_topic: Arc<str>,
     /// Dead letter topics by the real name of their source.
@@ -115,13 +112,4 @@ pub trait HaltObserver: std::fmt::Debug + Send + Sync {
 
     /// A person's command resolved it; whether it goes on shows its recovery.
     fn resolved(&self, partition: &TopicPartition);
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
 }

@@ -1,21 +1,75 @@
 //! The plugins that a round is decided with: taken once, so that a swap in the middle changes nothing.
 
-use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use taskhost_core::batch::Decider;
-use taskhost_core::cause::Route;
 use taskhost_core::decision::Decision;
+use taskhost_core::descriptor::Descriptor;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::round::{Ask, Unanswered, Work};
+use taskhost_core::task::PluginVersion;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
 
-use crate::plugin::{Active, Catalog};
+use super::Rules;
+
+/// The current plugin of each route, by the route's number: what a worker needs of the catalog.
+#[async_trait]
+pub trait Deciders: Debug + Send + Sync {
+    /// What is current now; none if nothing was ever activated.
+    fn current(&self, route: usize) -> Option<Current>;
+
+    /// Reads the route's activation again, and follows it.
+    ///
+    /// # Errors
+    /// Why it can't be followed here and now.
+    async fn refresh(&self, route: usize) -> Result<(), String>;
+}
+
+/// What is current for a route.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// The activation's number.
+    pub number: i64,
+    /// Name, version and digest.
+    pub version: Arc<PluginVersion>,
+    /// Its description under its configuration.
+    pub descriptor: Arc<Descriptor>,
+    /// How long messages on which it faults are held; none if it isn't on probation.
+    pub hold: Option<Duration>,
+    /// What answers.
+    pub rule: Arc<dyn Rule>,
+}
+
+/// A plugin under its configuration.
+pub trait Rule: Debug + Send + Sync {
+    /// Decides every cause of every work. Blocks. `again`: it decided them before, and nothing is logged a second time.
+    ///
+    /// # Errors
+    /// The plugin's fault, or the machine's trouble.
+    fn decide(
+        &self,
+        works: &[Work<'_>],
+        at: &TopicPartition,
+        again: bool,
+    ) -> Result<Vec<Vec<Decision>>, Unanswered>;
+}
+
+/// Runs guests on a thread that others wait for; where there is only one, they wait.
+pub(crate) fn deciding<T>(decide: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => decide(),
+        _ => tokio::task::block_in_place(decide),
+    }
+}
 
 /// What each route is decided with, by the route's number.
 #[derive(Debug, Clone)]
 pub(crate) struct Plugins {
-    list: Vec<Option<(Arc<Active>, Arc<Decider>)>>,
+    list: Vec<Option<(Current, Arc<Decider>)>>,
     nobody: Arc<Decider>,
 }
 
@@ -30,27 +84,22 @@ pub(crate) struct Asking<'a> {
 
 impl Plugins {
     /// What is current now for the routes of a topic; none if one of them has no plugin yet.
-    pub(crate) fn current(
-        catalog: &Catalog,
-        routes: &[Route],
-        topic: &str,
-        topics: &Arc<BTreeMap<String, String>>,
-    ) -> Option<Self> {
-        let mut list = Vec::with_capacity(routes.len());
-        for (number, route) in routes.iter().enumerate() {
+    pub(crate) fn current(deciders: &dyn Deciders, rules: &Rules, topic: &str) -> Option<Self> {
+        let mut list = Vec::with_capacity(rules.routes.len());
+        for (number, route) in rules.routes.iter().enumerate() {
             list.push(match route.topic == topic {
                 false => None,
                 true => {
-                    let active = catalog.current(number)?;
+                    let current = deciders.current(number)?;
                     let decider = Decider {
                         route: route.name.as_str().into(),
-                        plugin: active.version.clone(),
-                        descriptor: active.descriptor.clone(),
-                        topics: topics.clone(),
-                        hold: active.hold(super::now()),
+                        plugin: current.version.clone(),
+                        descriptor: current.descriptor.clone(),
+                        topics: rules.topics.clone(),
+                        hold: current.hold,
                         on_dead_letter: route.on_dead_letter,
                     };
-                    Some((active, Arc::new(decider)))
+                    Some((current, Arc::new(decider)))
                 }
             });
         }
@@ -68,7 +117,7 @@ impl Plugins {
     /// The number of the activation that a route is decided under.
     pub(crate) fn activation(&self, route: usize) -> Option<i64> {
         let known = self.list.get(route)?.as_ref();
-        known.map(|(active, _)| active.number)
+        known.map(|(current, _)| current.number)
     }
 
     /// Asks them in a round of the partition.
@@ -97,11 +146,10 @@ impl Ask for Asking<'_> {
 
     fn ask(&self, route: usize, works: &[Work<'_>]) -> Result<Vec<Vec<Decision>>, Unanswered> {
         let known = self.plugins.list.get(route).and_then(Option::as_ref);
-        match known {
-            Some((active, _)) if self.again => active.decide_again(works, self.partition),
-            Some((active, _)) => active.decide(works, self.partition),
-            None => Ok(Vec::new()),
-        }
+        let rule = known.map(|(current, _)| &current.rule);
+        rule.map_or(Ok(Vec::new()), |rule| {
+            rule.decide(works, self.partition, self.again)
+        })
     }
 
     fn spent(&self) -> Duration {

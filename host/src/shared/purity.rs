@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::batch::Decider;
 use taskhost_core::cause::Cause;
@@ -16,6 +16,7 @@ use taskhost_core::decision::Decision;
 use taskhost_core::record::Position;
 use taskhost_core::round::{self, Again, Ground, Items};
 use taskhost_core::task::TaskId;
+use tokio::time::Instant;
 
 use super::plugins::Plugins;
 use crate::telemetry::Metrics;

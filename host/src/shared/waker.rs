@@ -4,7 +4,7 @@
 //! changed a task and the one that deferred a message, so that neither order of the two misses the other.
 //! Other hosts are told by NOTIFY, from a statement of its own and never from a batch's transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use taskhost_core::record::TopicPartition;
 use taskhost_core::task::{Task, TaskId};
 use tokio::sync::{Notify, mpsc};
 
-use crate::store::{self, Key, Store};
+use crate::clock::now;
+use crate::ledger::{self, Ledger};
+use crate::store::Key;
 
 /// How long changes are collected before the rows are touched: an imperceptible delay that makes one
 /// statement of hundreds.
@@ -51,14 +53,14 @@ enum Hint {
 
 impl Waker {
     /// Makes a waker and the future that serves it, which ends with its last handle.
-    pub fn new(store: Store) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(ledger: Arc<dyn Ledger>) -> (Self, impl Future<Output = ()> + Send) {
         let (hints, received) = mpsc::channel(QUEUE_MAX);
         let partitions = Arc::default();
         let waker = Self {
             hints,
             partitions: Arc::clone(&partitions),
         };
-        (waker, serve(store, received, partitions))
+        (waker, serve(ledger, received, partitions))
     }
 
     /// A partition's own bell.
@@ -107,7 +109,7 @@ impl Waker {
 }
 
 async fn serve(
-    store: Store,
+    ledger: Arc<dyn Ledger>,
     mut hints: mpsc::Receiver<Hint>,
     partitions: Arc<Mutex<HashMap<TopicPartition, Arc<Notify>>>>,
 ) {
@@ -120,7 +122,7 @@ async fn serve(
             taken.push(hint);
         }
         for _ in 0..TRIES {
-            match wake(&store, &taken).await {
+            match wake(&*ledger, &taken).await {
                 Ok(woken) => {
                     let owners = woken.iter();
                     owners.for_each(|key| poke(&partitions, &key.partition));
@@ -134,8 +136,8 @@ async fn serve(
     }
 }
 
-async fn wake(store: &Store, hints: &[Hint]) -> Result<Vec<Key>, store::Error> {
-    let (mut changed, mut waited_for, mut look_at) = (HashSet::new(), Vec::new(), HashSet::new());
+async fn wake(ledger: &dyn Ledger, hints: &[Hint]) -> ledger::Result<Vec<Key>> {
+    let (mut changed, mut waited_for, mut look_at) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
     for hint in hints {
         match hint {
             Hint::Changed(task) => drop(changed.insert(task.clone())),
@@ -143,14 +145,14 @@ async fn wake(store: &Store, hints: &[Hint]) -> Result<Vec<Key>, store::Error> {
             Hint::Deferred(task, seen) => waited_for.push((task.clone(), *seen)),
         }
     }
-    changed.extend(store.changed(&waited_for).await?);
+    changed.extend(ledger.changed(&waited_for).await?);
     let tasks: Vec<TaskId> = changed.into_iter().collect();
-    let mut woken = store.wake_tasks(&tasks, super::now()).await?;
+    let mut woken = ledger.wake_tasks(&tasks, now()).await?;
     if !look_at.is_empty() {
         let tasks: Vec<TaskId> = look_at.into_iter().collect();
-        woken.extend(store.settle_tasks(&tasks, super::now()).await?);
+        woken.extend(ledger.settle_tasks(&tasks, now()).await?);
     }
-    store.notify(&woken).await?;
+    ledger.notify(&woken).await?;
     Ok(woken)
 }
 

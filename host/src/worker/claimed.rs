@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::stream::FuturesOrdered;
 use taskhost_core::batch::Settings;
@@ -13,9 +12,10 @@ use taskhost_core::record::{Message, Offset};
 use taskhost_core::recovery::Log;
 use taskhost_core::round::Ladder;
 use taskhost_core::worked::Worked;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::kafka::Answer;
+use crate::log::Answer;
 use crate::route_breaker::Probe;
 use crate::store::{Checkpoint, Claim, Started};
 

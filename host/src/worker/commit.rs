@@ -1,7 +1,6 @@
 //! One round: read without locks, decide, then one transaction that checks everything and does everything or nothing.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use taskhost_core::batch::WriteSet;
 use taskhost_core::fault::Fault;
@@ -9,16 +8,18 @@ use taskhost_core::frame::Frame;
 use taskhost_core::record::{Offset, Record};
 use taskhost_core::round::{self, Ground, Items, Round, Rung, Unanswered};
 use taskhost_core::task::TaskId;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Dependency, Failure, Worker};
 use crate::breaker::{Extent, Name};
+use crate::chance;
+use crate::clock::now;
 use crate::failpoint;
+use crate::ledger::Held;
 use crate::mutant::{self, Mutant};
-use crate::shared::Evidence;
-use crate::shared::Plugins;
-use crate::shared::now;
-use crate::store::{Batch, Commit, Commitment, Disposition, Error, Question, Seen};
+use crate::shared::{Evidence, Plugins, deciding};
+use crate::store::{Commit, Commitment, Disposition, Error, Question, Seen};
 
 /// How a try to commit a round ended.
 pub(super) enum Tried {
@@ -56,8 +57,8 @@ impl Worker {
         failpoint::hit("before-batch");
         let held = match is_last_resort {
             true => {
-                let (store, epoch) = (&self.shared.store, self.claimed.epoch);
-                Some(store.lock(&self.key, epoch, &items.tasks()).await?)
+                let (ledger, epoch) = (&self.shared.ledger, self.claimed.epoch);
+                Some(ledger.lock(&self.key, epoch, &items.tasks()).await?)
             }
             false => None,
         };
@@ -75,11 +76,11 @@ impl Worker {
         };
         let began = Instant::now();
         let asking = plugins.asking(&self.partition);
-        let decided = tokio::task::block_in_place(|| round::decide(items, &ground, rung, &asking));
+        let decided = deciding(|| round::decide(items, &ground, rung, &asking));
         let round = match decided {
             Ok(round) => round,
             Err(Unanswered::Fault(_)) => return Ok(Tried::Exceeded),
-            Err(machine) => return Err(plugins_failed(&machine)),
+            Err(machine) => return Err(plugins_failed(&machine.to_string())),
         };
         let covered = u32::try_from(round.covered).unwrap_or(u32::MAX);
         self.shared.metrics.decided(covered, began.elapsed());
@@ -116,7 +117,7 @@ impl Worker {
             letters: &letters,
             ahead: waiting.count > 0 || waiting.holding,
         };
-        let read = self.shared.store.read(&self.key, question).await?;
+        let read = self.shared.ledger.read(&self.key, question).await?;
         self.check_place(read.checkpoint)?;
         if read.rows != rows.len() {
             return Ok(None);
@@ -144,7 +145,7 @@ impl Worker {
     /// Commits what was decided, if the breakers let it and all that it rests on is unchanged.
     async fn judge_and_commit(
         &mut self,
-        held: Option<Batch>,
+        held: Option<Box<dyn Held>>,
         items: &Items,
         plugins: &Plugins,
         ground: &Ground,
@@ -159,7 +160,7 @@ impl Worker {
         let number = |route: usize| plugins.activation(route).unwrap_or(0);
         let routes = items.routes().into_iter();
         let activations: Vec<(&str, i64)> = routes
-            .map(|route| (shared.routes[route].name.as_str(), number(route)))
+            .map(|route| (shared.rules.routes[route].name.as_str(), number(route)))
             .collect();
         let next_offset = self.next_after(round.covered, items);
         let records = std::mem::take(&mut round.set.records);
@@ -208,8 +209,8 @@ impl Worker {
                 metrics.conflict("activation");
                 // The versions that are current by now decide it again.
                 for route in items.routes() {
-                    let refreshed = self.shared.catalog.refresh(route).await;
-                    refreshed.map_err(|error| plugins_failed(&error))?;
+                    let refreshed = self.shared.deciders.refresh(route).await;
+                    refreshed.map_err(|reason| plugins_failed(&reason))?;
                 }
                 Ok(Tried::Again)
             }
@@ -256,7 +257,7 @@ impl Worker {
             },
             token: match mutant::is_armed(Mutant::Token) {
                 true => Uuid::from_u64_pair(0, batch.unsigned_abs()),
-                false => Uuid::new_v4(),
+                false => chance::uuid(),
             },
             published: Some(reached.published),
         }
@@ -265,13 +266,13 @@ impl Worker {
     /// Commits; then the frame is on its way.
     pub(super) async fn commit(
         &mut self,
-        held: Option<Batch>,
+        held: Option<Box<dyn Held>>,
         commitment: Commitment<'_>,
     ) -> Result<(), Stored> {
         let (began, token) = (Instant::now(), commitment.token);
         let committed = match held {
-            Some(batch) => batch.complete(commitment).await,
-            None => self.shared.store.commit(&self.key, commitment).await,
+            Some(held) => held.commit(commitment).await,
+            None => self.shared.ledger.commit(&self.key, commitment).await,
         };
         let frame = match committed {
             Ok(Commit::Committed(frame)) => frame,
@@ -297,7 +298,7 @@ impl Worker {
     async fn settled(&mut self, token: Uuid) -> Result<bool, Stored> {
         let mut attempt = 0;
         loop {
-            match self.shared.store.settle(&self.key, token).await {
+            match self.shared.ledger.settle(&self.key, token).await {
                 Ok(committed) => return Ok(committed),
                 Err(error)
                     if error.disposition() == Disposition::Trouble
@@ -318,10 +319,10 @@ impl Worker {
 }
 
 /// The machine or the catalog can't give an answer now: no fault of a message.
-pub(super) fn plugins_failed(error: &dyn std::error::Error) -> Failure {
+pub(super) fn plugins_failed(reason: &str) -> Failure {
     Failure::Trouble {
         dependency: Dependency::Plugins,
-        reason: error.to_string(),
+        reason: reason.to_owned(),
         extent: Extent::Own,
     }
 }

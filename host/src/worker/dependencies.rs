@@ -10,6 +10,7 @@ use taskhost_core::retry;
 
 use super::{BACKOFF_MAX, Dependency, Worker};
 use crate::breaker::Name;
+use crate::chance;
 use crate::telemetry::health::PartitionState;
 
 impl Dependency {
@@ -70,7 +71,7 @@ impl Worker {
             self.shared.rules.backoff,
             attempt,
             BACKOFF_MAX,
-            rand::random(),
+            chance::share(),
         );
         let mut open = self.signals.open.clone();
         tokio::select! {

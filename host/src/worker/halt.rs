@@ -46,11 +46,11 @@ impl Worker {
     /// Writes the halt down, or looks whether it is still there. True if it isn't.
     async fn look(&mut self, halt: &Halt, told: bool) -> Result<bool, crate::store::Error> {
         if told {
-            return Ok(!self.shared.store.is_halted(&self.key).await?);
+            return Ok(!self.shared.ledger.is_halted(&self.key).await?);
         }
         match self
             .shared
-            .store
+            .ledger
             .halt(&self.key, self.claimed.epoch, halt)
             .await
         {

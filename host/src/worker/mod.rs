@@ -26,7 +26,7 @@ mod stranded;
 mod work;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
@@ -36,12 +36,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::breaker::{Eras, Extent, Open};
-use crate::kafka::{Feed, Tag};
+use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;
 use crate::telemetry::health::PartitionState;
 
 use claimed::Claimed;
+use tokio::time::Instant;
 
 /// The longest backoff: an outage that ends is noticed within it.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -136,7 +137,7 @@ impl Worker {
             routes_changed: shared.routes_breakers.subscribe(),
             poked,
         };
-        let routes = shared.routes.iter().enumerate();
+        let routes = shared.rules.routes.iter().enumerate();
         let own = routes.filter(|(_, route)| *route.topic == *partition.topic);
         let own_routes = own.map(|(number, _)| number).collect();
         Self {
@@ -178,10 +179,8 @@ impl Worker {
             .waker
             .forget(&self.partition, &self.signals.poked);
         self.shared.publisher.end(&self.partition, self.tag);
-        self.shared
-            .consumer
-            .ownership()
-            .released(&self.partition, self.tag);
+        let ownership = self.shared.log.ownership();
+        ownership.released(&self.partition, self.tag);
     }
 
     /// Carries out one action. Being asked to drain interrupts every one but work and release, which look for

@@ -10,7 +10,7 @@ use taskhost_core::route_breaker::Tally;
 
 use super::commit::plugins_failed;
 use super::{Failure, Worker};
-use crate::shared::Plugins;
+use crate::shared::{Plugins, deciding};
 
 impl Worker {
     /// The plugin faulted at the probe's message, the first of these; nothing of it is committed. The next one is decided
@@ -48,10 +48,8 @@ impl Worker {
             ..ground
         };
         let asking = plugins.asking(&self.partition);
-        let decided = tokio::task::block_in_place(|| {
-            round::decide(&others, &ground, &Rung::OneByOne, &asking)
-        });
-        let round = decided.map_err(|error| plugins_failed(&error))?;
+        let decided = deciding(|| round::decide(&others, &ground, &Rung::OneByOne, &asking));
+        let round = decided.map_err(|error| plugins_failed(&error.to_string()))?;
         let tally = round.tallies.of(route);
         // A deadline counts here at once: there is no second try.
         let faults = u64::try_from(round.faults.len()).unwrap_or(u64::MAX);

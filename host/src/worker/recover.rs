@@ -15,18 +15,11 @@ use super::claimed::Claimed;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker};
 use crate::breaker::Extent;
 use crate::failpoint;
-use crate::kafka::{self, Unpublished};
+use crate::log::Unpublished;
 use crate::mutant::{self, Mutant};
-
-/// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
-/// healthy broker answers at once.
-const WATERMARK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a partition that is given back waits for its last frames. The revoke handler waits 1 s at most.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(900);
-
-/// How long the coordinator may take to abort what a dead owner left open.
-const FENCE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Frames that recovery reads and publishes at a time: bounded memory, however long Kafka was away.
 const FRAMES_AT_ONCE: i64 = 64;
@@ -38,20 +31,16 @@ impl Worker {
             epoch: self.claimed.epoch,
             ..Claimed::default()
         };
-        if !self
-            .shared
-            .consumer
-            .ownership()
-            .holds(&self.partition, self.tag)
-        {
+        let ownership = self.shared.log.ownership();
+        if !ownership.holds(&self.partition, self.tag) {
             return Ok(Event::NotOwner);
         }
         let claim = self
             .shared
-            .store
-            .claim(&self.key, &self.shared.transactional_ids)
+            .ledger
+            .claim(&self.key, &self.shared.rules.transactional_ids)
             .await?;
-        self.claimed = Claimed::new(&claim, &self.shared.transactional_ids);
+        self.claimed = Claimed::new(&claim, &self.shared.rules.transactional_ids);
         failpoint::hit("recovery-after-claim");
         Ok(Event::Claimed {
             owners: self.claimed.found.former.clone(),
@@ -61,10 +50,8 @@ impl Worker {
 
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
         // All at once: each takes about a second, and readers wait for the last of them.
-        let fences = owners.into_iter().map(|owner| {
-            let (settings, assigned) = (self.shared.kafka.clone(), self.began);
-            blocking(move || kafka::fence(&settings, &owner, assigned, FENCE_PATIENCE))
-        });
+        let (log, began) = (&self.shared.log, self.began);
+        let fences = owners.iter().map(|owner| log.fence(owner, began));
         futures::future::try_join_all(fences).await?;
         failpoint::hit("recovery-after-fence");
         Ok(Event::Done)
@@ -77,38 +64,18 @@ impl Worker {
         if withdrawn.await.is_err() {
             return Err(Failure::Uncertain("the publisher has ended".to_owned()));
         }
-        let (consumer, partition) = (self.shared.consumer.clone(), self.partition.clone());
         let topic_known = self
             .shared
-            .store
+            .ledger
             .topic_known(&self.key.group, &self.partition.topic)
             .await?;
-        let described = self
-            .shared
-            .admin
-            .describe(&[&*self.partition.topic])
-            .await?;
-        let topic_id = described
-            .get(&*self.partition.topic)
-            .map(|topic| topic.id)
-            .ok_or_else(|| Failure::Trouble {
-                dependency: Dependency::Kafka,
-                reason: "the topic is not there".to_owned(),
-                extent: Extent::Own,
-            })?;
-        let (log, committed) = blocking(move || {
-            let (low, high) = consumer.log_bounds(&partition, WATERMARK_PATIENCE)?;
-            let committed = consumer.committed(&partition, WATERMARK_PATIENCE);
-            Ok((
-                Log {
-                    topic_id,
-                    low,
-                    high,
-                },
-                committed,
-            ))
-        })
-        .await?;
+        let log = self.shared.log.bounds(&self.partition).await?;
+        let log = log.ok_or_else(|| Failure::Trouble {
+            dependency: Dependency::Kafka,
+            reason: "the topic is not there".to_owned(),
+            extent: Extent::Own,
+        })?;
+        let committed = self.shared.log.committed(&self.partition).await;
         let committed = committed.inspect_err(|_| self.end_what_hangs())?;
         self.claimed.inspected = Some((log, self.batch_settings(log)));
         Ok(Event::Inspected {
@@ -149,13 +116,13 @@ impl Worker {
                 backoff_max: BACKOFF_MAX,
             },
             replays_max: rules.replays_max,
-            record_bytes_max: Arc::new(self.shared.limits.all()),
+            record_bytes_max: Arc::new(rules.limits.all()),
         })
     }
 
     pub(super) async fn start(&mut self, offset: Offset, log: Log) -> Result<Event, Failure> {
         self.shared
-            .store
+            .ledger
             .start(&self.key, self.claimed.epoch, offset, log.topic_id)
             .await?;
         tracing::info!(offset, "the partition starts for the first time");
@@ -163,9 +130,9 @@ impl Worker {
     }
 
     pub(super) async fn own_alone(&mut self) -> Result<Event, Failure> {
-        let own = &self.shared.transactional_ids;
+        let own = &self.shared.rules.transactional_ids;
         self.shared
-            .store
+            .ledger
             .own_alone(&self.key, self.claimed.epoch, own)
             .await?;
         Ok(Event::Done)
@@ -200,7 +167,7 @@ impl Worker {
     }
 
     pub(super) async fn mark_published(&mut self, batch: BatchNumber) -> Result<Event, Failure> {
-        self.shared.store.set_published(&self.key, batch).await?;
+        self.shared.ledger.set_published(&self.key, batch).await?;
         self.claimed.reached.marked = batch;
         Ok(Event::Done)
     }
@@ -222,7 +189,7 @@ impl Worker {
         let mut from = first;
         while from <= last {
             let to = last.min(from + FRAMES_AT_ONCE - 1);
-            let frames = self.shared.store.frames(&self.key, from, to).await?;
+            let frames = self.shared.ledger.frames(&self.key, from, to).await?;
             let stored = frames.into_iter().map(Some).chain(std::iter::repeat(None));
             for (batch, frame) in (from..=to).zip(stored) {
                 match frame {
@@ -253,21 +220,18 @@ impl Worker {
         self.claimed.reached.published = batch;
         if self.claimed.waiting.count > 0 {
             // A crash may have come between a commit and the look after it.
-            let store = &self.shared.store;
-            store.settle_chains(&self.key, crate::shared::now()).await?;
+            let ledger = &self.shared.ledger;
+            ledger.settle_chains(&self.key, crate::clock::now()).await?;
         }
         if self.claimed.found.unresolved {
             self.shared
-                .store
+                .ledger
                 .recovered(&self.key, self.claimed.epoch)
                 .await?;
             self.claimed.found.unresolved = false;
         }
-        if !self
-            .shared
-            .consumer
-            .add(&self.partition, offset, self.tag)?
-        {
+        let log = &self.shared.log;
+        if !log.add(&self.partition, offset, self.tag)? {
             return Ok(Event::NotOwner);
         }
         self.shared
@@ -284,10 +248,7 @@ impl Worker {
     }
 
     pub(super) async fn unassign(&mut self) -> Result<Event, Failure> {
-        self.shared
-            .consumer
-            .remove(&self.partition, self.tag)
-            .await?;
+        self.shared.log.remove(&self.partition, self.tag).await?;
         Ok(Event::Done)
     }
 
@@ -295,18 +256,18 @@ impl Worker {
     pub(super) async fn release(&mut self) -> Result<Event, Failure> {
         let resolved = tokio::time::timeout(RELEASE_PATIENCE, self.publish_rest()).await;
         if self.claimed.epoch > 0 && matches!(resolved, Ok(true)) {
-            let store = &self.shared.store;
+            let ledger = &self.shared.ledger;
             let farewell = async {
                 if self.claimed.reached.published > self.claimed.reached.marked {
-                    store
+                    ledger
                         .set_published(&self.key, self.claimed.reached.published)
                         .await?;
                 }
-                store
+                ledger
                     .release(
                         &self.key,
                         self.claimed.epoch,
-                        &self.shared.transactional_ids,
+                        &self.shared.rules.transactional_ids,
                     )
                     .await
             };
@@ -349,15 +310,5 @@ pub(super) fn unpublished(error: Unpublished) -> Failure {
             reason,
         }),
         other => Failure::Uncertain(other.to_string()),
-    }
-}
-
-/// Runs a blocking call of Kafka's client off the async threads.
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> kafka::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(Failure::Uncertain(error.to_string())),
     }
 }

@@ -1,7 +1,6 @@
 //! Records and waiting rows on their way through the ladder: what a round takes, and what its end means for the next one.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::halt::Halt;
@@ -9,6 +8,7 @@ use taskhost_core::record::Offset;
 use taskhost_core::round::{Conflicts, Items, Ladder, Letters, Reading, Rung};
 use taskhost_core::task::TaskId;
 use taskhost_core::waiting::Why;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::commit::Tried;
@@ -142,7 +142,7 @@ impl Worker {
 
     fn read<T>(&self, plugins: &Plugins, make: impl FnOnce(&Reading<'_>) -> T) -> T {
         make(&Reading {
-            routes: &self.shared.routes,
+            routes: &self.shared.rules.routes,
             partition: &self.partition,
             topic_id: self.topic_id(),
             descriptor: &|route| plugins.decider(route).descriptor.clone(),
@@ -170,8 +170,7 @@ impl Worker {
         let Self {
             shared, partition, ..
         } = self;
-        let (catalog, topics) = (&shared.catalog, &shared.topics);
-        Plugins::current(catalog, &shared.routes, &partition.topic, topics).ok_or_else(|| {
+        Plugins::current(&*shared.deciders, &shared.rules, &partition.topic).ok_or_else(|| {
             Failure::Trouble {
                 dependency: Dependency::Plugins,
                 reason: "a route of this topic has no plugin".to_owned(),

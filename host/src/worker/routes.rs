@@ -4,12 +4,11 @@
 //! While a breaker is open nothing is decided, so nothing fails: no message is blamed, no attempt spent, nothing committed.
 //! What is fetched waits in the feed, and what is committed already goes on being published.
 
-use std::time::Instant;
-
 use taskhost_core::fault::Kind;
 use taskhost_core::partition::Action;
 use taskhost_core::round::{Fate, Faulted, Round};
 use taskhost_core::route_breaker::{Receipt, Tally};
+use tokio::time::Instant;
 
 use super::claimed::Shut;
 use super::commit::Tried;
@@ -60,7 +59,7 @@ impl Worker {
                     self.claimed.routes.shut = Some(Shut::default());
                     return Ok(false);
                 };
-                let mut routes = self.shared.routes.iter();
+                let mut routes = self.shared.rules.routes.iter();
                 routes.position(|route| route.name == name)
             }
         };
@@ -86,7 +85,7 @@ impl Worker {
     /// What of it counts if what was decided may be committed; else what became of it.
     pub(super) fn judge(&self, round: &Round, plugins: &Plugins) -> Result<Vec<Count>, Tried> {
         let probed = self.claimed.routes.probing.as_ref().map(Probe::route);
-        if let Some(route) = probed.map(|route| self.shared.routes[route].name.clone())
+        if let Some(route) = probed.map(|route| self.shared.rules.routes[route].name.clone())
             && let Some(faulted) = round.faults.iter().find(|one| {
                 // What Postgres refuses is no fault of the plugin's.
                 *one.decider.route == *route && one.fault.kind != Kind::RefusedByDatabase
@@ -97,7 +96,7 @@ impl Worker {
         }
         let mut counted = Vec::new();
         for (route, tally) in &round.tallies.0 {
-            let name = &self.shared.routes[*route].name;
+            let name = &self.shared.rules.routes[*route].name;
             let is_probed = |probe: &Probe| probe.route() == *route;
             if self.claimed.routes.probing.as_ref().is_some_and(is_probed) {
                 continue;

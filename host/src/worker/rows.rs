@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rounds::{From, Rows};
 use super::{Failure, Worker};
-use crate::shared::now;
+use crate::clock::now;
 use crate::store::StoredDeadLetter;
 
 /// Rows that are taken at a time.
@@ -30,10 +30,10 @@ impl Worker {
         let next = match decided {
             // What is due and can't be decided now is looked at again at the next tick.
             Some(false) => None,
-            Some(true) => self.shared.store.next_due(&self.key).await?,
+            Some(true) => self.shared.ledger.next_due(&self.key).await?,
             // A replay whose dead letter is gone is due, and nothing to decide. Retention removes it.
             None => {
-                let next = self.shared.store.next_due(&self.key).await?;
+                let next = self.shared.ledger.next_due(&self.key).await?;
                 next.filter(|due| *due > asked)
             }
         };
@@ -52,8 +52,8 @@ impl Worker {
 
     /// The rows that are due and may be decided; none if nothing is due.
     async fn due_rows(&mut self, now: i64) -> Result<Option<Rows>, Failure> {
-        let store = &self.shared.store;
-        let due = store.due_chains(&self.key, now, ROWS_MAX).await?;
+        let ledger = &self.shared.ledger;
+        let due = ledger.due_chains(&self.key, now, ROWS_MAX).await?;
         let bytes = u64::try_from(self.shared.rules.bytes_max).unwrap_or(u64::MAX);
         let count = usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
         let selection = waiting::select(&due.chains, now, Caps { count, bytes });
@@ -65,7 +65,7 @@ impl Worker {
         }
         let list = match ids.is_empty() {
             true => Vec::new(),
-            false => store.waiting_rows(&self.key, &ids).await?,
+            false => ledger.waiting_rows(&self.key, &ids).await?,
         };
         let letters = self.letters_of(&list).await?;
         Ok(Some(Rows {
@@ -78,8 +78,10 @@ impl Worker {
     /// Dead letters that are to be decided again, at most so many; none if there are none.
     async fn replays(&mut self, most: u32) -> Result<Option<Rows>, Failure> {
         let bytes_max = u64::try_from(self.shared.rules.bytes_max).unwrap_or(u64::MAX);
-        let store = &self.shared.store;
-        let due = store.due_replays(&self.key, now(), most, bytes_max).await?;
+        let ledger = &self.shared.ledger;
+        let due = ledger
+            .due_replays(&self.key, now(), most, bytes_max)
+            .await?;
         if due.is_empty() {
             return Ok(None);
         }
@@ -118,7 +120,7 @@ impl Worker {
             return Ok(Letters::default());
         }
         let stored: HashMap<Uuid, StoredDeadLetter> =
-            self.shared.store.replays_of(&self.key.group, &ids).await?;
+            self.shared.ledger.replays_of(&self.key.group, &ids).await?;
         let letters = stored.into_iter().map(|(id, stored)| (id, letter(stored)));
         Ok(Letters(letters.collect()))
     }

@@ -1,12 +1,11 @@
 //! What follows a commit besides its rows: counts, log lines, and the tasks to look after.
 
-use std::time::Instant;
-
 use taskhost_core::batch::WriteSet;
 use taskhost_core::dead_letter::Source;
 use taskhost_core::replay::End;
 use taskhost_core::round::{Fate, Round};
 use taskhost_core::task::TaskId;
+use tokio::time::Instant;
 
 use super::Worker;
 use crate::telemetry::metrics::Outcome;

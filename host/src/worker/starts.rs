@@ -18,7 +18,7 @@ impl Worker {
             let Some(number) = plugins.activation(cause.route) else {
                 continue;
             };
-            let route = &self.shared.routes[cause.route].name;
+            let route = &self.shared.rules.routes[cause.route].name;
             let is_known = self.claimed.started.get(route) == Some(&number);
             if is_known || starts.iter().any(|start| start.route == *route) {
                 continue;

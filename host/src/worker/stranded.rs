@@ -8,7 +8,7 @@ use std::time::Duration;
 use taskhost_core::round::Stranded;
 
 use super::{Failure, Worker};
-use crate::shared::now;
+use crate::clock::now;
 use crate::telemetry::health::StrandedWakeups;
 
 /// How long a stranded wakeup waits until it is looked at again: soon after the configuration is put right, and so seldom
@@ -28,7 +28,7 @@ impl Worker {
             .map(|one| (one.wakeup, one.reason.as_str()))
             .collect();
         let (key, epoch) = (&self.key, self.claimed.epoch);
-        let put_off = self.shared.store.strand(key, epoch, &rows, due).await?;
+        let put_off = self.shared.ledger.strand(key, epoch, &rows, due).await?;
         let stranded = self.count_stranded().await?;
         if stranded > self.claimed.waiting.stranded_reported {
             self.claimed.waiting.stranded_reported = stranded;
@@ -43,7 +43,7 @@ impl Worker {
 
     /// Counts them for metric and health.
     pub(super) async fn count_stranded(&mut self) -> Result<i64, Failure> {
-        let (stranded, reason) = self.shared.store.count_stranded(&self.key).await?;
+        let (stranded, reason) = self.shared.ledger.count_stranded(&self.key).await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);
         let wakeups = u64::try_from(stranded).unwrap_or(0);
         self.shared.metrics.set_stranded(topic, partition, wakeups);

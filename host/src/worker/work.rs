@@ -11,8 +11,8 @@ use taskhost_core::partition::{Action, Event};
 use super::recover::unpublished;
 use super::rounds::From;
 use super::{Failure, Worker};
-use crate::kafka::{Answer, Fed, Unpublished};
-use crate::shared::now;
+use crate::clock::now;
+use crate::log::{Answer, Fed, Unpublished};
 
 /// How often a worker looks after its rows: wakeups that another host made due, frames to be trimmed.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ impl Worker {
         let mut looked = tokio::time::Instant::now();
         self.claimed.waiting.worked.stop();
         self.count_stranded().await?;
-        self.claimed.waiting.next_due = self.shared.store.next_due(&self.key).await?;
+        self.claimed.waiting.next_due = self.shared.ledger.next_due(&self.key).await?;
         loop {
             if self.signals.draining.is_cancelled() {
                 return Ok(Event::Drain);
@@ -216,26 +216,26 @@ impl Worker {
     async fn look_after(&mut self) -> Result<(), Failure> {
         if self.claimed.reached.published > self.claimed.reached.marked {
             self.shared
-                .store
+                .ledger
                 .set_published(&self.key, self.claimed.reached.published)
                 .await?;
             self.shared
-                .store
+                .ledger
                 .trim(&self.key, self.claimed.reached.published)
                 .await?;
             self.claimed.reached.marked = self.claimed.reached.published;
         }
-        let (own, store) = (&self.shared.transactional_ids, &self.shared.store);
+        let (own, ledger) = (&self.shared.rules.transactional_ids, &self.shared.ledger);
         let worked = self.claimed.waiting.worked.millis();
         if self.claimed.waiting.count > 0
             && worked - self.claimed.waiting.worked_stored >= WORKED_EVERY_MS
         {
-            store
+            ledger
                 .set_worked(&self.key, self.claimed.epoch, worked)
                 .await?;
             self.claimed.waiting.worked_stored = worked;
         }
-        self.claimed.waiting.next_due = store
+        self.claimed.waiting.next_due = ledger
             .next_due_of_own(&self.key, self.claimed.epoch, own)
             .await?;
         let (topic, partition) = (&*self.partition.topic, self.partition.partition);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
-use taskhost::kafka::Fed;
+use taskhost::log::Fed;
 use taskhost_core::record::{Record, TopicPartition};
 
 use crate::fixture::*;

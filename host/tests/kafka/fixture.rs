@@ -10,9 +10,9 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use taskhost::background::Background;
 use taskhost::kafka::{
-    Admin, Assignment, Committed, Consumer, Fed, Feed, Limits, Ownership, PublishObserver,
-    Publisher, Sender, Settings, Tag, read_committed,
+    Admin, Assignment, Consumer, Limits, Sender, Settings, publisher, read_committed,
 };
+use taskhost::log::{Committed, Fed, Feed, Ownership, PublishObserver, Publisher, Tag};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Message, Offset, Record, TopicPartition};
 use tokio::sync::mpsc;
@@ -172,14 +172,14 @@ impl Host {
             .unwrap(),
         );
         let counts = Arc::new(Counts::default());
-        let publisher = Publisher::start(
+        let (publisher, following) = publisher(
             settings.clone(),
             Arc::new(Limits::new()),
             Arc::<Counts>::clone(&counts),
             &background,
         )
         .unwrap();
-        publisher.follow(Arc::clone(&consumer));
+        following.follow(Arc::clone(&consumer));
         let (held, lost) = (BTreeMap::new(), Vec::new());
         Self {
             settings,
@@ -252,7 +252,7 @@ impl Host {
         &self,
         partition: &TopicPartition,
         frame: Arc<Frame>,
-    ) -> taskhost::kafka::Answer {
+    ) -> taskhost::log::Answer {
         soon(
             "an answer",
             self.publisher

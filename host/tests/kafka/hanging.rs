@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use taskhost::kafka::Committed;
+use taskhost::log::Committed;
 use taskhost_core::record::TopicPartition;
 
 use crate::fixture::*;

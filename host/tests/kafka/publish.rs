@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use taskhost::kafka::{Admin, Committed, Consumer, Settings, Unpublished, fence};
+use taskhost::kafka::{Admin, Consumer, Settings, fence};
+use taskhost::log::{Committed, Unpublished};
 use taskhost_core::record::{Offset, TopicPartition};
 
 use crate::fixture::*;

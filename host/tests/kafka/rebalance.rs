@@ -1,6 +1,6 @@
 //! Two hosts share the partitions of a topic.
 
-use taskhost::kafka::{Fed, Unpublished};
+use taskhost::log::{Fed, Unpublished};
 use taskhost_core::record::TopicPartition;
 
 use crate::fixture::*;

@@ -12,6 +12,7 @@ use taskhost::plugin::{
     Activated, Activation, Answer, Catalog, InMemory, Library, NewActivation, Offer, Offered,
     PluginRoute, RolledBack, SavedVersion, Versions,
 };
+use taskhost::shared::Rule as _;
 use taskhost_core::record::TopicPartition;
 use tempfile::TempDir;
 
@@ -72,7 +73,9 @@ async fn five_hundred_reloads_leave_memory_flat() {
         ));
         let active = catalog.current(0).expect("something is active");
         let causes = causes("misbehave", &active.descriptor, &[json!({"id": "a"})]);
-        active.decide(&works(&causes), &at).expect("it answers");
+        active
+            .decide(&works(&causes), &at, false)
+            .expect("it answers");
     }
     assert_eq!(
         catalog.library().used_count(),

@@ -8,6 +8,7 @@ use taskhost::plugin::{
     Activated, ActivationKind, Catalog, CatalogError, InMemory, Library, NewActivation, Offer,
     Offered, PluginRoute, Refused, Versions, Wish, digest,
 };
+use taskhost::shared::Rule as _;
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
 
@@ -205,7 +206,7 @@ fn decide_one_batch(catalog: &Catalog) -> u64 {
         .collect();
     let causes = causes("swap", &active.descriptor, &bodies);
     let answer = active
-        .decide(&works(&causes), &TopicPartition::new("swap", 0))
+        .decide(&works(&causes), &TopicPartition::new("swap", 0), false)
         .expect("it answers");
     let mut rules = answer.iter().flatten().map(|decision| match decision {
         Decision::Apply(it) => {

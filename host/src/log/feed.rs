@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taskhost_core::record::{Message, Offset};
 use tokio::sync::Notify;
 
-use super::error::Error;
+use crate::kafka::Error;
 
 /// Messages in a feed above which it is paused: enough for some batches, so that a worker never waits for the broker between
 /// two of them.
@@ -90,7 +90,7 @@ impl Feed {
 
 /// The poll thread's end.
 #[derive(Debug, Clone)]
-pub(crate) struct Feeder {
+pub struct Feeder {
     shared: Arc<Shared>,
 }
 
@@ -112,13 +112,15 @@ struct State {
 
 /// The poll thread's next action after feeding.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
+    /// Feed on.
     Go,
+    /// Pause the partition.
     Pause,
 }
 
 /// Makes a feed. `resume` asks the poll thread to fetch again; it must not block.
-pub(crate) fn feed(resume: impl Fn() + Send + Sync + 'static) -> (Feeder, Feed) {
+pub fn feed(resume: impl Fn() + Send + Sync + 'static) -> (Feeder, Feed) {
     let state = State {
         stopped: true,
         ..State::default()
@@ -137,7 +139,8 @@ pub(crate) fn feed(resume: impl Fn() + Send + Sync + 'static) -> (Feeder, Feed) 
 }
 
 impl Feeder {
-    pub(crate) fn push(&self, fed: Fed) -> Flow {
+    /// Queues an item.
+    pub fn push(&self, fed: Fed) -> Flow {
         let mut state = self.shared.lock();
         if state.closed || state.stopped {
             return Flow::Go;
@@ -153,7 +156,7 @@ impl Feeder {
     }
 
     /// Drops the queued items and accepts nothing more until [`Feeder::start`].
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let mut state = self.shared.lock();
         let closed = state.closed;
         *state = State {
@@ -163,12 +166,13 @@ impl Feeder {
         };
     }
 
-    pub(crate) fn start(&self) {
+    /// Accepts items from now on.
+    pub fn start(&self) {
         self.shared.lock().stopped = false;
     }
 
     /// Drops the queued items and ends the feed.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         *self.shared.lock() = State {
             stopped: true,
             closed: true,

@@ -1,31 +1,27 @@
-//! The publisher's thread: takes orders, runs transactions, and handles their results.
+//! The publisher at work: takes orders, runs transactions, and handles their results.
 //!
 //! The order of each transaction is: read the group membership, check the tags under the revoke lock, run the transaction.
 //! If a partition is lost after the check, the membership's generation is old, and the broker refuses the transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::TopicPartition;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
-use super::Settings;
 use super::answer::{Answer, Unpublished};
-use super::consumer::Consumer;
-use super::error::Disposition;
-use super::group::Membership;
 pub(crate) use super::lanes::Work;
 use super::lanes::{Item, Lanes, Share};
-use super::limits::Limits;
 use super::ownership::Tag;
-use super::producer::TransactionalProducer;
-use super::rights::{GRANT_IT, MissingRight};
+use super::publisher::PublisherSettings;
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
+use super::transactions::{Group, Transactions};
 use super::turns::Turns;
+use crate::chance;
+use crate::kafka::{Disposition, Error, GRANT_IT, MissingRight};
 
 /// The longest sleep: librdkafka's log lines are served at least this often.
 const IDLE: Duration = Duration::from_millis(500);
@@ -40,9 +36,6 @@ const MEMBER_PAUSE: Duration = Duration::from_millis(20);
 /// How long a membership that the broker called outdated is not used again. The consumer learns the new one within a round
 /// trip or, if the answer was lost, with the next heartbeat.
 const OUTDATED_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long taking the transactional id may take before the next try.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What workers ask for.
 pub(crate) enum Order {
@@ -66,7 +59,6 @@ pub(crate) enum Order {
         tag: Tag,
         reply: oneshot::Sender<()>,
     },
-    Follow(Arc<Consumer>),
     Hurry,
     Renew,
     RecommitByAll {
@@ -80,16 +72,15 @@ pub(crate) enum Order {
     },
 }
 
-pub(crate) struct Thread {
-    settings: Settings,
-    /// The consumer whose group membership is used for publishing; none until it has started.
-    consumer: Option<Arc<Consumer>>,
-    limits: Arc<Limits>,
+/// Does the publisher's work.
+pub struct Publishing<T: Transactions> {
+    settings: PublisherSettings,
+    transactions: T,
     observer: Arc<dyn PublishObserver>,
-    orders: Receiver<Order>,
-    ready: Arc<AtomicBool>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ended: watch::Sender<bool>,
     lanes: Lanes,
-    producers: Turns,
+    producers: Turns<T::Producer>,
     /// Failures to connect in a row, and when to try again.
     disconnected: (u32, Option<Instant>),
     /// Transactions in a row that were aborted without a bad message.
@@ -103,24 +94,24 @@ pub(crate) struct Thread {
     hanging: BTreeMap<TopicPartition, (Tag, Work, Vec<String>)>,
 }
 
-impl Thread {
+type Membership<T> = <<T as Transactions>::Group as Group>::Membership;
+
+impl<T: Transactions> Publishing<T> {
     pub(crate) fn new(
-        settings: Settings,
-        producers: Turns,
-        limits: Arc<Limits>,
+        settings: PublisherSettings,
+        transactions: T,
         observer: Arc<dyn PublishObserver>,
-        orders: Receiver<Order>,
-        ready: Arc<AtomicBool>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        ended: watch::Sender<bool>,
     ) -> Self {
         Self {
+            producers: Turns::new(settings.transactional_ids.iter().cloned()),
             settings,
-            consumer: None,
-            limits,
+            transactions,
             observer,
             orders,
-            ready,
+            ended,
             lanes: Lanes::default(),
-            producers,
             disconnected: (0, None),
             aborted: 0,
             outdated: None,
@@ -130,29 +121,28 @@ impl Thread {
         }
     }
 
-    pub(crate) fn run(mut self) {
-        self.connect();
+    /// Until it is told to stop. Calls of the producers may block, so it has a thread of its own.
+    pub async fn run(mut self) {
+        self.connect().await;
         while !self.is_over() {
-            self.take_orders();
+            self.take_orders().await;
             if self.producers.has_lost_brokers() {
                 tracing::info!("the producers had lost all brokers; new ones are created");
                 self.producers.discard();
             }
-            self.connect();
+            self.connect().await;
             if self.producers.is_complete() {
-                // No transaction is open here: the last one ended, or init_transactions aborted it.
+                // No transaction is open here: the last one ended, or taking the ids aborted it.
                 for reply in self.withdrawn.drain(..) {
                     let _ = reply.send(());
                 }
                 self.producers.serve();
-                self.recommit_by_all();
-                self.publish();
+                self.recommit_by_all().await;
+                self.publish().await;
             }
-            self.ready
-                .store(self.producers.is_complete(), Ordering::Relaxed);
         }
-        self.ready.store(false, Ordering::Relaxed);
         self.lanes.refuse_all(&Unpublished::Stopped);
+        self.ended.send_replace(true);
     }
 
     fn is_over(&self) -> bool {
@@ -161,25 +151,21 @@ impl Thread {
     }
 
     /// Waits for orders until there is something to do.
-    fn take_orders(&mut self) {
+    async fn take_orders(&mut self) {
         let now = Instant::now();
         let due = match (self.lanes.due(now), self.producers.is_complete()) {
             (Some(due), true) => due.min(now + IDLE),
             (_, false) => self.disconnected.1.unwrap_or(now).min(now + IDLE),
             (None, true) => now + IDLE,
         };
-        let mut order = self.orders.recv_timeout(due.saturating_duration_since(now));
-        loop {
-            match order {
-                Ok(order) => self.obey(order),
-                Err(RecvTimeoutError::Timeout) => return,
-                Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody waits for an answer any more.
-                    self.stop_by = Some(now);
-                    return;
-                }
-            }
-            order = self.orders.recv_timeout(Duration::ZERO);
+        match timeout_at(due, self.orders.recv()).await {
+            Ok(Some(order)) => self.obey(order),
+            // Nobody waits for an answer any more.
+            Ok(None) => self.stop_by = Some(now),
+            Err(_) => {}
+        }
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order);
         }
     }
 
@@ -207,7 +193,6 @@ impl Thread {
                 self.lanes.end(&partition, tag);
                 self.withdrawn.push(reply);
             }
-            Order::Follow(consumer) => self.consumer = Some(consumer),
             Order::Hurry => {
                 self.lanes.hurry();
                 self.disconnected.1 = None;
@@ -225,58 +210,54 @@ impl Thread {
         }
     }
 
-    fn connect(&mut self) {
+    async fn connect(&mut self) {
         let (failures, not_before) = self.disconnected;
         if self.producers.is_complete() || not_before.is_some_and(|time| time > Instant::now()) {
             return;
         }
-        let smallest = self.limits.smallest();
-        let settings = &self.settings;
-        let connected = self
-            .producers
-            .connect(|id| TransactionalProducer::connect(settings, id, smallest, CONNECT_PATIENCE));
-        match connected {
+        match self.producers.connect(&self.transactions).await {
             Ok(()) => {
                 tracing::info!("the publisher is connected");
                 self.observer.refused(None);
                 self.disconnected = (0, None);
             }
             Err(error) => {
-                match error.disposition() {
-                    Disposition::Authorization => {
-                        let right = MissingRight::transact(&self.settings.transactional_prefix);
-                        let reason = format!("{right} and those that begin with it; {GRANT_IT}");
-                        tracing::error!(%error, "the publisher is refused: {reason}");
-                        self.observer.refused(Some(&reason));
-                    }
-                    Disposition::Configuration => {
-                        tracing::error!(%error, "the publisher is refused");
-                        self.observer.refused(Some(&error.to_string()));
-                    }
-                    _ => tracing::warn!(%error, "the publisher can't connect; trying again"),
-                }
+                self.tell_refused(&error);
                 self.disconnected = (failures + 1, Some(backoff(failures + 1)));
             }
         }
     }
 
+    fn tell_refused(&self, error: &Error) {
+        match error.disposition() {
+            Disposition::Authorization => {
+                let right = MissingRight::transact(&self.settings.transactional_prefix);
+                let reason = format!("{right} and those that begin with it; {GRANT_IT}");
+                tracing::error!(%error, "the publisher is refused: {reason}");
+                self.observer.refused(Some(&reason));
+            }
+            Disposition::Configuration => {
+                tracing::error!(%error, "the publisher is refused");
+                self.observer.refused(Some(&error.to_string()));
+            }
+            _ => tracing::warn!(%error, "the publisher can't connect; trying again"),
+        }
+    }
+
     /// Ends pending offsets. The worker that asked looks again, and asks again if they are still pending.
-    fn recommit_by_all(&mut self) {
+    async fn recommit_by_all(&mut self) {
         let hanging = std::mem::take(&mut self.hanging);
         // Without transactions no offsets are pending.
-        let Some(consumer) = self
-            .consumer
-            .clone()
-            .filter(|_| !self.settings.at_least_once)
-        else {
+        let group = self.transactions.group();
+        let Some(group) = group.filter(|_| !self.transactions.is_at_least_once()) else {
             return;
         };
         for (partition, (tag, work, former)) in hanging {
             // First the membership, then the tag, as for every publication: the partition may have another owner by now.
-            let Some(membership) = self.membership(&consumer) else {
+            let Some(membership) = self.membership(&group) else {
                 return;
             };
-            if !consumer.ownership().holds(&partition, tag) {
+            if !group.ownership().holds(&partition, tag) {
                 continue;
             }
             let part = Part {
@@ -285,28 +266,7 @@ impl Thread {
                 offset: work.offset(),
                 batch: work.batch(),
             };
-            let recommit = |producer: &TransactionalProducer| match transaction::recommit(
-                producer,
-                &part,
-                &consumer,
-                &membership,
-            ) {
-                Outcome::Committed => Ok(()),
-                Outcome::Aborted(cause) => Err(cause.reason),
-                Outcome::Unknown(reason) => Err(reason),
-            };
-            let former = former.iter().map(|id| {
-                TransactionalProducer::connect(&self.settings, id, None, CONNECT_PATIENCE)
-                    .map_err(|error| error.to_string())
-                    .and_then(|producer| recommit(&producer))
-            });
-            let all: Result<(), String> = self
-                .producers
-                .connected()
-                .map(recommit)
-                .chain(former)
-                .collect();
-            match all {
+            match self.recommit(&part, &former, &group, &membership).await {
                 Ok(()) => {
                     tracing::info!(%partition, "the offset is committed once more, to end pending offsets");
                 }
@@ -318,9 +278,32 @@ impl Thread {
         }
     }
 
+    /// Commits an offset by each producer, and by one under each former owner's id.
+    async fn recommit(
+        &self,
+        part: &Part<'_>,
+        former: &[String],
+        group: &T::Group,
+        membership: &Membership<T>,
+    ) -> Result<(), String> {
+        let mut of_former = Vec::with_capacity(former.len());
+        for connected in self.transactions.connect(former).await {
+            of_former.push(connected.map_err(|error| error.to_string())?);
+        }
+        for producer in self.producers.connected().chain(&of_former) {
+            match transaction::recommit(producer, part, group, membership).await {
+                Outcome::Committed => {}
+                Outcome::Aborted(Cause { reason, .. }) | Outcome::Unknown(reason) => {
+                    return Err(reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs the next transaction, if there is one.
-    fn publish(&mut self) {
-        let Some(consumer) = self.consumer.clone() else {
+    async fn publish(&mut self) {
+        let Some(group) = self.transactions.group() else {
             return;
         };
         let shares = self
@@ -330,8 +313,8 @@ impl Thread {
             return;
         }
         // First the membership, then the tags: if a partition is lost after this, the generation has changed.
-        let membership = self.membership(&consumer);
-        let shares = self.owned(&consumer, shares);
+        let membership = self.membership(&group);
+        let shares = self.owned(&group, shares);
         if shares.is_empty() {
             return;
         }
@@ -341,23 +324,27 @@ impl Thread {
                 .put_back(shares, false, |_| Instant::now() + MEMBER_PAUSE);
             return;
         };
-        let outcome = self.transact(producer, &shares, &consumer, &membership);
+        let parts = parts(&shares);
+        let observer = &*self.observer;
+        let outcome = transaction::run(producer, &parts, &group, &membership, observer).await;
+        drop(parts);
         if matches!(&outcome, Outcome::Aborted(cause) if cause.outdated) {
+            let (member, generation) = T::Group::generation(&membership);
             let until = Instant::now() + OUTDATED_PATIENCE;
-            self.outdated = Some((membership.member(), membership.generation(), until));
+            self.outdated = Some((member, generation, until));
         }
         self.settle(shares, outcome);
     }
 
     /// The present membership, unless it is known to be outdated.
-    fn membership(&mut self, consumer: &Consumer) -> Option<Membership> {
-        let membership = consumer.membership()?;
+    fn membership(&mut self, group: &T::Group) -> Option<Membership<T>> {
+        let membership = group.membership()?;
         let outdated = self
             .outdated
             .as_ref()
             .is_some_and(|(member, generation, until)| {
-                (&membership.member(), membership.generation()) == (member, *generation)
-                    && *until > Instant::now()
+                let present = T::Group::generation(&membership);
+                present == (member.clone(), *generation) && *until > Instant::now()
             });
         if !outdated {
             self.outdated = None;
@@ -366,8 +353,8 @@ impl Thread {
     }
 
     /// The shares of partitions that are still owned; the others get their answer.
-    fn owned(&mut self, consumer: &Consumer, shares: Vec<Share>) -> Vec<Share> {
-        let lost: Vec<TopicPartition> = consumer
+    fn owned(&mut self, group: &T::Group, shares: Vec<Share>) -> Vec<Share> {
+        let lost: Vec<TopicPartition> = group
             .ownership()
             .lost(shares.iter().map(|share| (&share.partition, share.tag)))
             .into_iter()
@@ -378,32 +365,6 @@ impl Thread {
             .partition(|share| lost.contains(&share.partition));
         self.lanes.refuse(gone, &Unpublished::NotOwner);
         owned
-    }
-
-    fn transact(
-        &self,
-        producer: &TransactionalProducer,
-        shares: &[Share],
-        consumer: &Consumer,
-        membership: &Membership,
-    ) -> Outcome {
-        let parts: Vec<Part<'_>> = shares
-            .iter()
-            .filter_map(|share| {
-                let last = share.items.last()?;
-                let frames = share.items.iter().filter_map(|item| match &item.work {
-                    Work::Frame(frame) => Some(frame),
-                    Work::Recommit { .. } => None,
-                });
-                Some(Part {
-                    partition: &share.partition,
-                    frames: frames.collect(),
-                    offset: last.work.offset(),
-                    batch: last.work.batch(),
-                })
-            })
-            .collect();
-        transaction::run(producer, &parts, consumer, membership, &*self.observer)
     }
 
     fn settle(&mut self, shares: Vec<Share>, outcome: Outcome) {
@@ -496,10 +457,29 @@ impl Thread {
     }
 }
 
+/// The parts of a transaction.
+fn parts(shares: &[Share]) -> Vec<Part<'_>> {
+    shares.iter().filter_map(part).collect()
+}
+
+fn part(share: &Share) -> Option<Part<'_>> {
+    let last = share.items.last()?;
+    let frames = share.items.iter().filter_map(|item| match &item.work {
+        Work::Frame(frame) => Some(frame),
+        Work::Recommit { .. } => None,
+    });
+    Some(Part {
+        partition: &share.partition,
+        frames: frames.collect(),
+        offset: last.work.offset(),
+        batch: last.work.batch(),
+    })
+}
+
 /// When to try again after so many failures in a row.
 fn backoff(failures: u32) -> Instant {
     let ceiling = BACKOFF_FIRST
         .saturating_mul(1 << failures.min(10))
         .min(BACKOFF_LAST);
-    Instant::now() + ceiling.mul_f64(rand::random_range(0.1..1.0))
+    Instant::now() + ceiling.mul_f64(0.1 + 0.9 * chance::share())
 }

@@ -29,8 +29,9 @@ pub struct Ownership {
     released: Condvar,
 }
 
+/// The owned partitions while nobody else changes them.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub struct Held {
     partitions: HashMap<TopicPartition, Hold>,
     last: u64,
 }
@@ -82,7 +83,7 @@ impl Ownership {
     }
 
     /// A new tag for a partition that was just assigned, and the token that is cancelled when the worker has to finish.
-    pub(crate) fn assign(&self, partition: &TopicPartition) -> (Tag, CancellationToken) {
+    pub fn assign(&self, partition: &TopicPartition) -> (Tag, CancellationToken) {
         let mut held = self.lock();
         held.drop_tag(partition);
         held.last += 1;
@@ -99,7 +100,7 @@ impl Ownership {
     }
 
     /// Asks the partitions' workers to finish.
-    pub(crate) fn drain(&self, partitions: &[TopicPartition]) {
+    pub fn drain(&self, partitions: &[TopicPartition]) {
         let held = self.lock();
         partitions
             .iter()
@@ -108,7 +109,7 @@ impl Ownership {
     }
 
     /// Waits until all of the partitions are released, or the time is up. True if they are.
-    pub(crate) fn wait_released(&self, partitions: &[TopicPartition], patience: Duration) -> bool {
+    pub fn wait_released(&self, partitions: &[TopicPartition], patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut held = self.lock();
         while partitions
@@ -129,20 +130,21 @@ impl Ownership {
     }
 
     /// The revoke lock. A thread that panicked while holding it leaves a consistent map: every change is one step.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
+    pub fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
-    pub(crate) fn holds(&self, partition: &TopicPartition, tag: Tag) -> bool {
+    /// Whether the partition is still owned under that tag.
+    pub fn holds(&self, partition: &TopicPartition, tag: Tag) -> bool {
         self.partitions
             .get(partition)
             .is_some_and(|hold| hold.tag == tag)
     }
 
     /// Drops a partition's tag. From here on nothing more is published or added for it.
-    pub(crate) fn drop_tag(&mut self, partition: &TopicPartition) -> Option<Tag> {
+    pub fn drop_tag(&mut self, partition: &TopicPartition) -> Option<Tag> {
         let hold = self.partitions.remove(partition)?;
         hold.draining.cancel();
         Some(hold.tag)

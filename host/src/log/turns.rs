@@ -5,22 +5,20 @@
 //! once. Only one of them has an open transaction at a time, and each transaction ends before the next one begins. So records
 //! keep their order.
 
-use std::thread;
-
-use super::error::Result;
-use super::producer::TransactionalProducer;
+use super::transactions::{Producer, Transactions};
+use crate::kafka::Result;
 
 /// How many producers take turns.
-pub(crate) const PRODUCERS: usize = 2;
+pub const PRODUCERS: usize = 2;
 
-pub(crate) struct Turns {
+pub(crate) struct Turns<P> {
     /// Each transactional id, with its producer once that is connected and usable.
-    seats: Vec<(String, Option<TransactionalProducer>)>,
+    seats: Vec<(String, Option<P>)>,
     /// The producer whose turn it is.
     turn: usize,
 }
 
-impl Turns {
+impl<P: Producer> Turns<P> {
     /// Nobody is connected yet.
     pub(crate) fn new(ids: impl IntoIterator<Item = String>) -> Self {
         let seats = ids.into_iter().map(|id| (id, None)).collect();
@@ -31,34 +29,27 @@ impl Turns {
         self.seats.iter().all(|(_, producer)| producer.is_some())
     }
 
-    /// Connects the missing producers in parallel. After an error, those that could connect stay connected.
-    pub(crate) fn connect(
+    /// Connects the missing producers. After an error, those that could connect stay connected.
+    pub(crate) async fn connect(
         &mut self,
-        connect: impl Fn(&str) -> Result<TransactionalProducer> + Sync,
+        transactions: &impl Transactions<Producer = P>,
     ) -> Result<()> {
-        let (connect, mut result) = (&connect, Ok(()));
-        let missing = self
-            .seats
-            .iter_mut()
-            .filter(|(_, producer)| producer.is_none());
-        thread::scope(|scope| {
-            let threads: Vec<_> = missing
-                .map(|(id, seat)| scope.spawn(move || connect(id).map(|new| *seat = Some(new))))
-                .collect();
-            for thread in threads {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => result = Err(error),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+        let missing = self.seats.iter_mut().filter(|(_, seat)| seat.is_none());
+        let (ids, seats): (Vec<String>, Vec<&mut Option<P>>) =
+            missing.map(|(id, seat)| (id.clone(), seat)).unzip();
+        let mut result = Ok(());
+        for (seat, connected) in seats.into_iter().zip(transactions.connect(&ids).await) {
+            match connected {
+                Ok(producer) => *seat = Some(producer),
+                Err(error) => result = Err(error),
             }
-        });
+        }
         result
     }
 
     /// The producer whose turn it is; none until all are connected. A discarded producer may have left a transaction open,
     /// which ends when its id is taken again.
-    pub(crate) fn current(&self) -> Option<&TransactionalProducer> {
+    pub(crate) fn current(&self) -> Option<&P> {
         let (_, producer) = self.seats.get(self.turn)?;
         producer.as_ref().filter(|_| self.is_complete())
     }
@@ -70,8 +61,7 @@ impl Turns {
 
     /// Whether any producer has been without brokers for a while.
     pub(crate) fn has_lost_brokers(&self) -> bool {
-        self.connected()
-            .any(TransactionalProducer::has_lost_brokers)
+        self.connected().any(P::has_lost_brokers)
     }
 
     /// Discards all producers, so that new ones are created. All of them, because a process that fenced one has fenced the
@@ -83,12 +73,12 @@ impl Turns {
     }
 
     /// The connected producers.
-    pub(crate) fn connected(&self) -> impl Iterator<Item = &TransactionalProducer> {
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &P> {
         self.seats.iter().filter_map(|(_, seat)| seat.as_ref())
     }
 
     /// Serves librdkafka's log lines and errors.
     pub(crate) fn serve(&self) {
-        self.connected().for_each(TransactionalProducer::serve);
+        self.connected().for_each(P::serve);
     }
 }

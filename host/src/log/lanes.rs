@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Offset, TopicPartition};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::answer::{Answer, Unpublished};
 use super::ownership::Tag;
@@ -291,7 +291,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::kafka::Ownership;
+    use crate::log::Ownership;
 
     type Waiting = oneshot::Receiver<Answer>;
 

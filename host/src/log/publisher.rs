@@ -1,105 +1,65 @@
-//! The publisher: transactional producers that take turns, on their own thread, for all partitions.
+//! The publisher: transactional producers that take turns, for all partitions.
 //!
 //! A worker first gives the partition's watermark ([`Publisher::begin`]), then hands in frames. All waiting frames go into
 //! one transaction. Every frame gets exactly one answer. After an answer that isn't `Ok`, the partition's later frames get
 //! the same answer, until the worker begins again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Offset, TopicPartition};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
-use super::Settings;
 use super::answer::Answer;
-use super::consumer::Consumer;
-use super::error::{Disposition, Error, Result};
-use super::ids::transactional_ids;
-use super::limits::Limits;
 use super::ownership::Tag;
-use super::publishing::{Order, Thread, Work};
+use super::publishing::{Order, Work};
 use super::transaction::PublishObserver;
-use super::turns::{PRODUCERS, Turns};
-use crate::background::{Background, Duty};
+use super::transactions::Transactions;
 
-/// The thread that publishes.
-const PUBLISH: Duty = Duty {
-    name: "kafka-publish",
-    without: "nothing is published",
-};
+pub use super::publishing::Publishing;
 
-/// The handle of the publisher's thread.
+/// What the publisher goes by.
+#[derive(Debug, Clone)]
+pub struct PublisherSettings {
+    /// The ids of its producers, which take turns.
+    pub transactional_ids: Vec<String>,
+    /// Bytes of messages in one transaction, beyond which the next one takes what is left.
+    pub transaction_bytes_max: usize,
+    /// What transactional ids begin with, for the reason that is told when one is refused.
+    pub transactional_prefix: String,
+}
+
+/// The workers' end of the publisher.
 #[derive(Debug)]
 pub struct Publisher {
-    orders: Sender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
     transactional_ids: Vec<String>,
-    ready: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
 }
 
 impl Publisher {
-    /// Starts the thread; it connects by itself and keeps trying. Nothing is published before [`Publisher::follow`].
-    ///
-    /// # Errors
-    /// If the thread can't be started.
-    pub fn start(
-        settings: Settings,
-        limits: Arc<Limits>,
+    /// Makes a publisher and what does its work, [`Publishing::run`], which connects by itself and keeps trying.
+    pub fn new<T: Transactions>(
+        settings: PublisherSettings,
+        transactions: T,
         observer: Arc<dyn PublishObserver>,
-        background: &Background,
-    ) -> Result<Self> {
-        let (orders, received) = channel();
-        let ready = Arc::new(AtomicBool::new(false));
+    ) -> (Self, Publishing<T>) {
+        let (orders, received) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
-        // Without transactions there is nothing to wait for.
-        let producers = match settings.at_least_once {
-            true => 1,
-            false => PRODUCERS,
-        };
-        let transactional_ids = transactional_ids(&settings.transactional_prefix, producers);
-        let thread = Thread::new(
-            settings,
-            Turns::new(transactional_ids.iter().cloned()),
-            limits,
-            observer,
-            received,
-            Arc::clone(&ready),
-        );
-        let publishing = move || {
-            thread.run();
-            end.send_replace(true);
-        };
-        background.thread(PUBLISH, publishing).map_err(|error| {
-            Error::new(
-                "starting the publisher",
-                Disposition::Fatal,
-                error.to_string(),
-            )
-        })?;
-        Ok(Self {
+        let publisher = Self {
             orders,
-            transactional_ids,
-            ready,
+            transactional_ids: settings.transactional_ids.clone(),
             ended,
-        })
-    }
-
-    /// Publishes under this consumer's membership of the group from now on.
-    pub fn follow(&self, consumer: Arc<Consumer>) {
-        self.order(Order::Follow(consumer));
+        };
+        let publishing = Publishing::new(settings, transactions, observer, received, end);
+        (publisher, publishing)
     }
 
     /// The transactional ids that must be among a partition's owners before anything is published for it.
     pub fn transactional_ids(&self) -> &[String] {
         &self.transactional_ids
-    }
-
-    /// Whether all producers are connected and have their ids.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
     }
 
     /// Sets a partition's watermark: its next frame is the one after the watermark, or batch 0 without one. Waiting frames of
@@ -205,7 +165,7 @@ impl Publisher {
         answer
     }
 
-    /// If the thread has ended, the order is dropped and its answer with it: the receiver's error means
+    /// If the publisher has ended, the order is dropped and its answer with it: the receiver's error means
     /// [`Unpublished::Stopped`].
     fn order(&self, order: Order) {
         let _ = self.orders.send(order);
