@@ -1,5 +1,5 @@
-//! Defects that the chaos run must find: each switches one guard of the exactly-once protocol off, so that it can be
-//! seen that the oracle sees what the guard prevents.
+//! Defects that the simulator and the chaos run must find: each switches one guard of the exactly-once protocol off, so
+//! that it can be seen that the oracle sees what the guard prevents.
 //!
 //! For tests only. A release build has nothing of this: every question is a constant `false`, as debug assertions are
 //! off there. In the build of `make test` the environment variable `TASKHOST_MUTANT`, read once, arms at most one of
@@ -18,6 +18,40 @@ pub enum Mutant {
     Offsets,
     /// `republish`: recovery takes what an earlier owner committed for published.
     Republish,
+    /// `version`: a task is written whatever version it has.
+    Version,
+    /// `activation`: a batch is committed whatever version of a plugin is active.
+    Activation,
+    /// `rows`: it isn't looked whether the rows that a batch decided are still there.
+    Rows,
+    /// `settle`: a batch doesn't give what waits its turn.
+    Settle,
+    /// `twice`: recovery publishes the last published frame once more.
+    Twice,
+    /// `withdraw`: recovery reads the watermark while frames of its own may still be on their way.
+    Withdraw,
+    /// `wake`: after a commit nobody looks at what waits for its tasks.
+    Wake,
+    /// `fence`: former owners are not fenced.
+    Fence,
+}
+
+impl Mutant {
+    /// All of them, by the names that the environment gives them.
+    pub const ALL: [(&'static str, Self); 12] = [
+        ("epoch", Self::Epoch),
+        ("token", Self::Token),
+        ("offsets", Self::Offsets),
+        ("republish", Self::Republish),
+        ("version", Self::Version),
+        ("activation", Self::Activation),
+        ("rows", Self::Rows),
+        ("settle", Self::Settle),
+        ("twice", Self::Twice),
+        ("withdraw", Self::Withdraw),
+        ("wake", Self::Wake),
+        ("fence", Self::Fence),
+    ];
 }
 
 /// Whether a guard is switched off.
@@ -32,13 +66,9 @@ pub const fn is_armed(_: Mutant) -> bool {
 pub fn is_armed(mutant: Mutant) -> bool {
     static ARMED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
     let named = || {
-        let armed = match std::env::var("TASKHOST_MUTANT").ok()?.as_str() {
-            "epoch" => Mutant::Epoch,
-            "token" => Mutant::Token,
-            "offsets" => Mutant::Offsets,
-            "republish" => Mutant::Republish,
-            _ => return None,
-        };
+        let name = std::env::var("TASKHOST_MUTANT").ok()?;
+        let known = Mutant::ALL.into_iter().find(|(known, _)| *known == name);
+        let (_, armed) = known?;
         tracing::error!(guard = ?armed, "TASKHOST_MUTANT switches off a guard against damage: for tests only");
         Some(armed)
     };

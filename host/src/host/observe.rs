@@ -171,9 +171,6 @@ impl PluginObserver for Plugins {
             activation: number,
             digest: version.digest.clone(),
         };
-        self.breakers.activated(route, deciding);
-        // One that is dropped costs time: what is held is due when the probation ends.
-        let _ = self.swaps.try_send(route.to_owned());
         self.metrics
             .set_plugin(route, &version.name, &version.version, &version.digest);
         let (name, digest, activation) = (&*version.name, &*version.digest, number.to_string());
@@ -193,6 +190,10 @@ impl PluginObserver for Plugins {
             activation: number,
             since: OffsetDateTime::now_utc(),
         });
+        // Last, as it lets messages be tried: that is told after the version that tries them.
+        self.breakers.activated(route, deciding);
+        // One that is dropped costs time: what is held is due when the probation ends.
+        let _ = self.swaps.try_send(route.to_owned());
     }
 
     fn log_dropped(&self, digest: &str, lines: u64) {

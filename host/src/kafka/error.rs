@@ -36,11 +36,8 @@ pub enum Disposition {
 }
 
 impl Error {
-    pub(crate) fn new(
-        doing: &'static str,
-        disposition: Disposition,
-        reason: impl Into<String>,
-    ) -> Self {
+    /// An error, in words.
+    pub fn new(doing: &'static str, disposition: Disposition, reason: impl Into<String>) -> Self {
         Self {
             doing,
             reason: reason.into(),

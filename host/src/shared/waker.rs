@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::clock::now;
 use crate::ledger::{self, Ledger};
+use crate::mutant::{self, Mutant};
 use crate::store::Key;
 
 /// How long changes are collected before the rows are touched: an imperceptible delay that makes one
@@ -137,6 +138,9 @@ async fn serve(
 }
 
 async fn wake(ledger: &dyn Ledger, hints: &[Hint]) -> ledger::Result<Vec<Key>> {
+    if mutant::is_armed(Mutant::Wake) {
+        return Ok(Vec::new());
+    }
     let (mut changed, mut waited_for, mut look_at) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
     for hint in hints {
         match hint {

@@ -51,7 +51,8 @@ impl Worker {
     pub(super) async fn fence(&mut self, owners: Vec<String>) -> Result<Event, Failure> {
         // All at once: each takes about a second, and readers wait for the last of them.
         let (log, began) = (&self.shared.log, self.began);
-        let fences = owners.iter().map(|owner| log.fence(owner, began));
+        let owners = owners.iter().filter(|_| !mutant::is_armed(Mutant::Fence));
+        let fences = owners.map(|owner| log.fence(owner, began));
         futures::future::try_join_all(fences).await?;
         failpoint::hit("recovery-after-fence");
         Ok(Event::Done)
@@ -61,7 +62,7 @@ impl Worker {
         // What this worker handed in before must not be published behind the watermark that is read below, and again
         // by what is done about it.
         let withdrawn = self.shared.publisher.withdraw(&self.partition, self.tag);
-        if withdrawn.await.is_err() {
+        if !mutant::is_armed(Mutant::Withdraw) && withdrawn.await.is_err() {
             return Err(Failure::Uncertain("the publisher has ended".to_owned()));
         }
         let topic_known = self
@@ -178,9 +179,10 @@ impl Worker {
         first: BatchNumber,
         last: BatchNumber,
     ) -> Result<Event, Failure> {
-        let first = match mutant::is_armed(Mutant::Republish) {
-            true => last + 1,
-            false => first,
+        let first = match () {
+            () if mutant::is_armed(Mutant::Republish) => last + 1,
+            () if mutant::is_armed(Mutant::Twice) => (first - 1).max(1),
+            () => first,
         };
         tracing::info!(first, last, "publishing what an earlier owner committed");
         self.shared
