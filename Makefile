@@ -32,12 +32,22 @@ dev: plugins ## Start a broker, a Postgres and the host on this machine; Ctrl-C 
 	@$(STEP) host "the host" cargo build --locked --workspace --bin taskhost
 	@exec $(TARGET_DIR)/debug/taskhost dev $(ARGS)
 
+# Worlds that are lived through, from which seed on.
+SEEDS ?= 10000
+
+.PHONY: sim
+sim: ## Run the worker in seeded worlds of crashes, lost answers and zombies (SEEDS=10000 SEED=1)
+	@scripts/setup build
+	@$(STEP) sim "the simulator" cargo build --locked --workspace --bin taskhost-sim
+	@$(TARGET_DIR)/debug/taskhost-sim --seeds $(SEEDS) --seed $(SEED) $(ARGS)
+
 .PHONY: test
 test: plugins ## Run every test, against a real broker and a real Postgres (ARGS: what nextest takes)
 	@scripts/setup test
 	$(GUEST_CARGO) test --locked $(GUESTS) --workspace --quiet
 	@$(BINS)
 	cargo test --locked --workspace --doc --quiet
+	$(if $(ARGS),,$(TARGET_DIR)/debug/taskhost-sim --seeds $(SEEDS) --seed $(SEED))
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'not binary(slow)' $(ARGS)
 
 .PHONY: test-slow

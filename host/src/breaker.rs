@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::chance;
+use crate::watched::{Watched, Watcher};
 use taskhost_core::breaker::{Breaker, Change, Era, Rules, Turn};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How often a dependency is asked how it is while all is well: health shows a change within a second.
@@ -145,7 +146,7 @@ pub struct Breakers {
     began: Instant,
     postgres: One,
     kafka: One,
-    open: watch::Sender<Open>,
+    open: Watched<Open>,
     observer: Box<dyn Observer>,
 }
 
@@ -184,15 +185,15 @@ impl Breakers {
             began: Instant::now(),
             postgres: One::new(rules),
             kafka: One::new(rules),
-            open: watch::Sender::new(Open::default()),
+            open: Watched::new(Open::default()),
             observer: Box::new(observer),
         }
     }
 
     /// Tells what is open, and when that changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Open> {
-        self.open.subscribe()
+    pub fn subscribe(&self) -> Watcher<Open> {
+        self.open.watch()
     }
 
     /// The eras in which whatever begins now begins.
@@ -255,6 +256,7 @@ impl Breakers {
                 continue;
             }
             depth = tokio::select! {
+                biased;
                 () = one.suspected.notified() => Depth::Suspicion,
                 () = tokio::time::sleep(EVERY) => Depth::Light,
             };
@@ -275,13 +277,13 @@ impl Breakers {
             Change::StillOpen => self.observer.still_open(name, reason),
             Change::Closed { after } => self.observer.closed(name, after),
         }
-        self.open.send_modify(|open| {
+        self.open.change(|open| {
             open.set(name, outcome.err().map(Into::into));
         });
     }
 
     fn is_open(&self, name: Name) -> bool {
-        self.open.borrow().get(name).is_some()
+        self.open.get().has(name)
     }
 
     fn one(&self, name: Name) -> &One {
@@ -299,7 +301,7 @@ impl Breakers {
 impl std::fmt::Debug for Breakers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Breakers")
-            .field("open", &*self.open.borrow())
+            .field("open", &self.open.get())
             .finish_non_exhaustive()
     }
 }

@@ -41,6 +41,7 @@ pub mod route_breaker;
 pub mod shared;
 pub mod store;
 pub mod telemetry;
+pub mod watched;
 pub mod worker;
 
 /// A batch allocates thousands of small pieces in one thread and frees them in another, which is slow with glibc's allocator.

@@ -16,11 +16,11 @@ use std::time::Duration;
 use taskhost_core::breaker::{Change, Era, Turn};
 use taskhost_core::fault::Fault;
 use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, Snapshot, Tally};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::chance;
 use crate::store::{BreakerOrder, OrderedState};
+use crate::watched::{Watched, Watcher};
 
 pub use told::{Deciding, Observer, State, Told, Why};
 
@@ -43,7 +43,7 @@ pub struct RouteBreakers {
     began: Instant,
     list: Vec<One>,
     /// Counts changes.
-    changes: watch::Sender<u64>,
+    changes: Watched<u64>,
     observer: Box<dyn Observer>,
 }
 
@@ -92,15 +92,15 @@ impl RouteBreakers {
         Self {
             began: Instant::now(),
             list: routes.map(one).collect(),
-            changes: watch::Sender::new(0),
+            changes: Watched::new(0),
             observer: Box::new(observer),
         }
     }
 
     /// Tells when something changed.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    pub fn subscribe(&self) -> Watcher<u64> {
+        self.changes.watch()
     }
 
     /// Whether a batch of these routes may be decided.
@@ -361,7 +361,7 @@ impl RouteBreakers {
     }
 
     fn bump(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changes.change(|changes| *changes += 1);
     }
 
     fn now(&self) -> Duration {

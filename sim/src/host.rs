@@ -10,6 +10,7 @@ use taskhost::route_breaker::{self, RouteBreakers};
 use taskhost::shared::{
     Gate, HaltObserver, Impurity, Places, Purity, PurityObserver, Rules, Shared, Waker,
 };
+use taskhost::store::{BreakerOrder, OrderedState};
 use taskhost::telemetry::{Metrics, Status};
 use taskhost::worker::Worker;
 use taskhost_core::batch::Deferral;
@@ -128,7 +129,7 @@ impl Host {
             publisher,
             deciders: versions.clone(),
             waker,
-            breakers: breakers.clone(),
+            breakers,
             routes_breakers: Arc::new(RouteBreakers::new(
                 route_rules(place),
                 INPUTS.into_iter(),
@@ -156,29 +157,47 @@ impl Host {
         host
     }
 
+    /// A person orders that nothing of a plugin stops a route any more.
+    pub(crate) fn hold_breakers_closed(&self) {
+        for route in INPUTS {
+            self.shared.routes_breakers.ordered(&BreakerOrder {
+                route: route.to_owned(),
+                number: 1,
+                state: OrderedState::HeldClosed,
+                since: taskhost::clock::now(),
+                by: "somebody".to_owned(),
+                reason: "to see it through".to_owned(),
+            });
+        }
+    }
+
     /// Ends it as kill -9 does.
     pub(crate) fn kill(&self) {
         self.tasks.abort();
     }
 
-    /// Gives everything back in order, then ends.
-    pub(crate) async fn stop(self) {
-        let held = self.client.ownership.held();
-        self.client.ownership.drain(&held);
-        let released = || self.client.ownership.wait_released(&held, Duration::ZERO);
-        for _ in 0..50 {
-            if released() {
-                break;
+    /// Gives everything back in order, then ends; it may crash before.
+    pub(crate) fn stop(&self) {
+        let (client, shared) = (self.client.clone(), self.shared.clone());
+        let tasks = Arc::downgrade(&self.tasks);
+        self.tasks.spawn(async move {
+            let held = client.ownership.held();
+            client.ownership.drain(&held);
+            for _ in 0..50 {
+                if client.ownership.wait_released(&held, Duration::ZERO) {
+                    break;
+                }
+                sleep(Duration::from_millis(100)).await;
             }
-            sleep(Duration::from_millis(100)).await;
-        }
-        self.shared.publisher.stop(Duration::from_secs(2)).await;
-        let process = self.process;
-        let left = self
-            .client
-            .call(move |cluster| cluster.group.leave(process));
-        let _ = left.await;
-        self.tasks.abort();
+            shared.publisher.stop(Duration::from_secs(2)).await;
+            let process = client.process;
+            let left = client.call(move |cluster| cluster.group.leave(process));
+            let _ = left.await;
+            client.net.story.tell(format!("process {process} ends"));
+            if let Some(tasks) = tasks.upgrade() {
+                tasks.abort();
+            }
+        });
     }
 
     fn look_after_dependencies(&self) {
@@ -217,7 +236,7 @@ impl Host {
             loop {
                 let reading = wanted(&client);
                 if reading.is_empty() {
-                    let millis = 20 + client.net.below(60);
+                    let millis = 50 + client.net.below(250);
                     sleep(Duration::from_millis(millis)).await;
                     continue;
                 }

@@ -121,9 +121,9 @@ fn check_outcomes(tables: &Tables, inputs: &[Input]) -> Vec<String> {
             _ => applied <= 1 && (applied == 0 || letter.is_none() || !is_over),
         };
         if !is_right {
-            let Input { at, asked, .. } = input;
+            let Input { at, asked, task } = input;
             found.push(format!(
-                "law 2: {asked} at {at} was applied {applied} times, dead letter {letter:?}"
+                "law 2: {asked} of {task} at {at} was applied {applied} times, dead letter {letter:?}"
             ));
         }
     }

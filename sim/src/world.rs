@@ -26,6 +26,9 @@ const RECORDS: u64 = 200;
 /// How long a world may take to come to rest once nothing fails any more.
 const REST: Duration = Duration::from_secs(900);
 
+/// When people see to what only people can.
+const PEOPLE_AFTER: Duration = Duration::from_secs(40);
+
 /// How long a transaction may be open.
 const TRANSACTION_TIME: Duration = Duration::from_secs(40);
 
@@ -70,6 +73,8 @@ struct World {
     partitions: Vec<TopicPartition>,
     tasks: u64,
     hosts: Vec<Option<Host>>,
+    /// Told to stop.
+    stopping: Vec<Host>,
     processes: Process,
     inputs: Vec<Input>,
     activations: u64,
@@ -123,6 +128,7 @@ impl World {
             partitions,
             tasks: 4 + draw.below(12),
             hosts: (0..2 + draw.below(2)).map(|_| None).collect(),
+            stopping: Vec::new(),
             processes: 0,
             inputs: Vec::new(),
             activations: 0,
@@ -217,6 +223,10 @@ impl World {
     /// Ends the processes that crashed.
     fn bury(&mut self) {
         for process in self.place.net.take_doomed() {
+            let stopping = self.stopping.iter();
+            stopping
+                .filter(|host| host.process == process)
+                .for_each(Host::kill);
             for slot in &mut self.hosts {
                 if let Some(host) = slot.take_if(|host| host.process == process) {
                     host.kill();
@@ -329,7 +339,8 @@ impl World {
             && let Some(host) = self.hosts[number].take()
         {
             net.story.tell(format!("process {process} is told to stop"));
-            tokio::spawn(host.stop());
+            host.stop();
+            self.stopping.push(host);
         }
     }
 
@@ -350,18 +361,25 @@ impl World {
                 let never = unrest.into_iter();
                 return never.map(|left| format!("never at rest: {left}")).collect();
             }
-            // A letter that holds its task has to be settled by somebody.
-            let letters = self.place.server.with(|tables| tables.open_letters(true));
-            let is_late = Instant::now() + REST / 2 > until;
-            for id in letters.into_iter().filter(|_| is_late) {
-                self.place
-                    .net
-                    .story
-                    .tell(format!("dead letter {id} is discarded"));
-                let now = clock::now();
-                self.place.server.with(|tables| tables.discard(id, now));
+            if Instant::now() + REST - PEOPLE_AFTER > until {
+                self.decide();
             }
         }
+    }
+
+    /// What is left to people: dead letters that hold their task, and breakers that nothing closes.
+    fn decide(&self) {
+        let letters = self.place.server.with(|tables| tables.open_letters(true));
+        for id in letters {
+            let story = &self.place.net.story;
+            story.tell(format!("dead letter {id} is discarded"));
+            let now = clock::now();
+            self.place.server.with(|tables| tables.discard(id, now));
+        }
+        self.hosts
+            .iter()
+            .flatten()
+            .for_each(Host::hold_breakers_closed);
     }
 
     fn unrest(&self) -> Vec<String> {

@@ -63,9 +63,9 @@ async fn everybody_waits_while_one_is_open_and_goes_on_when_a_probe_succeeds() {
     let (works, _) = probing(&breakers);
     works.store(false, Ordering::Relaxed);
     breakers.failed(Name::Kafka, eras, Extent::Whole, "no broker");
-    assert_eq!(open.borrow().reason().as_deref(), Some("kafka: no broker"));
+    assert_eq!(open.peek().reason().as_deref(), Some("kafka: no broker"));
     works.store(true, Ordering::Relaxed);
-    open.wait_for(|open| !open.any()).await.unwrap();
+    open.wait_for(|open| !open.any()).await;
     assert_eq!(heard.all(), ["kafka opened: no broker", "kafka closed"]);
 }
 
@@ -85,7 +85,7 @@ async fn what_a_step_meets_alone_opens_nothing_and_what_is_unclear_is_probed_at_
     works.store(false, Ordering::Relaxed);
     breakers.failed(Name::Kafka, breakers.eras(), Extent::Unclear, "it broke");
     let mut open = breakers.subscribe();
-    open.wait_for(Open::any).await.unwrap();
+    open.wait_for(Open::any).await;
     assert_eq!(heard.all(), ["kafka opened: gone"]);
 }
 
@@ -96,8 +96,8 @@ async fn a_failure_of_a_step_that_began_before_the_outage_opens_nothing_after_it
     breakers.gone(Name::Kafka, "no broker");
     let _ = probing(&breakers);
     let mut open = breakers.subscribe();
-    open.wait_for(|open| !open.any()).await.unwrap();
+    open.wait_for(|open| !open.any()).await;
     breakers.failed(Name::Kafka, before, Extent::Whole, "no answer for 15 s");
-    assert!(!open.borrow().any());
+    assert!(!open.peek().any());
     assert_eq!(heard.all().len(), 2);
 }

@@ -88,8 +88,8 @@ impl Running {
                         tracing::info!("no partition is assigned yet; after a crash Kafka waits for the former member's session to expire (KAFKA_SESSION_TIMEOUT)");
                     }
                 }
-                Ok(()) = open.changed() => {
-                    let away = open.borrow_and_update().has(breaker::Name::Kafka);
+                () = open.changed() => {
+                    let away = open.get().has(breaker::Name::Kafka);
                     if kafka_away && !away {
                         self.shared.publisher.renew();
                     }
@@ -237,7 +237,7 @@ async fn settled(shared: &Shared, admin: &Admin, consumer: &Consumer) {
     let open = shared.breakers.subscribe();
     let mut told = false;
     // Nothing is waited for while a dependency is away.
-    while !open.borrow().any() && is_rebalancing(shared, admin, consumer).await {
+    while !open.peek().any() && is_rebalancing(shared, admin, consumer).await {
         if !told {
             told = true;
             tracing::info!("told to stop: the group is left when its rebalance is over");

@@ -3,7 +3,7 @@
 //!
 //! Invariants: a lane's frames have no gap, they leave in order, and each gets exactly one answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use taskhost_core::frame::{BatchNumber, Frame};
@@ -89,7 +89,7 @@ struct Lane {
 /// All partitions.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    lanes: HashMap<TopicPartition, Lane>,
+    lanes: BTreeMap<TopicPartition, Lane>,
     turn: u64,
 }
 

@@ -4,7 +4,7 @@
 //! its frames) first checks, under this lock, that the tag is still valid. The revoke handler drops tags under the same
 //! lock, after it has asked the workers to finish. Nobody waits for anything else while holding the lock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub struct Ownership {
 /// The owned partitions while nobody else changes them.
 #[derive(Debug, Default)]
 pub struct Held {
-    partitions: HashMap<TopicPartition, Hold>,
+    partitions: BTreeMap<TopicPartition, Hold>,
     last: u64,
 }
 

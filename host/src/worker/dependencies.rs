@@ -29,7 +29,7 @@ impl Worker {
     pub(super) async fn dependencies(&mut self) -> bool {
         let mut waited = false;
         loop {
-            let reason = self.signals.open.borrow_and_update().reason();
+            let reason = self.signals.open.get().reason();
             let Some(reason) = reason else {
                 self.eras = self.shared.breakers.eras();
                 if waited {
@@ -41,8 +41,7 @@ impl Worker {
             let (topic, partition) = (&*self.partition.topic, self.partition.partition);
             let health = &self.shared.health;
             health.set_partition(topic, partition, PartitionState::Paused { reason });
-            // The breakers live as long as the worker.
-            let _ = self.signals.open.changed().await;
+            self.signals.open.changed().await;
         }
     }
 
@@ -53,10 +52,8 @@ impl Worker {
         let (mut open, otherwise) = (self.signals.open.clone(), self.state(action));
         async move {
             loop {
-                if open.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
-                let state = match open.borrow().reason() {
+                open.changed().await;
+                let state = match open.peek().reason() {
                     Some(reason) => PartitionState::Paused { reason },
                     None => otherwise.clone(),
                 };
@@ -75,8 +72,9 @@ impl Worker {
         );
         let mut open = self.signals.open.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
-            _ = open.wait_for(crate::breaker::Open::any) => {}
+            () = open.wait_for(crate::breaker::Open::any) => {}
         }
     }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event, Partition};
 use taskhost_core::record::TopicPartition;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -40,6 +40,7 @@ use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;
 use crate::telemetry::health::PartitionState;
+use crate::watched::Watcher;
 
 use claimed::Claimed;
 use tokio::time::Instant;
@@ -74,9 +75,9 @@ struct Signals {
     /// The partition is to be given back.
     draining: CancellationToken,
     /// Which dependencies are away.
-    open: watch::Receiver<Open>,
+    open: Watcher<Open>,
     /// Something changed about the breakers of routes.
-    routes_changed: watch::Receiver<u64>,
+    routes_changed: Watcher<u64>,
     /// A row of this partition may be due.
     poked: Arc<Notify>,
 }

@@ -57,8 +57,8 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = self.signals.draining.cancelled() => {}
-                _ = self.signals.open.changed() => {}
-                _ = self.signals.routes_changed.changed() => {}
+                () = self.signals.open.changed() => {}
+                () = self.signals.routes_changed.changed() => {}
                 Some((batch, answer)) = self.claimed.publishing.next(), if !self.claimed.publishing.is_empty() => {
                     self.answered(batch, answer)?;
                 }

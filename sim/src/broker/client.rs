@@ -37,6 +37,9 @@ impl Brokers {
     }
 }
 
+/// An assigned partition: its tag, its feeder, and the next offset to fetch; none while it isn't read.
+pub(crate) type Reading = (Tag, Feeder, Option<Offset>);
+
 /// What all of a process' clients share.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -46,8 +49,8 @@ pub(crate) struct Client {
     pub(crate) ownership: Arc<Ownership>,
     /// The group's generation as this member knows it; none while it is none.
     pub(crate) generation: Mutex<Option<i32>>,
-    /// What is read: each partition's feeder and the next offset to fetch; none while it isn't.
-    pub(crate) reading: Mutex<BTreeMap<TopicPartition, (Tag, Feeder, Option<Offset>)>>,
+    /// What is assigned.
+    pub(crate) reading: Mutex<BTreeMap<TopicPartition, Reading>>,
     /// Which ids were fenced, and when that began.
     fenced: Mutex<BTreeMap<String, Instant>>,
 }

@@ -25,7 +25,15 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 struct Topic {
     id: Uuid,
-    partitions: Vec<Vec<Entry>>,
+    partitions: Vec<Partition>,
+}
+
+/// A partition's log.
+#[derive(Debug, Default)]
+struct Partition {
+    entries: Vec<Entry>,
+    /// Where records of open transactions are.
+    open: BTreeSet<usize>,
 }
 
 /// What stands at an offset.
@@ -76,7 +84,7 @@ pub(crate) enum Refused {
 
 impl Cluster {
     pub(crate) fn create(&mut self, topic: &str, id: Uuid, partitions: usize) {
-        let partitions = (0..partitions).map(|_| Vec::new()).collect();
+        let partitions = (0..partitions).map(|_| Partition::default()).collect();
         self.topics
             .insert(topic.to_owned(), Topic { id, partitions });
     }
@@ -88,29 +96,21 @@ impl Cluster {
     /// A record that somebody else produces, outside of transactions or in one that is committed at once.
     pub(crate) fn append(&mut self, partition: &TopicPartition, record: Record, marked: bool) {
         let log = self.log_mut(partition);
-        log.push(Entry::Record {
+        log.entries.push(Entry::Record {
             record,
             state: State::Committed,
         });
         if marked {
-            log.push(Entry::Marker);
+            log.entries.push(Entry::Marker);
         }
     }
 
     /// The first offset and the stable end: nobody reads beyond a record of an open transaction.
     pub(crate) fn bounds(&self, partition: &TopicPartition) -> (Offset, Offset) {
         let log = self.log(partition);
-        let is_open = |entry: &Entry| {
-            matches!(
-                entry,
-                Entry::Record {
-                    state: State::Open,
-                    ..
-                }
-            )
-        };
-        let stable = log.iter().position(is_open).unwrap_or(log.len());
-        (0, offset(stable))
+        let stable = log.and_then(|log| log.open.first().copied());
+        let stable = stable.or_else(|| log.map(|log| log.entries.len()));
+        (0, offset(stable.unwrap_or(0)))
     }
 
     /// What comes at or after an offset, at most so many.
@@ -123,8 +123,8 @@ impl Cluster {
         let (_, end) = self.bounds(partition);
         let (from, stable) = (index(from), index(end));
         let mut fetched = Vec::new();
-        let log = self.log(partition);
-        for (at, entry) in log.iter().enumerate().take(stable).skip(from) {
+        let entries = self.log(partition).map_or(&[][..], |log| &log.entries);
+        for (at, entry) in entries.iter().enumerate().take(stable).skip(from) {
             if fetched.len() == most {
                 return fetched;
             }
@@ -143,7 +143,7 @@ impl Cluster {
     /// All records that a read_committed reader sees of a topic, partition by partition.
     pub(crate) fn read(&self, topic: &str) -> Vec<Record> {
         let logs = self.topics.get(topic).into_iter();
-        let entries = logs.flat_map(|topic| topic.partitions.iter().flatten());
+        let entries = logs.flat_map(|topic| topic.partitions.iter().flat_map(|log| &log.entries));
         let records = entries.filter_map(|entry| match entry {
             Entry::Record {
                 record,
@@ -172,11 +172,13 @@ impl Cluster {
         });
         let partition = usize::try_from(hash).unwrap_or(0) % topic.partitions.len();
         let log = &mut topic.partitions[partition];
-        log.push(Entry::Record {
+        let place = log.entries.len();
+        log.open.insert(place);
+        log.entries.push(Entry::Record {
             record: record.clone(),
             state: State::Open,
         });
-        let at = (record.topic.clone(), partition, log.len() - 1);
+        let at = (record.topic.clone(), partition, place);
         self.open(id).records.push(at);
         Ok(())
     }
@@ -237,17 +239,6 @@ impl Cluster {
         }))
     }
 
-    /// Somebody moves the group's offset by hand.
-    pub(crate) fn set_offset(
-        &mut self,
-        partition: &TopicPartition,
-        offset: Offset,
-        metadata: &str,
-    ) {
-        let committed = (offset, metadata.to_owned());
-        self.offsets.insert(partition.clone(), committed);
-    }
-
     fn check(&self, id: &str, epoch: i64) -> Result<(), Refused> {
         match self.ids.get(id).is_some_and(|id| id.epoch == epoch) {
             true => Ok(()),
@@ -278,7 +269,8 @@ impl Cluster {
                 continue;
             };
             let log = &mut topic.partitions[*partition];
-            if let Some(Entry::Record { state: known, .. }) = log.get_mut(*at) {
+            log.open.remove(at);
+            if let Some(Entry::Record { state: known, .. }) = log.entries.get_mut(*at) {
                 *known = state;
             }
         }
@@ -286,19 +278,18 @@ impl Cluster {
             if marked.insert((topic, partition))
                 && let Some(topic) = self.topics.get_mut(topic)
             {
-                topic.partitions[*partition].push(Entry::Marker);
+                topic.partitions[*partition].entries.push(Entry::Marker);
             }
         }
     }
 
-    fn log(&self, partition: &TopicPartition) -> &[Entry] {
+    fn log(&self, partition: &TopicPartition) -> Option<&Partition> {
         let topic = self.topics.get(&*partition.topic);
         let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
-        let log = topic.and_then(|topic| topic.partitions.get(number));
-        log.map_or(&[], Vec::as_slice)
+        topic.and_then(|topic| topic.partitions.get(number))
     }
 
-    fn log_mut(&mut self, partition: &TopicPartition) -> &mut Vec<Entry> {
+    fn log_mut(&mut self, partition: &TopicPartition) -> &mut Partition {
         let number = usize::try_from(partition.partition).unwrap_or(0);
         let topic = self.topics.entry(partition.topic.to_string());
         let topic = topic.or_insert_with(|| Topic {
@@ -306,7 +297,7 @@ impl Cluster {
             partitions: Vec::new(),
         });
         while topic.partitions.len() <= number {
-            topic.partitions.push(Vec::new());
+            topic.partitions.push(Partition::default());
         }
         &mut topic.partitions[number]
     }

@@ -100,6 +100,11 @@ impl MemoryLedger {
         }
     }
 
+    /// What it is connected to.
+    pub fn server(&self) -> Arc<Server> {
+        self.server.clone()
+    }
+
     /// A connection over the network.
     pub(crate) fn over(net: Arc<Net>, process: Process, server: Arc<Server>) -> Self {
         Self {

@@ -281,7 +281,12 @@ impl Tables {
     /// Stores a dead letter. A record that was given up before, and is read again, keeps its row.
     fn give_up(&mut self, key: &Key, letter: &DeadLetter, now: i64) {
         if let Some(known) = self.letters.get_mut(&letter.id) {
-            known.stored.letter = letter.clone();
+            known.stored.letter = DeadLetter {
+                message: known.stored.letter.message.clone(),
+                source: known.stored.letter.source,
+                replays: known.stored.letter.replays,
+                ..letter.clone()
+            };
             if known.wakeup.is_none() {
                 known.stored.state = State::Open;
             }

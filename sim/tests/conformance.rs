@@ -1,0 +1,116 @@
+//! The tables in memory are held to Postgres: the same drawn calls, right ones and stale ones of two owners, are made of
+//! both, and every answer is compared. A check that only one of them makes would show here.
+//!
+//! `TEST_DATABASE_URL` names a database in which databases may be created. `TASKHOST_CALLS` is how many calls a seed makes,
+//! `TASKHOST_SEED` the first of the seeds.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+#[path = "conformance/calls.rs"]
+mod calls;
+#[path = "conformance/draw.rs"]
+mod draw;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use taskhost::store::{Settings, Store};
+use taskhost_sim::ledger::{MemoryLedger, Server};
+use uuid::Uuid;
+
+use calls::Both;
+
+/// Seeds of a run.
+const SEEDS: u64 = 6;
+
+fn number(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_answers_as_postgres_does() {
+    let (first, calls) = (number("TASKHOST_SEED", 1), number("TASKHOST_CALLS", 250));
+    let mut seen = BTreeMap::new();
+    for seed in first..first + SEEDS {
+        let (database, store) = store().await;
+        let memory = MemoryLedger::direct(Arc::<Server>::default());
+        let mut both = Both::new(seed, store, memory).await;
+        for number in 0..calls {
+            both.step(number).await;
+        }
+        both.check_tables().await;
+        seen.extend(both.seen());
+        both.close().await;
+        admin(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    }
+    check_coverage(&seen);
+}
+
+/// Nothing is compared that never happens.
+fn check_coverage(seen: &BTreeMap<&str, u64>) {
+    println!("{seen:#?}");
+    let expected = [
+        "committed",
+        "TH001",
+        "TH002",
+        "TH003",
+        "TH004",
+        "TH005",
+        "a value that is refused",
+        "turn",
+        "deferral",
+        "task-missing",
+        "deadline",
+        "held",
+    ];
+    for what in expected {
+        assert!(seen.contains_key(what), "{what} never happened: {seen:?}");
+    }
+}
+
+/// What is locked for a last resort is waited for by both.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_wait_for_what_is_locked() {
+    let (database, store) = store().await;
+    let memory = MemoryLedger::direct(Arc::<Server>::default());
+    let mut both = Both::new(1, store, memory).await;
+    both.check_locks().await;
+    both.close().await;
+    admin(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+}
+
+async fn store() -> (String, Store) {
+    let name = format!("taskhost_conformance_{}", Uuid::new_v4().simple());
+    admin(&format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+    let admin_url = admin_url();
+    let (server, _) = admin_url.rsplit_once('/').unwrap();
+    let store = Store::connect(&Settings {
+        url: format!("{server}/{name}"),
+        connections_max: 4,
+        acquire_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(10),
+        lock_timeout: Duration::from_secs(5),
+        prepared: true,
+        application_name: "taskhost-conformance".to_owned(),
+    });
+    let store = store.unwrap();
+    store.migrate().await.unwrap();
+    (name, store)
+}
+
+fn admin_url() -> String {
+    std::env::var("TEST_DATABASE_URL").expect(
+        "TEST_DATABASE_URL must name a Postgres database in which databases may be created, \
+         such as postgres://postgres@127.0.0.1:5432/postgres",
+    )
+}
+
+async fn admin(sql: &str) {
+    let mut connection = PgConnection::connect(&admin_url()).await.unwrap();
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    sql.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}

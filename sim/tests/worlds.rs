@@ -1,0 +1,69 @@
+//! A world is the same each time, and each guard of the protocol is missed when it is switched off.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::process::Command;
+
+use taskhost::mutant::Mutant;
+use taskhost_sim::live;
+
+/// Worlds in which a defect must show.
+const SEEDS: &str = "1000";
+
+#[test]
+fn a_world_is_the_same_each_time() {
+    for seed in 1..=25 {
+        let (once, again) = (live(seed, false), live(seed, false));
+        assert_eq!(once.digest, again.digest, "seed {seed}");
+        assert_eq!(once.wrong, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+/// In a process of its own, as a guard is switched off for the whole of one.
+fn is_missed(guard: &str) {
+    let mut worlds = Command::new(env!("CARGO_BIN_EXE_taskhost-sim"));
+    worlds
+        .args(["--seeds", SEEDS])
+        .env("TASKHOST_MUTANT", guard);
+    let output = worlds.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said = said.lines().rev().take(30).collect::<Vec<_>>().join("\n");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "nothing is wrong without {guard}: {said}"
+    );
+    assert!(said.contains("is wrong"), "{said}");
+}
+
+macro_rules! guards {
+    ($($name:ident: $guard:literal),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                is_missed($guard);
+            }
+        )*
+
+        #[test]
+        fn every_guard_has_a_test() {
+            let tested = [$($guard),*];
+            assert_eq!(Mutant::ALL.map(|(name, _)| name), tested);
+        }
+    };
+}
+
+guards! {
+    without_the_epoch: "epoch",
+    without_the_token: "token",
+    with_offsets_outside_of_the_transaction: "offsets",
+    without_recovery: "republish",
+    without_the_version: "version",
+    without_the_activation: "activation",
+    without_the_rows: "rows",
+    without_settling: "settle",
+    with_frames_published_twice: "twice",
+    without_withdrawing: "withdraw",
+    without_a_look_after_the_commit: "wake",
+    without_fencing: "fence",
+}
