@@ -155,6 +155,7 @@ impl Database {
             .acquire_timeout(PATIENCE);
         // Hosts migrate behind its back, and a prepared statement doesn't outlive a new column.
         let connect = PgConnectOptions::from_str(&url).expect("a URL of Postgres");
+        let connect = connect.options([("search_path", "taskhost,public")]);
         let pool = options.connect_lazy_with(connect.statement_cache_capacity(0));
         Self {
             name,
@@ -207,13 +208,12 @@ impl Database {
                     .expect("an answer of Postgres")
             }
         };
-        let is_there = "SELECT count(to_regclass('_sqlx_migrations'))";
+        let is_there = "SELECT count(to_regclass('taskhost.migrations'))";
         if number(is_there).await == 0 {
             return false;
         }
-        let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
-        usize::try_from(number(applied).await)
-            .is_ok_and(|applied| applied == migrations().iter().count())
+        let applied = "SELECT count(*) FROM taskhost.migrations";
+        usize::try_from(number(applied).await).is_ok_and(|applied| applied == migrations().len())
     }
 }
 

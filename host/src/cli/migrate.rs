@@ -47,7 +47,11 @@ mod tests {
 
     #[test]
     fn it_says_whether_anything_was_done() {
-        let state = |applied| SchemaState { applied, known: 4 };
+        let state = |applied| SchemaState {
+            applied,
+            known: 4,
+            refused: None,
+        };
         assert!(said(state(4), state(4)).contains("nothing to do"));
         assert!(said(state(0), state(4)).contains("migration 4 now; it was at 0"));
     }

@@ -115,9 +115,21 @@ pub enum Error {
         /// The migration.
         version: i64,
     },
-    /// A migration can't be carried out.
-    #[error("the database can't be migrated")]
-    Migration(#[source] sqlx::migrate::MigrateError),
+    /// Another host migrates.
+    #[error("another taskhost has been migrating the database for {} s", waited.as_secs())]
+    Migrating {
+        /// How long was waited for it.
+        waited: Duration,
+    },
+    /// It isn't clear which tables to move into the schema.
+    #[error(
+        "the schemas {} have tables of an earlier taskhost each: set search_path in the database's URL to the one to move",
+        schemas.join(", ")
+    )]
+    EarlierAmbiguous {
+        /// The schemas.
+        schemas: Vec<String>,
+    },
 }
 
 /// What to do about an error.
@@ -139,7 +151,9 @@ impl Error {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unreachable(_) | Self::Unanswered { .. } => Disposition::Trouble,
+            Self::Unreachable(_) | Self::Unanswered { .. } | Self::Migrating { .. } => {
+                Disposition::Trouble
+            }
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
             Self::Unstorable(_) => Disposition::Message,
             Self::Lost | Self::Standby => Disposition::Lost,
@@ -155,7 +169,7 @@ impl Error {
             | Self::FrameMisplaced { .. }
             | Self::SchemaNewer { .. }
             | Self::SchemaChanged { .. }
-            | Self::Migration(_) => Disposition::Halt,
+            | Self::EarlierAmbiguous { .. } => Disposition::Halt,
         }
     }
 
@@ -230,18 +244,6 @@ impl From<sqlx::Error> for Error {
                 reason: "it is no address of a Postgres database".to_owned(),
             },
             other => Self::Unreachable(other),
-        }
-    }
-}
-
-impl From<sqlx::migrate::MigrateError> for Error {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError as E;
-        match error {
-            E::VersionMissing(version) => Self::SchemaNewer { version },
-            E::VersionMismatch(version) => Self::SchemaChanged { version },
-            E::Execute(error) => Self::from(error),
-            other => Self::Migration(other),
         }
     }
 }

@@ -34,6 +34,7 @@ mod probe;
 mod progress;
 mod read;
 mod rollbacks;
+mod schema;
 mod session;
 mod settle;
 mod task_pages;

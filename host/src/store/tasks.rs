@@ -45,21 +45,21 @@ pub struct StatusCount {
 }
 
 const LIST: &str = "
-SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
 ORDER BY updated_at DESC, id LIMIT $3";
 
 const TASK: &str = "
-SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks WHERE id = $1";
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks WHERE id = $1";
 
 const EVENTS: &str = "
 SELECT task_id, version, number, kind, from_status, to_status, data::text AS data, at,
        cause_topic, cause_partition, cause_offset, cause,
        plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id, recorded_at
-FROM task_events WHERE task_id = $1 ORDER BY version, number";
+FROM taskhost.task_events WHERE task_id = $1 ORDER BY version, number";
 
 const COUNTS: &str = "
-SELECT type, status, count(*) AS tasks FROM tasks GROUP BY type, status ORDER BY type, status";
+SELECT type, status, count(*) AS tasks FROM taskhost.tasks GROUP BY type, status ORDER BY type, status";
 
 impl Store {
     /// Tasks, the last changed first. Reads the whole table: an index on a column that each transition

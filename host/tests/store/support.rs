@@ -1,10 +1,12 @@
 //! A database for each test, and the few words that tests are told in.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, PgConnection};
 use taskhost::store::{Batch, Commit, Epoch, Key, Settings, Store};
 use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
 use taskhost_core::cause::Stored;
@@ -18,6 +20,9 @@ use uuid::Uuid;
 
 /// The topic's id in all tests.
 pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
+
+/// The schema in all tests. Not the default one, and not in a store's search path: a statement that doesn't name it fails.
+pub(crate) const SCHEMA: &str = "order";
 
 /// Some time: 2023-11-14.
 pub(crate) const NOW: i64 = 1_700_000_000_123;
@@ -56,7 +61,9 @@ impl Database {
 
     /// A connection beside the store's.
     pub(crate) async fn connection(&self) -> PgConnection {
-        PgConnection::connect(&self.url).await.unwrap()
+        let options = PgConnectOptions::from_str(&self.url).unwrap();
+        let options = options.options([("search_path", format!("\"{SCHEMA}\",public"))]);
+        options.connect().await.unwrap()
     }
 }
 
@@ -77,6 +84,7 @@ impl Drop for Database {
 pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
+        schema: taskhost::config::SchemaName::new(SCHEMA).unwrap(),
         connections_max: 8,
         acquire_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(10),
@@ -111,7 +119,7 @@ async fn admin(sql: &str) -> Result<(), sqlx::Error> {
 
 /// Migrated once for each state of the migrations; kept, so that the next run starts at once.
 async fn template() -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::new_with_prefix(SCHEMA);
     for migration in taskhost::store::migrations().iter() {
         hash.update(&migration.checksum);
     }
