@@ -231,8 +231,8 @@ async fn execute(url: &str, sql: &str) {
 pub(crate) const TASKS: &str = "SELECT * FROM tasks ORDER BY id";
 pub(crate) const TASK: &str = "SELECT * FROM tasks WHERE id = $1";
 pub(crate) const EVENTS: &str =
-    "SELECT * FROM task_events WHERE task_id = $1 ORDER BY version, number";
-pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_events ORDER BY task_id, version, number";
+    "SELECT * FROM task_history WHERE task_id = $1 ORDER BY version, number";
+pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_history ORDER BY task_id, version, number";
 pub(crate) const DEAD_LETTERS: &str =
     "SELECT * FROM dead_letters ORDER BY record_topic, record_partition, record_offset";
 pub(crate) const WAITING: &str = "SELECT * FROM wakeups ORDER BY topic, partition, sequence";

@@ -196,9 +196,9 @@ impl World {
         let topic = self.topic("task-status");
         let sql = format!(
             "WITH batches AS (
-                SELECT DISTINCT ON (cause_partition, recorded_at) cause_partition AS partition,
-                    extract(epoch FROM recorded_at) * 1000 AS done, extract(epoch FROM at) * 1000 AS due
-                FROM task_events WHERE cause_topic = '{topic}' ORDER BY cause_partition, recorded_at, at
+                SELECT DISTINCT ON (cause_partition, stored_at) cause_partition AS partition,
+                    extract(epoch FROM stored_at) * 1000 AS done, extract(epoch FROM at) * 1000 AS due
+                FROM task_history WHERE cause_topic = '{topic}' ORDER BY cause_partition, stored_at, at
              ), steps AS (
                 SELECT partition, done, done - due AS wait, done - lag(done) OVER (PARTITION BY partition ORDER BY done) AS gap
                 FROM batches

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
 use super::life::LifeCycle;
-use super::{dead_letters, duties, history, probe, rights, route_breakers, topics};
+use super::{dead_letters, duties, history, partitions, probe, rights, route_breakers, topics};
 use crate::background::Background;
 use crate::config::Config;
 use crate::route_breaker::Told;
@@ -89,6 +89,10 @@ pub(super) fn start_informing(config: &Config, shared: &Shared, background: &Bac
     });
     background.again(duties::RETENTION, move || {
         dead_letters::trim(letters.clone())
+    });
+    let store = shared.store.clone();
+    background.again(duties::PARTITIONS, move || {
+        partitions::make_ahead(store.clone())
     });
     let (store, status) = (shared.store.clone(), shared.health.clone());
     background.again(duties::HISTORY, move || {

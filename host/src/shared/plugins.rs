@@ -9,8 +9,9 @@ use taskhost_core::cause::Route;
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::round::{Ask, Unanswered, Work};
+use taskhost_core::task::RecordedDecider;
 
-use crate::plugin::{Active, Catalog};
+use crate::plugin::{Active, Catalog, INTERFACE};
 
 /// What each route is decided with, by the route's number.
 #[derive(Debug, Clone)]
@@ -47,6 +48,14 @@ impl Plugins {
                         plugin: active.version.clone(),
                         descriptor: active.descriptor.clone(),
                         topics: topics.clone(),
+                        record: Arc::new(RecordedDecider {
+                            route: route.name.as_str().into(),
+                            activation: active.number,
+                            plugin: active.version.clone(),
+                            config: active.config.clone(),
+                            interface: INTERFACE.into(),
+                            topics: topics.clone(),
+                        }),
                         hold: active.hold(super::now()),
                         on_dead_letter: route.on_dead_letter,
                     };

@@ -33,6 +33,8 @@ use crate::mutant::{self, Mutant};
 pub struct Batch {
     pub(super) session: Session,
     pub(super) key: Key,
+    /// For what is stored outside of the batch: the deciders of its events.
+    pub(super) store: Store,
     epoch: Epoch,
     /// The last committed batch when this one began.
     seen: BatchNumber,
@@ -107,6 +109,7 @@ impl Store {
             });
         };
         Ok(Batch {
+            store: self.clone(),
             seen: row.try_get("batch")?,
             token: row.try_get("batch_token")?,
             session,

@@ -36,6 +36,15 @@ pub enum Error {
         /// The table it names, if any.
         table: Option<String>,
     },
+    /// The month has no partition in a table that is partitioned by time.
+    #[error(
+        "the table {table} has no partition for this month: `taskhost migrate` makes the next ones, as a user who owns the \
+         table, and so does a host whose user does"
+    )]
+    NoPartition {
+        /// The table.
+        table: String,
+    },
     /// A value that has no form in Postgres.
     #[error("a value can't be stored")]
     Unstorable(#[source] sqlx::Error),
@@ -151,9 +160,10 @@ impl Error {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unreachable(_) | Self::Unanswered { .. } | Self::Migrating { .. } => {
-                Disposition::Trouble
-            }
+            Self::Unreachable(_)
+            | Self::Unanswered { .. }
+            | Self::Migrating { .. }
+            | Self::NoPartition { .. } => Disposition::Trouble,
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
             Self::Unstorable(_) => Disposition::Message,
             Self::Lost | Self::Standby => Disposition::Lost,
@@ -211,6 +221,12 @@ fn refused(code: &str, table: Option<&str>) -> Disposition {
     }
 }
 
+/// A row that fits no partition has the SQLSTATE of one that breaks a check, which would blame a message. But no check is
+/// named.
+fn is_without_partition(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().as_deref() == Some("23514") && error.constraint().is_none()
+}
+
 /// How much of Postgres a SQLSTATE speaks for.
 ///
 /// A server that is read-only (25006), full (53100), out of connections (53300) or of other resources (53000), and one that
@@ -228,6 +244,9 @@ fn extent(code: &str) -> Extent {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
+            sqlx::Error::Database(error) if is_without_partition(&*error) => Self::NoPartition {
+                table: error.table().unwrap_or_default().to_owned(),
+            },
             sqlx::Error::Database(error) => Self::Refused {
                 code: error.code().unwrap_or_default().into_owned(),
                 message: error.message().to_owned(),

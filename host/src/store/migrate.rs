@@ -51,6 +51,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     step!(10, "wakeup ids", "0010_wakeup_ids.sql"),
     step!(11, "waiting order", "0011_waiting_order.sql"),
     step!(12, "own schema", "0012_own_schema.sql"),
+    step!(13, "history", "0013_history.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Vec<Migration>> = LazyLock::new(|| {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 
+use super::deciders::Deciders;
 use super::error::Error;
 use super::schema::Schema;
 use crate::config::SchemaName;
@@ -68,6 +69,8 @@ pub struct Store {
     pub(super) options: PgConnectOptions,
     /// Names the schema in the statements.
     pub(super) schema: Arc<Schema>,
+    /// The numbers of the deciders that the history was told of.
+    pub(super) deciders: Arc<Deciders>,
     /// Begins a transaction.
     pub(super) begin_sql: Arc<str>,
     /// Whether settings hold for a whole session, so also outside of a transaction.
@@ -121,6 +124,7 @@ impl Store {
             pool,
             options,
             schema: Arc::new(Schema::new(settings.schema.clone())),
+            deciders: Arc::default(),
             begin_sql: begin.into(),
             sessions_are_set: settings.prepared,
             patience: settings.statement_timeout + ANSWER_MARGIN,
@@ -132,6 +136,8 @@ impl Store {
     /// is under way on one has a second left to be answered.
     pub fn renew(&self) {
         self.renewed.send_replace(Some(Instant::now()));
+        // The server that is back may lack what the one before had committed last.
+        self.deciders.forget();
     }
 
     /// Connections that are open and those of them that are idle, for metrics.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use sqlx::{AssertSqlSafe, Execute as _, SqlSafeStr as _, SqlStr};
+use sqlx::{AssertSqlSafe, Execute, SqlSafeStr as _, SqlStr};
 
 use super::error::Error;
 use super::session::Statement;
@@ -41,9 +41,10 @@ impl Schema {
         if self.name.as_str() == SchemaName::DEFAULT {
             return Ok(statement);
         }
+        let persistent = Execute::persistent(&statement);
         let arguments = statement.take_arguments().map_err(sqlx::Error::Encode)?;
         let sql = self.known(statement.sql());
-        Ok(sqlx::query_with(sql, arguments.unwrap_or_default()))
+        Ok(sqlx::query_with(sql, arguments.unwrap_or_default()).persistent(persistent))
     }
 
     fn known(&self, sql: SqlStr) -> SqlStr {

@@ -3,7 +3,7 @@
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::dead_letter::{DeadLetter, Stage};
 use taskhost_core::record::Header;
-use taskhost_core::task::{PluginVersion, Task, TaskEvent};
+use taskhost_core::task::{Task, TaskEvent};
 use uuid::Uuid;
 
 use super::Key;
@@ -30,15 +30,13 @@ WHERE tasks.id = new.id AND tasks.version = new.seen";
 
 const EVENTS: &str = "
 INSERT INTO taskhost.task_events (task_id, version, number, kind, from_status, to_status, data, at,
-    cause_topic, cause_partition, cause_offset, cause,
-    plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id)
+    cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed)
 SELECT task_id, version, number, kind, from_status, to_status, data::json, at,
-    cause_topic, cause_partition, cause_offset, cause,
-    ($13::text[])[plugin], ($14::text[])[plugin], ($15::text[])[plugin], trace_id, foreign_trace_id
+    cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed
 FROM unnest($1::text[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
-    $9::text[], $10::int[], $11::bigint[], $12::bytea[], $16::int[], $17::text[], $18::text[])
+    $9::text[], $10::int[], $11::bigint[], $12::bytea[], $13::text[], $14::text[], $15::int[], $16::int[], $17::uuid[])
     AS new (task_id, version, number, kind, from_status, to_status, data, at,
-        cause_topic, cause_partition, cause_offset, cause, plugin, trace_id, foreign_trace_id)";
+        cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed)";
 
 const DONE: &str = "
 DELETE FROM taskhost.wakeups
@@ -167,17 +165,7 @@ pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<()
     if events.is_empty() {
         return Ok(());
     }
-    let mut plugins: Vec<&PluginVersion> = Vec::new();
-    let mut numbers: Vec<i32> = Vec::with_capacity(events.len());
-    for event in events {
-        let known = plugins.iter().position(|plugin| **plugin == *event.plugin);
-        let index = known.unwrap_or_else(|| {
-            plugins.push(&event.plugin);
-            plugins.len() - 1
-        });
-        // Arrays count from 1.
-        numbers.push(i32::try_from(index + 1).unwrap_or(i32::MAX));
-    }
+    let deciders = batch.store.number_deciders(events).await?;
     let statement = sqlx::query(EVENTS)
         .bind(column(events, |event| event.task_id.as_str()))
         .bind(column(events, |event| event.version))
@@ -191,12 +179,15 @@ pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<()
         .bind(column(events, |event| event.cause.partition))
         .bind(column(events, |event| event.cause.offset))
         .bind(column(events, |event| &*event.cause_bytes))
-        .bind(column(&plugins, |plugin| plugin.name.as_str()))
-        .bind(column(&plugins, |plugin| plugin.version.as_str()))
-        .bind(column(&plugins, |plugin| plugin.digest.as_str()))
-        .bind(numbers)
         .bind(column(events, |event| event.trace_id.as_str()))
-        .bind(column(events, |event| event.foreign_trace_id.as_deref()));
+        .bind(column(events, |event| event.foreign_trace_id.as_deref()))
+        .bind(deciders)
+        .bind(column(events, |event| {
+            event.basis.as_ref().map(|basis| basis.attempt)
+        }))
+        .bind(column(events, |event| {
+            event.basis.as_ref().map(|basis| basis.seed)
+        }));
     let found = batch.session.execute(statement).await?;
     expect(batch, "task events", rows(events.len()), found)
 }

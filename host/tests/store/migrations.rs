@@ -93,7 +93,7 @@ INSERT INTO rolled_back_versions (route, digest, config, activation, by, reason)
 const TABLES: usize = 12;
 
 /// A database as hosts of before left it, with a row in every table.
-async fn earlier(database: &Database) -> PgConnection {
+pub(crate) async fn earlier(database: &Database) -> PgConnection {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     let host = earlier_host();
     host.run_direct(None, &mut connection, false).await.unwrap();
@@ -101,12 +101,12 @@ async fn earlier(database: &Database) -> PgConnection {
     connection
 }
 
-async fn execute(connection: &mut PgConnection, sql: &str) {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: &str) {
     let all = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     all.execute(connection).await.unwrap();
 }
 
-async fn one<T>(connection: &mut PgConnection, sql: &'static str) -> T
+pub(crate) async fn one<T>(connection: &mut PgConnection, sql: &'static str) -> T
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
 {
@@ -230,7 +230,10 @@ async fn tables_of_before_are_found_wherever_they_are_and_two_of_them_are_not_gu
 }
 
 /// A user who may read and write rows, and nothing else.
-async fn user_without_rights(connection: &mut PgConnection, database: &Database) -> Settings {
+pub(crate) async fn user_without_rights(
+    connection: &mut PgConnection,
+    database: &Database,
+) -> Settings {
     let name = format!("reader_{}", uuid::Uuid::new_v4().simple());
     let sql = format!(
         "CREATE ROLE {name} LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA \"{SCHEMA}\" TO {name};

@@ -13,7 +13,7 @@ use taskhost_core::cause::Stored;
 use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
-use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
+use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 use taskhost_core::waiting::{Chain, Rank, Why};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -225,6 +225,17 @@ pub(crate) fn plugin() -> Arc<PluginVersion> {
     })
 }
 
+pub(crate) fn decider() -> Arc<RecordedDecider> {
+    Arc::new(RecordedDecider {
+        route: "task-status".into(),
+        activation: 3,
+        plugin: plugin(),
+        config: "{\"a\": 1}".into(),
+        interface: "taskhost:plugin@0.1.0".into(),
+        topics: Arc::new([("out".to_owned(), "real-out".to_owned())].into()),
+    })
+}
+
 pub(crate) fn event(of: &Task, number: i32, offset: i64) -> TaskEvent {
     TaskEvent {
         task_id: of.id.clone(),
@@ -238,6 +249,11 @@ pub(crate) fn event(of: &Task, number: i32, offset: i64) -> TaskEvent {
         cause: key(0).partition.at(offset),
         cause_bytes: Stored::Message(message(offset)).encode().into(),
         plugin: plugin(),
+        basis: Some(Basis {
+            decider: decider(),
+            attempt: 2,
+            seed: Uuid::from_u128(9),
+        }),
         trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
         foreign_trace_id: None,
     }
