@@ -1,9 +1,10 @@
 //! The schema: brought up to date by whoever starts first, and refused if it is newer than this host.
 //!
-//! What was applied stands in the table `migrations` of the schema. Each migration is one transaction, which names the
-//! schema by a `search_path` of its own. What a migration says of itself stands in comments at its beginning ([`Header`]):
-//! whether the build before may run beside it, and indexes to build before it without a lock ([`indexes`]). Hosts of before
-//! migration 12 had their tables wherever their `search_path` led: [`earlier`] moves them.
+//! What was applied stands in the table `migrations` of the schema. Each migration is one transaction with a `search_path` of
+//! its own; where a text has to name the schema, as in a function's body, it says `taskhost.`, like a statement. What a
+//! migration says of itself stands in comments at its beginning ([`Header`]): whether the build before may run beside it, and
+//! indexes to build before it without a lock ([`indexes`]). Hosts of before migration 12 had their tables wherever their
+//! `search_path` led: [`earlier`] moves them.
 //!
 //! If nothing is missing, nothing is locked and no right but to read is needed.
 
@@ -302,7 +303,7 @@ async fn apply(
     let mut transaction = connection.begin().await?;
     let path = format!("SET LOCAL search_path TO {}", schema.name.quoted());
     run(&mut transaction, path).await?;
-    run(&mut transaction, sql.to_owned()).await?;
+    run(&mut transaction, schema.name_in_text(sql)).await?;
     record(&mut transaction, schema, migration, &migration.checksum).await?;
     Ok(transaction.commit().await?)
 }

@@ -91,6 +91,21 @@ async fn where_partitions_are_there_no_right_is_needed_and_where_not_the_error_s
     assert_eq!(refused.disposition(), Disposition::Trouble, "{refused}");
     database.store().make_partitions().await.unwrap();
     assert_eq!(store.make_partitions().await.unwrap(), Some(Vec::new()));
+    // The rights on the parent are enough to write, in any month.
+    let epoch = started(&store, &key(0)).await;
+    write(&store, epoch, &creation("a")).await.unwrap();
+    let next = "INSERT INTO task_events (task_id, version, number, kind, to_status, data, at, cause_topic, cause_partition,
+            cause_offset, cause, trace_id, stored_at)
+        SELECT task_id, 2, number, kind, to_status, data, at, cause_topic, cause_partition, cause_offset, cause, trace_id,
+            now() + interval '1 month' FROM task_events";
+    let role = settings.url.split(['/', ':']).nth(3).unwrap();
+    execute(
+        &mut connection,
+        &format!("SET ROLE {role}; {next}; RESET ROLE"),
+    )
+    .await;
+    let (_, events) = store.show_task(&id("a")).await.unwrap().unwrap();
+    assert_eq!(events.len(), 2);
 }
 
 #[tokio::test]

@@ -291,3 +291,41 @@ async fn fleets_in_schemas_of_their_own_know_nothing_of_each_other() {
     assert_eq!(database.store().snapshot("group").await.unwrap().len(), 1);
     assert!(other.snapshot("group").await.unwrap().is_empty());
 }
+
+/// The statements of `docs/upgrading.md`.
+const WAY_BACK: &str = include_str!("../../../docs/upgrading.md");
+
+#[tokio::test]
+async fn the_documented_way_back_leads_to_what_hosts_of_before_know() {
+    let database = Database::empty().await;
+    let mut connection = earlier(&database).await;
+    let columns = "SELECT string_agg(table_name || '.' || column_name || ' ' || is_nullable, ', ' ORDER BY 1)
+                   FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations'";
+    let columns = columns.replace("ORDER BY 1", "ORDER BY table_name, column_name");
+    let before: String = sqlx::query_scalar(AssertSqlSafe(columns.clone()))
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    database.store().migrate().await.unwrap();
+    let (_, back) = WAY_BACK.split_once("```sql\nBEGIN;").unwrap();
+    let (back, _) = back.split_once("```").unwrap();
+    let back = back
+        .replace("taskhost.", &format!("\"{SCHEMA}\"."))
+        .replace("'taskhost'", &format!("'{SCHEMA}'"));
+    execute(&mut connection, &format!("BEGIN;{back}")).await;
+    let after: String = sqlx::query_scalar(AssertSqlSafe(columns))
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(after, before);
+    earlier_host()
+        .run_direct(None, &mut connection, false)
+        .await
+        .unwrap();
+    let events: i64 = one(&mut connection, "SELECT count(*) FROM public.task_events").await;
+    assert_eq!(events, 1);
+    // And forth again.
+    let schema = format!("DROP SCHEMA \"{SCHEMA}\"");
+    execute(&mut connection, &schema).await;
+    assert!(database.store().migrate().await.unwrap().is_current());
+}
