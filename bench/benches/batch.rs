@@ -18,7 +18,7 @@ use taskhost_core::descriptor::Descriptor;
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, TopicPartition};
 use taskhost_core::round::Work;
-use taskhost_core::task::PluginVersion;
+use taskhost_core::task::{PluginVersion, RecordedDecider};
 use taskhost_core::trace::Trace;
 use uuid::Uuid;
 
@@ -83,20 +83,31 @@ fn works<'a>(causes: &'a [Cause]) -> Vec<Work<'a>> {
     (0..).zip(causes).map(work).collect()
 }
 
+fn plugin() -> Arc<PluginVersion> {
+    Arc::new(PluginVersion {
+        name: "web-crawl".into(),
+        version: "0.1.0".into(),
+        digest: "00".repeat(32),
+    })
+}
+
 fn decider(descriptor: &Arc<Descriptor>) -> Decider {
-    let digest = "00".repeat(32);
     Decider {
         route: TOPIC.into(),
-        plugin: Arc::new(PluginVersion {
-            name: "web-crawl".into(),
-            version: "0.1.0".into(),
-            digest: digest.as_str().into(),
-        }),
+        plugin: plugin(),
         descriptor: descriptor.clone(),
         topics: Arc::new(BTreeMap::from([(
             "task-status".to_owned(),
             "task-status".to_owned(),
         )])),
+        record: Arc::new(RecordedDecider {
+            route: TOPIC.into(),
+            activation: 1,
+            plugin: plugin(),
+            config: "".into(),
+            interface: "".into(),
+            topics: Arc::new(BTreeMap::new()),
+        }),
         hold: None,
         on_dead_letter: taskhost_core::cause::OnDeadLetter::GoOn,
     }

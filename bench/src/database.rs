@@ -1,9 +1,11 @@
 //! What a contender left in its database, looked at from outside.
 
 use std::collections::BTreeMap;
+use std::str::FromStr as _;
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::stream::Stream;
 
@@ -94,7 +96,10 @@ fn with<T>(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut connection = PgConnection::connect(url).await.context("Postgres")?;
+        // The tables of taskhost, or those of a contender.
+        let options =
+            PgConnectOptions::from_str(url)?.options([("search_path", "taskhost,public")]);
+        let mut connection = options.connect().await.context("Postgres")?;
         let outcome = what(&mut connection).await;
         connection.close().await.ok();
         outcome

@@ -1,5 +1,6 @@
 //! The aggregate: one task, its status, its version, and its history.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -102,6 +103,8 @@ pub struct TaskEvent {
     pub cause_bytes: Arc<[u8]>,
     /// Which plugin decided.
     pub plugin: Arc<PluginVersion>,
+    /// What it takes to decide the cause again. Not known of events of before migration 13.
+    pub basis: Option<Basis>,
     /// The trace the cause belongs to: 32 hexadecimal digits.
     pub trace_id: String,
     /// A trace id of the cause that is no W3C trace id, kept as it came.
@@ -113,6 +116,34 @@ impl TaskEvent {
     pub fn id(&self) -> String {
         format!("{}:{}:{}", self.task_id, self.version, self.number)
     }
+}
+
+/// What a cause was decided with, besides its task: with it, the same cause is decided the same again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// What decided.
+    pub decider: Arc<RecordedDecider>,
+    /// How often the cause had been deferred, as the plugin was told.
+    pub attempt: i32,
+    /// What the plugin's unique values grow from.
+    pub seed: Uuid,
+}
+
+/// A decider as the history records it: all that an answer depends on besides task, cause, attempt and seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedDecider {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// Number of the activation; 0 if the plugin is not one that was activated.
+    pub activation: i64,
+    /// Which plugin.
+    pub plugin: Arc<PluginVersion>,
+    /// The configuration that it was given: JSON text.
+    pub config: Arc<str>,
+    /// The interface by which it was asked, such as `taskhost:plugin@0.1.0`.
+    pub interface: Arc<str>,
+    /// Real names of the logical topics.
+    pub topics: Arc<BTreeMap<String, String>>,
 }
 
 /// One version of a plugin: what it calls itself, and the digest of its bytes.

@@ -98,6 +98,8 @@ impl Deciders for Versions {
             number,
             version: Arc::new(version),
             descriptor: Arc::new(descriptor()),
+            config: "{}".into(),
+            interface: "simulated",
             hold: None,
             rule: Arc::new(Asked),
         })

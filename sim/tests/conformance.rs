@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use taskhost::config::SchemaName;
 use taskhost::store::{Settings, Store};
 use taskhost_sim::ledger::{MemoryLedger, Server};
 use uuid::Uuid;
@@ -94,6 +95,7 @@ async fn store() -> (String, Store) {
         statement_timeout: Duration::from_secs(10),
         lock_timeout: Duration::from_secs(5),
         prepared: true,
+        schema: SchemaName::new("order").unwrap(),
         application_name: "taskhost-conformance".to_owned(),
     });
     let store = store.unwrap();

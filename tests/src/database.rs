@@ -155,6 +155,7 @@ impl Database {
             .acquire_timeout(PATIENCE);
         // Hosts migrate behind its back, and a prepared statement doesn't outlive a new column.
         let connect = PgConnectOptions::from_str(&url).expect("a URL of Postgres");
+        let connect = connect.options([("search_path", "taskhost,public")]);
         let pool = options.connect_lazy_with(connect.statement_cache_capacity(0));
         Self {
             name,
@@ -207,13 +208,12 @@ impl Database {
                     .expect("an answer of Postgres")
             }
         };
-        let is_there = "SELECT count(to_regclass('_sqlx_migrations'))";
+        let is_there = "SELECT count(to_regclass('taskhost.migrations'))";
         if number(is_there).await == 0 {
             return false;
         }
-        let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
-        usize::try_from(number(applied).await)
-            .is_ok_and(|applied| applied == migrations().iter().count())
+        let applied = "SELECT count(*) FROM taskhost.migrations";
+        usize::try_from(number(applied).await).is_ok_and(|applied| applied == migrations().len())
     }
 }
 
@@ -231,8 +231,8 @@ async fn execute(url: &str, sql: &str) {
 pub(crate) const TASKS: &str = "SELECT * FROM tasks ORDER BY id";
 pub(crate) const TASK: &str = "SELECT * FROM tasks WHERE id = $1";
 pub(crate) const EVENTS: &str =
-    "SELECT * FROM task_events WHERE task_id = $1 ORDER BY version, number";
-pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_events ORDER BY task_id, version, number";
+    "SELECT * FROM task_history WHERE task_id = $1 ORDER BY version, number";
+pub(crate) const ALL_EVENTS: &str = "SELECT * FROM task_history ORDER BY task_id, version, number";
 pub(crate) const DEAD_LETTERS: &str =
     "SELECT * FROM dead_letters ORDER BY record_topic, record_partition, record_offset";
 pub(crate) const WAITING: &str = "SELECT * FROM wakeups ORDER BY topic, partition, sequence";

@@ -125,20 +125,20 @@ pub fn now_ms() -> i64 {
 
 /// Notes every change of `progress` but those of `published` and `owners` alone.
 const AUDIT: &str = "
-CREATE TABLE audit (
+CREATE TABLE taskhost.audit (
     number bigint GENERATED ALWAYS AS IDENTITY, topic text, partition int, epoch bigint, claim bool, batch bigint,
     writer text, at timestamptz DEFAULT clock_timestamp()
 );
-CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION taskhost.audit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO audit (topic, partition, epoch, claim, batch, writer) VALUES (
+    INSERT INTO taskhost.audit (topic, partition, epoch, claim, batch, writer) VALUES (
         NEW.topic, NEW.partition, NEW.epoch, NEW.epoch <> OLD.epoch, NEW.batch, current_setting('application_name')
     );
     RETURN NULL;
 END $$;
-CREATE TRIGGER audit AFTER UPDATE ON progress FOR EACH ROW
+CREATE TRIGGER audit AFTER UPDATE ON taskhost.progress FOR EACH ROW
     WHEN ((NEW.epoch, NEW.batch, NEW.next_offset) IS DISTINCT FROM (OLD.epoch, OLD.batch, OLD.next_offset))
-    EXECUTE FUNCTION audit()";
+    EXECUTE FUNCTION taskhost.audit()";
 
 impl World {
     /// Gives this world's group settings of its own on the broker, as `consumer.session.timeout.ms`.
@@ -196,9 +196,9 @@ impl World {
         let topic = self.topic("task-status");
         let sql = format!(
             "WITH batches AS (
-                SELECT DISTINCT ON (cause_partition, recorded_at) cause_partition AS partition,
-                    extract(epoch FROM recorded_at) * 1000 AS done, extract(epoch FROM at) * 1000 AS due
-                FROM task_events WHERE cause_topic = '{topic}' ORDER BY cause_partition, recorded_at, at
+                SELECT DISTINCT ON (cause_partition, stored_at) cause_partition AS partition,
+                    extract(epoch FROM stored_at) * 1000 AS done, extract(epoch FROM at) * 1000 AS due
+                FROM task_history WHERE cause_topic = '{topic}' ORDER BY cause_partition, stored_at, at
              ), steps AS (
                 SELECT partition, done, done - due AS wait, done - lag(done) OVER (PARTITION BY partition ORDER BY done) AS gap
                 FROM batches

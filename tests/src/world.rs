@@ -426,7 +426,7 @@ impl World {
     /// If none does in time.
     #[must_use]
     pub fn hold_tasks(&self, message: Message) -> PgConnection {
-        let held = self.hold("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE");
+        let held = self.hold("LOCK TABLE taskhost.tasks IN ACCESS EXCLUSIVE MODE");
         self.send(message);
         soon("a batch waits for the table", || {
             let waiting = self.ask(

@@ -17,7 +17,7 @@ use crate::envelope::Undecodable;
 use crate::fault::{Fault, Kind};
 use crate::outcome::Outcome;
 use crate::record::Message;
-use crate::task::{Task, TaskEvent, TaskId, derived_id};
+use crate::task::{Basis, Task, TaskEvent, TaskId, derived_id};
 use crate::waiting::{Ahead, Rank, Why};
 use order::Holding;
 
@@ -330,6 +330,11 @@ impl Fold {
                 cause: cause.position().clone(),
                 cause_bytes: bytes.clone(),
                 plugin: decider.plugin.clone(),
+                basis: Some(Basis {
+                    decider: decider.record.clone(),
+                    attempt: cause.attempt(),
+                    seed: cause.seed,
+                }),
                 trace_id: cause.trace.trace_id.clone(),
                 foreign_trace_id: cause.trace.foreign.clone(),
             })

@@ -20,7 +20,7 @@ use crate::descriptor::Descriptor;
 use crate::outcome::Counts;
 use crate::record::{Record, TopicPartition};
 use crate::replay::Replayed;
-use crate::task::{PluginVersion, Task, TaskEvent, TaskId};
+use crate::task::{PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 use crate::waiting::{Rank, Why};
 
 pub use fold::{Decided, Fold};
@@ -99,6 +99,8 @@ pub struct Decider {
     pub descriptor: Arc<Descriptor>,
     /// Real names of the logical topics it produces to.
     pub topics: Arc<BTreeMap<String, String>>,
+    /// The same as the history records it.
+    pub record: Arc<RecordedDecider>,
     /// Set while its activation is on probation: a cause at which it faults spends no attempt and waits, for so long
     /// unless somebody makes it due before.
     pub hold: Option<Duration>,

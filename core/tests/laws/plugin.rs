@@ -14,7 +14,7 @@ use taskhost_core::descriptor::{Descriptor, Status, TaskIdSource};
 use taskhost_core::fault::{Fault, Kind};
 use taskhost_core::record::{Message, TopicPartition};
 use taskhost_core::round::{Ask, Unanswered, Work};
-use taskhost_core::task::{PluginVersion, Task};
+use taskhost_core::task::{PluginVersion, RecordedDecider, Task};
 use taskhost_core::trace::Trace;
 use uuid::Uuid;
 
@@ -204,6 +204,14 @@ const STATUSES: [(&str, bool); 5] = [
     ("s2", true),
 ];
 
+fn plugin() -> Arc<PluginVersion> {
+    Arc::new(PluginVersion {
+        name: "p".into(),
+        version: "1.0.0".into(),
+        digest: "00".into(),
+    })
+}
+
 fn decider(route: &str) -> Decider {
     let statuses = STATUSES.map(|(name, initial)| Status {
         name: name.into(),
@@ -216,11 +224,7 @@ fn decider(route: &str) -> Decider {
     let transitions = pairs.filter(|(from, _)| *from != "closed");
     Decider {
         route: route.into(),
-        plugin: Arc::new(PluginVersion {
-            name: "p".into(),
-            version: "1.0.0".into(),
-            digest: "00".into(),
-        }),
+        plugin: plugin(),
         descriptor: Arc::new(Descriptor {
             name: "p".into(),
             version: "1.0.0".into(),
@@ -236,6 +240,14 @@ fn decider(route: &str) -> Decider {
             task_id: vec![TaskIdSource::Body("/id".into())],
         }),
         topics: Arc::new(BTreeMap::from([("out".to_owned(), "real-out".to_owned())])),
+        record: Arc::new(RecordedDecider {
+            route: route.into(),
+            activation: 1,
+            plugin: plugin(),
+            config: "".into(),
+            interface: "".into(),
+            topics: Arc::new(BTreeMap::new()),
+        }),
         hold: None,
         on_dead_letter: OnDeadLetter::GoOn,
     }

@@ -52,20 +52,22 @@ impl Database {
         let database = Self::reach(config)?;
         let state = database.ask(database.store.schema_state())?;
         let known = state.known;
+        if let Some(version) = state.refused {
+            return Err(Failure::of(
+                &database.shown,
+                &store::Error::SchemaNewer { version },
+            ));
+        }
         match state.applied {
-            applied if applied == known => Ok(database),
+            _ if state.is_current() => Ok(database),
             0 => Err(Failure::Failed(format!(
-                "{} has no tables of taskhost; `taskhost migrate` creates them, and so does a host when it starts",
-                database.shown
+                "{} has no tables of taskhost in the schema `{}`; `taskhost migrate` creates them, and so does a host when it starts",
+                database.shown, config.database.schema
             ))),
-            applied if applied < known => Err(Failure::Failed(format!(
+            applied => Err(Failure::Failed(format!(
                 "{} is at migration {applied}, and this taskhost needs {known}; `taskhost migrate` updates it",
                 database.shown
             ))),
-            version => Err(Failure::of(
-                &database.shown,
-                &store::Error::SchemaNewer { version },
-            )),
         }
     }
 

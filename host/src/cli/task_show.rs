@@ -105,7 +105,7 @@ fn line(task: &Task, events: &[RecordedEvent]) -> Result<String, Failure> {
             from: event.from.as_deref(),
             to: &event.to,
             at: timestamp::to_rfc3339(event.at),
-            recorded_at: timestamp::to_rfc3339(recorded.recorded_at),
+            recorded_at: timestamp::to_rfc3339(recorded.stored_at),
             data: raw(&event.data)?,
             cause: ShownCause {
                 topic: &event.cause.topic,
@@ -208,6 +208,7 @@ mod tests {
             cause: TopicPartition::new("task-status", 3).at(7),
             cause_bytes: Arc::default(),
             plugin: Arc::new(plugin),
+            basis: None,
             trace_id: "0".repeat(32),
             foreign_trace_id: None,
         };
@@ -224,7 +225,7 @@ mod tests {
             task,
             vec![RecordedEvent {
                 event,
-                recorded_at: 1_704_067_200_001,
+                stored_at: 1_704_067_200_001,
             }],
         )
     }

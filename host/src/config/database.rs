@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::input::Input;
+use super::schema_name::SchemaName;
 use super::setting::section;
 use super::value::DatabaseUrl;
 
@@ -13,6 +14,9 @@ section! {
         url: Option<DatabaseUrl> = "", "DATABASE_URL" => "every connection";
         /// The most connections of one host. Each partition holds one while it commits.
         pool_max: u32 = "10" [2..=10000], "TASKHOST_DATABASE_POOL_MAX" => "the connection pool";
+        /// The schema in which taskhost's tables are: lower-case letters, digits and `_`. Each fleet of its own in one database
+        /// needs one of its own.
+        schema: SchemaName = "taskhost", "TASKHOST_DATABASE_SCHEMA" => "every statement";
         /// How long one statement may run.
         statement_timeout: Duration = "10000" [1..=3600000], "TASKHOST_DATABASE_STATEMENT_TIMEOUT" => "statement_timeout";
         /// How long one statement may wait for a lock; at most the statement timeout.

@@ -9,6 +9,7 @@ mod file;
 mod input;
 mod nearest;
 mod problem;
+mod schema_name;
 
 pub mod batch;
 pub mod breaker;
@@ -41,6 +42,7 @@ pub use log::Log;
 pub use plugins::Plugins;
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use routes::{Route, on_dead_letter_name};
+pub use schema_name::SchemaName;
 pub use setting::Setting;
 pub use topics::{DeadLetters, Topics};
 pub use value::DatabaseUrl;

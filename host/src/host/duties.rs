@@ -64,6 +64,12 @@ pub(super) const RETENTION: Duty = Duty {
     without: "dead letters and frames that are done with are not removed",
 };
 
+/// Making the history's partitions ahead.
+pub(super) const PARTITIONS: Duty = Duty {
+    name: "history-partitions",
+    without: "the history's partitions are not made ahead, and where one is missing nothing is committed",
+};
+
 /// Reading past activations.
 pub(super) const HISTORY: Duty = Duty {
     name: "plugin-history",

@@ -19,6 +19,7 @@ mod history;
 mod life;
 mod name;
 mod observe;
+mod partitions;
 mod plugins;
 mod probe;
 mod rights;

@@ -45,6 +45,7 @@ pub fn store_settings(config: &Config) -> Result<store::Settings, ConfigErrors> 
     let database = &config.database;
     Ok(store::Settings {
         url: config.database_url()?.expose().to_owned(),
+        schema: database.schema.clone(),
         connections_max: database.pool_max,
         acquire_timeout: ACQUIRE_TIMEOUT,
         statement_timeout: database.statement_timeout,

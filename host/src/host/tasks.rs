@@ -6,7 +6,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::life::LifeCycle;
 use super::start::Parts;
-use super::{dead_letters, duties, history, probe, rights, route_breakers, topics};
+use super::{dead_letters, duties, history, partitions, probe, rights, route_breakers, topics};
 use crate::background::Background;
 use crate::config::Config;
 use crate::route_breaker::Told;
@@ -92,6 +92,10 @@ pub(super) fn start_informing(config: &Config, parts: &Parts, background: &Backg
     });
     background.again(duties::RETENTION, move || {
         dead_letters::trim(letters.clone())
+    });
+    let store = parts.store.clone();
+    background.again(duties::PARTITIONS, move || {
+        partitions::make_ahead(store.clone())
     });
     let (store, status) = (parts.store.clone(), shared.health.clone());
     background.again(duties::HISTORY, move || {

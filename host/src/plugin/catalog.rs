@@ -26,6 +26,7 @@ use super::library::Library;
 use super::observer::PluginObserver;
 use super::refused::Refused;
 use super::versions::{Activation, Versions, VersionsError};
+use super::world::INTERFACE;
 use crate::clock::now;
 use crate::shared::{Current, Deciders, Rule};
 
@@ -121,6 +122,8 @@ impl Deciders for Catalog {
             number: active.number,
             version: active.version.clone(),
             descriptor: active.descriptor.clone(),
+            config: active.config.clone(),
+            interface: INTERFACE,
             hold: active.hold(now()),
             rule: active,
         })

@@ -58,3 +58,4 @@ pub use versions::{
     Versions, VersionsError,
 };
 pub use watcher::{Timing, Watcher};
+pub use world::INTERFACE;

@@ -9,6 +9,9 @@ use super::engine::Engine;
 use super::refused::Refused;
 use super::sandbox::State;
 
+/// The interface by which plugins are asked.
+pub const INTERFACE: &str = "taskhost:plugin@0.1.0";
+
 /// The world's exports.
 const EXPORTS: [&str; 2] = ["configure", "decide"];
 

@@ -10,7 +10,7 @@ use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::round::{Ask, Unanswered, Work};
-use taskhost_core::task::PluginVersion;
+use taskhost_core::task::{PluginVersion, RecordedDecider};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
@@ -38,6 +38,10 @@ pub struct Current {
     pub version: Arc<PluginVersion>,
     /// Its description under its configuration.
     pub descriptor: Arc<Descriptor>,
+    /// Its configuration: JSON text.
+    pub config: Arc<str>,
+    /// The interface that it was built against.
+    pub interface: &'static str,
     /// How long messages on which it faults are held; none if it isn't on probation.
     pub hold: Option<Duration>,
     /// What answers.
@@ -96,6 +100,14 @@ impl Plugins {
                         plugin: current.version.clone(),
                         descriptor: current.descriptor.clone(),
                         topics: rules.topics.clone(),
+                        record: Arc::new(RecordedDecider {
+                            route: route.name.as_str().into(),
+                            activation: current.number,
+                            plugin: current.version.clone(),
+                            config: current.config.clone(),
+                            interface: current.interface.into(),
+                            topics: rules.topics.clone(),
+                        }),
                         hold: current.hold,
                         on_dead_letter: route.on_dead_letter,
                     };

@@ -56,23 +56,23 @@ pub struct PastActivation {
 }
 
 pub(super) const STARTED: &str = "
-SELECT route, max(number) AS number FROM activation_starts
+SELECT route, max(number) AS number FROM taskhost.activation_starts
 WHERE group_id = $1 AND topic = $2 AND partition = $3 GROUP BY route";
 
 /// A batch whose COMMIT had no answer may have written the same rows.
 const START: &str = "
-INSERT INTO activation_starts (group_id, topic, partition, route, number, first_offset, batch)
+INSERT INTO taskhost.activation_starts (group_id, topic, partition, route, number, first_offset, batch)
 SELECT $1, $2, $3, route, number, first_offset, $4
 FROM unnest($5::text[], $6::bigint[], $7::bigint[]) AS starts (route, number, first_offset)
 ON CONFLICT DO NOTHING";
 
 const PAST: &str = "
 SELECT a.route, a.number, a.digest, a.config, a.since, a.by, a.reason, a.probation, a.rollback_of, v.name, v.version
-FROM activations a JOIN plugin_versions v ON v.digest = a.digest
+FROM taskhost.activations a JOIN taskhost.plugin_versions v ON v.digest = a.digest
 WHERE a.route = $1 ORDER BY a.number DESC LIMIT $2";
 
 const STARTS: &str = "
-SELECT number, topic, partition, first_offset, since FROM activation_starts
+SELECT number, topic, partition, first_offset, since FROM taskhost.activation_starts
 WHERE group_id = $1 AND route = $2 AND number >= $3 ORDER BY number, topic, partition";
 
 impl Batch {

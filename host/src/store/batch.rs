@@ -33,6 +33,8 @@ use crate::mutant::{self, Mutant};
 pub struct Batch {
     pub(super) session: Session,
     pub(super) key: Key,
+    /// For what is stored outside of the batch: the deciders of its events.
+    pub(super) store: Store,
     epoch: Epoch,
     /// The last committed batch when this one began.
     seen: BatchNumber,
@@ -61,18 +63,18 @@ pub enum Commit {
 }
 
 const LOCK_PROGRESS: &str = "
-SELECT batch, next_offset, batch_token FROM progress
+SELECT batch, next_offset, batch_token FROM taskhost.progress
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4
 FOR UPDATE";
 
 const LOCK_TASKS: &str = "
 SELECT id, type, status, data::text AS data, version, created_at, updated_at
-FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+FROM taskhost.tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
 
 /// The hint may be null; `GREATEST` then keeps what is there.
 const ADVANCE: &str = "
 WITH advanced AS (
-    UPDATE progress SET
+    UPDATE taskhost.progress SET
         next_offset = $6, batch = batch + 1, batch_token = $7,
         published = GREATEST(published, CASE WHEN $8 <= batch THEN $8 END),
         consumed = consumed + $9, applied = applied + $10, ignored = ignored + $11,
@@ -81,7 +83,7 @@ WITH advanced AS (
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND batch = $5 AND next_offset = $15
     RETURNING batch
 )
-INSERT INTO outbox (group_id, topic, partition, batch, frame)
+INSERT INTO taskhost.outbox (group_id, topic, partition, batch, frame)
 SELECT $1, $2, $3, batch, $16 FROM advanced";
 
 impl Store {
@@ -107,6 +109,7 @@ impl Store {
             });
         };
         Ok(Batch {
+            store: self.clone(),
             seen: row.try_get("batch")?,
             token: row.try_get("batch_token")?,
             session,
@@ -281,7 +284,7 @@ impl Batch {
 
 /// Whoever's claim it is: what a batch goes by whose own claim isn't looked at ([`Mutant::Epoch`]).
 async fn last_claim(session: &mut Session, key: &Key) -> Result<Epoch, Error> {
-    let sql = "SELECT epoch FROM progress
+    let sql = "SELECT epoch FROM taskhost.progress
                WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
     let row = session.row(keyed(sql, key)).await?;
     row.map_or(Ok(0), |row| Ok(row.try_get("epoch")?))

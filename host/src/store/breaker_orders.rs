@@ -59,12 +59,12 @@ pub struct BreakerOrder {
 
 /// Two orders at the same time get two numbers: the lock is the route's own, and short.
 const ORDER: &str = "
-INSERT INTO breaker_orders (route, number, state, by, reason)
-SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4 FROM breaker_orders WHERE route = $1
+INSERT INTO taskhost.breaker_orders (route, number, state, by, reason)
+SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4 FROM taskhost.breaker_orders WHERE route = $1
 RETURNING route, number, state, since, by, reason";
 
 const LAST: &str = "
-SELECT DISTINCT ON (route) route, number, state, since, by, reason FROM breaker_orders
+SELECT DISTINCT ON (route) route, number, state, since, by, reason FROM taskhost.breaker_orders
 ORDER BY route, number DESC";
 
 impl Store {

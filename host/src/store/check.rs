@@ -12,18 +12,19 @@ use super::error::Error;
 use super::progress::keyed;
 
 /// Those of the tasks that exist, locked in id order.
-const LOCK_TASKS: &str = "SELECT id, version FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+const LOCK_TASKS: &str =
+    "SELECT id, version FROM taskhost.tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
 
 /// The batch's own rows, and the timers that its tasks set or cancel, whoever owns them: locked in one order, before any of
 /// them is removed. Two batches that each cancel the other's timer would otherwise wait for each other.
 const LOCK_ROWS: &str = "
-SELECT id, group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AS own FROM wakeups
+SELECT id, group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AS own FROM taskhost.wakeups
 WHERE id = ANY (ARRAY(
     SELECT own.id FROM unnest($4::uuid[]) AS own (id)
     UNION ALL
     SELECT timer.id FROM unnest($5::text[], $6::text[]) AS changed (task_id, name)
     CROSS JOIN LATERAL (
-        SELECT id FROM wakeups
+        SELECT id FROM taskhost.wakeups
         WHERE kind = 'timer' AND wakeups.task_id = changed.task_id AND wakeups.name = changed.name LIMIT 1
     ) AS timer))
 ORDER BY id FOR UPDATE";

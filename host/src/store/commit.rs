@@ -58,6 +58,8 @@ impl Store {
     /// [`Error::Conflict`], [`Error::CreationRaced`], [`Error::RowsGone`] or [`Error::Activated`] if something else
     /// changed; else see [`Error::disposition`].
     pub async fn commit(&self, key: &Key, commitment: Commitment<'_>) -> Result<Commit, Error> {
+        // Before the batch holds anything: what isn't stored yet is, over another connection.
+        self.number_deciders(&commitment.set.events).await?;
         let batch = self.begin(key, commitment.owner.0).await?;
         batch.complete(commitment).await
     }

@@ -123,7 +123,7 @@ pub(super) use columns;
 const LIST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM dead_letters d WHERE group_id = $1 ORDER BY created_at DESC, record_offset DESC, id LIMIT $2"
+    " FROM taskhost.dead_letters d WHERE group_id = $1 ORDER BY created_at DESC, record_offset DESC, id LIMIT $2"
 );
 
 impl Store {

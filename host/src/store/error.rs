@@ -36,6 +36,15 @@ pub enum Error {
         /// The table it names, if any.
         table: Option<String>,
     },
+    /// The month has no partition in a table that is partitioned by time.
+    #[error(
+        "the table {table} has no partition for this month: `taskhost migrate` makes the next ones, as a user who owns the \
+         table, and so does a host whose user does"
+    )]
+    NoPartition {
+        /// The table.
+        table: String,
+    },
     /// A value that has no form in Postgres.
     #[error("a value can't be stored")]
     Unstorable(#[source] sqlx::Error),
@@ -115,9 +124,21 @@ pub enum Error {
         /// The migration.
         version: i64,
     },
-    /// A migration can't be carried out.
-    #[error("the database can't be migrated")]
-    Migration(#[source] sqlx::migrate::MigrateError),
+    /// Another host migrates.
+    #[error("another taskhost has been migrating the database for {} s", waited.as_secs())]
+    Migrating {
+        /// How long was waited for it.
+        waited: Duration,
+    },
+    /// It isn't clear which tables to move into the schema.
+    #[error(
+        "the schemas {} have tables of an earlier taskhost each: set search_path in the database's URL to the one to move",
+        schemas.join(", ")
+    )]
+    EarlierAmbiguous {
+        /// The schemas.
+        schemas: Vec<String>,
+    },
 }
 
 /// What to do about an error.
@@ -139,7 +160,10 @@ impl Error {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unreachable(_) | Self::Unanswered { .. } => Disposition::Trouble,
+            Self::Unreachable(_)
+            | Self::Unanswered { .. }
+            | Self::Migrating { .. }
+            | Self::NoPartition { .. } => Disposition::Trouble,
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
             Self::Unstorable(_) => Disposition::Message,
             Self::Lost | Self::Standby => Disposition::Lost,
@@ -155,7 +179,7 @@ impl Error {
             | Self::FrameMisplaced { .. }
             | Self::SchemaNewer { .. }
             | Self::SchemaChanged { .. }
-            | Self::Migration(_) => Disposition::Halt,
+            | Self::EarlierAmbiguous { .. } => Disposition::Halt,
         }
     }
 
@@ -197,6 +221,12 @@ fn refused(code: &str, table: Option<&str>) -> Disposition {
     }
 }
 
+/// A row that fits no partition has the SQLSTATE of one that breaks a check, which would blame a message. But no check is
+/// named.
+fn is_without_partition(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().as_deref() == Some("23514") && error.constraint().is_none()
+}
+
 /// How much of Postgres a SQLSTATE speaks for.
 ///
 /// A server that is read-only (25006), full (53100), out of connections (53300) or of other resources (53000), and one that
@@ -214,6 +244,9 @@ fn extent(code: &str) -> Extent {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
+            sqlx::Error::Database(error) if is_without_partition(&*error) => Self::NoPartition {
+                table: error.table().unwrap_or_default().to_owned(),
+            },
             sqlx::Error::Database(error) => Self::Refused {
                 code: error.code().unwrap_or_default().into_owned(),
                 message: error.message().to_owned(),
@@ -230,18 +263,6 @@ impl From<sqlx::Error> for Error {
                 reason: "it is no address of a Postgres database".to_owned(),
             },
             other => Self::Unreachable(other),
-        }
-    }
-}
-
-impl From<sqlx::migrate::MigrateError> for Error {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError as E;
-        match error {
-            E::VersionMissing(version) => Self::SchemaNewer { version },
-            E::VersionMismatch(version) => Self::SchemaChanged { version },
-            E::Execute(error) => Self::from(error),
-            other => Self::Migration(other),
         }
     }
 }

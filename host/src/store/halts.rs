@@ -34,14 +34,14 @@ pub struct Halted {
 }
 
 const HALT: &str = "
-UPDATE progress SET halted_code = $5, halted_reason = $6, halted_topic = $7, halted_batch = $8, halted_at = now()
+UPDATE taskhost.progress SET halted_code = $5, halted_reason = $6, halted_topic = $7, halted_batch = $8, halted_at = now()
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4";
 
 /// A statement that makes a partition stand still no more, and what else it does.
 macro_rules! resolve {
     ($more:literal) => {
         concat!(
-            "UPDATE progress SET halted_code = NULL, halted_reason = NULL, halted_topic = NULL, \
+            "UPDATE taskhost.progress SET halted_code = NULL, halted_reason = NULL, halted_topic = NULL, \
              halted_batch = NULL, halted_at = NULL",
             $more
         )
@@ -66,24 +66,24 @@ const RESET: &str = resolve!(
 );
 
 const TOPIC_ID: &str = "
-SELECT topic_id FROM progress WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
+SELECT topic_id FROM taskhost.progress WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
 
 /// By how much the sequences of an earlier topic id sink, so that all of them come before offset 0. By the same for all, so
 /// that they keep their order, also with those that sank before.
 const GREATEST: &str = "
 SELECT GREATEST(
-    (SELECT max(sequence) FROM wakeups
+    (SELECT max(sequence) FROM taskhost.wakeups
      WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind IN ('deferred', 'replay')
        AND sequence < 9223372036854775807),
-    (SELECT max(sequence) FROM dead_letters WHERE group_id = $1 AND topic = $2 AND partition = $3), -1) + 1 AS sunk";
+    (SELECT max(sequence) FROM taskhost.dead_letters WHERE group_id = $1 AND topic = $2 AND partition = $3), -1) + 1 AS sunk";
 
 const SINK_WAKEUPS: &str = "
-UPDATE wakeups SET sequence = sequence - $4
+UPDATE taskhost.wakeups SET sequence = sequence - $4
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind IN ('deferred', 'replay')
   AND sequence < 9223372036854775807";
 
 const SINK_LETTERS: &str = "
-UPDATE dead_letters SET sequence = sequence - $4
+UPDATE taskhost.dead_letters SET sequence = sequence - $4
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND sequence IS NOT NULL";
 
 const DIVERT: &str = resolve!(
@@ -92,7 +92,7 @@ const DIVERT: &str = resolve!(
 );
 
 const REPLACE_FRAME: &str = "
-UPDATE outbox SET frame = $5 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch = $4";
+UPDATE taskhost.outbox SET frame = $5 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch = $4";
 
 impl Store {
     /// Says in the partition's row that it stands still, and why.
@@ -119,7 +119,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn is_halted(&self, key: &Key) -> Result<bool, Error> {
-        let sql = "SELECT halted_code IS NOT NULL AS halted FROM progress
+        let sql = "SELECT halted_code IS NOT NULL AS halted FROM taskhost.progress
                    WHERE group_id = $1 AND topic = $2 AND partition = $3";
         let row = self.read_row(keyed(sql, key)).await?;
         row.map_or(Ok(false), |row| Ok(row.try_get("halted")?))

@@ -7,13 +7,18 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 
+use super::deciders::Deciders;
 use super::error::Error;
+use super::schema::Schema;
+use crate::config::SchemaName;
 
 /// How Postgres is reached.
 #[derive(Clone)]
 pub struct Settings {
     /// `postgres://user:password@host:port/database`.
     pub url: String,
+    /// The schema in which the tables are.
+    pub schema: SchemaName,
     /// Connections at most; a batch holds one.
     pub connections_max: u32,
     /// How long to wait for a free connection.
@@ -32,6 +37,7 @@ pub struct Settings {
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
+            .field("schema", &self.schema)
             .field("connections_max", &self.connections_max)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
@@ -61,6 +67,10 @@ pub(super) type Renewed = Arc<watch::Sender<Option<Instant>>>;
 pub struct Store {
     pub(super) pool: PgPool,
     pub(super) options: PgConnectOptions,
+    /// Names the schema in the statements.
+    pub(super) schema: Arc<Schema>,
+    /// The numbers of the deciders that the history was told of.
+    pub(super) deciders: Arc<Deciders>,
     /// Begins a transaction.
     pub(super) begin_sql: Arc<str>,
     /// Whether settings hold for a whole session, so also outside of a transaction.
@@ -113,6 +123,8 @@ impl Store {
         Ok(Self {
             pool,
             options,
+            schema: Arc::new(Schema::new(settings.schema.clone())),
+            deciders: Arc::default(),
             begin_sql: begin.into(),
             sessions_are_set: settings.prepared,
             patience: settings.statement_timeout + ANSWER_MARGIN,
@@ -124,6 +136,8 @@ impl Store {
     /// is under way on one has a second left to be answered.
     pub fn renew(&self) {
         self.renewed.send_replace(Some(Instant::now()));
+        // The server that is back may lack what the one before had committed last.
+        self.deciders.forget();
     }
 
     /// Connections that are open and those of them that are idle, for metrics.

@@ -19,7 +19,7 @@ const POOL_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Writes no row, and is refused where no row could be written: by a read-only server, without the right, without the
 /// table.
-const WRITE_NOTHING: &str = "UPDATE progress SET batch = batch WHERE false";
+const WRITE_NOTHING: &str = "UPDATE taskhost.progress SET batch = batch WHERE false";
 
 /// Bytes that a thorough probe writes before it rolls back: more than a table has to spare, so that the file grows and a
 /// full disk is met.
@@ -85,7 +85,7 @@ impl Store {
     async fn ask(&self, connection: &mut PgConnection, write: String) -> Result<(), sqlx::Error> {
         // In one round trip: it is asked all the time. What fails ends before its rollback.
         let all = format!("{}; {write}; ROLLBACK", self.begin_sql);
-        let asked = run(connection, all).await;
+        let asked = run(connection, self.schema.name_in_text(&all)).await;
         if let Err(sqlx::Error::Database(_)) = asked {
             run(connection, "ROLLBACK".to_owned()).await?;
         }
@@ -95,7 +95,7 @@ impl Store {
 
 fn write_much() -> String {
     format!(
-        "INSERT INTO outbox (group_id, topic, partition, batch, frame) \
+        "INSERT INTO taskhost.outbox (group_id, topic, partition, batch, frame) \
          VALUES ('probe-{}', '', 0, 1, decode(repeat('00', {BYTES}), 'hex'))",
         Uuid::new_v4().simple()
     )

@@ -86,16 +86,16 @@ pub struct PartitionProgress {
 }
 
 const INSERT: &str = "
-INSERT INTO progress (group_id, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+INSERT INTO taskhost.progress (group_id, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 /// One statement, and the locked row is what it computes from: a plain subselect would return the owners as they were
 /// before the claim that this one waited for.
 const CLAIM: &str = "
-UPDATE progress AS p
+UPDATE taskhost.progress AS p
 SET epoch = old.epoch + 1,
     owners = old.owners || ARRAY(SELECT own FROM unnest($4::text[]) own WHERE own <> ALL (old.owners))
 FROM (
-    SELECT epoch, owners FROM progress
+    SELECT epoch, owners FROM taskhost.progress
     WHERE group_id = $1 AND topic = $2 AND partition = $3
     FOR UPDATE
 ) AS old
@@ -105,15 +105,15 @@ RETURNING p.epoch, old.owners AS previous, p.topic_id, p.next_offset, p.batch, p
 
 const SNAPSHOT: &str = "
 SELECT p.*,
-       (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred' AND w.why <> 'task-missing'
+       (SELECT count(*) FROM taskhost.wakeups w WHERE w.kind = 'deferred' AND w.why <> 'task-missing'
           AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition))
-       + (SELECT count(*) FROM wakeups w WHERE w.kind = 'deferred' AND w.why = 'task-missing'
+       + (SELECT count(*) FROM taskhost.wakeups w WHERE w.kind = 'deferred' AND w.why = 'task-missing'
           AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS waiting_now,
-       (SELECT count(*) FROM wakeups w WHERE w.kind = 'timer'
+       (SELECT count(*) FROM taskhost.wakeups w WHERE w.kind = 'timer'
           AND (w.group_id, w.topic, w.partition) = (p.group_id, p.topic, p.partition)) AS timers_now,
-       (SELECT count(*) FROM outbox o
+       (SELECT count(*) FROM taskhost.outbox o
           WHERE (o.group_id, o.topic, o.partition) = (p.group_id, p.topic, p.partition)) AS frames_now
-FROM progress p WHERE p.group_id = $1 ORDER BY p.topic, p.partition";
+FROM taskhost.progress p WHERE p.group_id = $1 ORDER BY p.topic, p.partition";
 
 /// A statement whose first three parameters say which partition.
 pub(super) fn keyed<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     /// [`Error::Lost`] if somebody else claimed the partition.
     pub async fn own_alone(&self, key: &Key, epoch: Epoch, ids: &[String]) -> Result<(), Error> {
-        let sql = "UPDATE progress SET owners = $5
+        let sql = "UPDATE taskhost.progress SET owners = $5
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4";
         self.owned(keyed(sql, key).bind(epoch).bind(ids)).await
     }
@@ -177,7 +177,7 @@ impl Store {
         next_offset: Offset,
         topic_id: Uuid,
     ) -> Result<(), Error> {
-        let sql = "UPDATE progress SET next_offset = $5, topic_id = $6
+        let sql = "UPDATE taskhost.progress SET next_offset = $5, topic_id = $6
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4
                      AND next_offset IS NULL";
         let statement = keyed(sql, key).bind(epoch).bind(next_offset).bind(topic_id);
@@ -189,7 +189,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn topic_known(&self, group: &str, topic: &str) -> Result<bool, Error> {
-        let sql = "SELECT EXISTS (SELECT FROM progress
+        let sql = "SELECT EXISTS (SELECT FROM taskhost.progress
                    WHERE group_id = $1 AND topic = $2 AND next_offset IS NOT NULL) AS known";
         let row = self
             .read_row(sqlx::query(sql).bind(group).bind(topic))
@@ -203,7 +203,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn set_published(&self, key: &Key, batch: BatchNumber) -> Result<bool, Error> {
-        let sql = "UPDATE progress SET published = $4
+        let sql = "UPDATE taskhost.progress SET published = $4
                    WHERE group_id = $1 AND topic = $2 AND partition = $3
                      AND batch >= $4 AND (published IS NULL OR published < $4)";
         let mut session = Session::begin(self).await?;
@@ -218,7 +218,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn set_worked(&self, key: &Key, epoch: Epoch, worked: i64) -> Result<(), Error> {
-        let sql = "UPDATE progress SET worked_ms = $5
+        let sql = "UPDATE taskhost.progress SET worked_ms = $5
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND worked_ms < $5";
         let mut session = Session::begin(self).await?;
         session
@@ -233,7 +233,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn release(&self, key: &Key, epoch: Epoch, ids: &[String]) -> Result<bool, Error> {
-        let sql = "UPDATE progress
+        let sql = "UPDATE taskhost.progress
                    SET owners = ARRAY(SELECT one FROM unnest(owners) one WHERE one <> ALL ($5::text[]))
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND epoch = $4";
         match self.owned(keyed(sql, key).bind(epoch).bind(ids)).await {
@@ -253,7 +253,7 @@ impl Store {
         first: BatchNumber,
         last: BatchNumber,
     ) -> Result<Vec<Frame>, Error> {
-        let sql = "SELECT batch, frame FROM outbox
+        let sql = "SELECT batch, frame FROM taskhost.outbox
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch BETWEEN $4 AND $5
                    ORDER BY batch";
         let rows = self
@@ -267,7 +267,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn trim(&self, key: &Key, up_to: BatchNumber) -> Result<u64, Error> {
-        let sql = "DELETE FROM outbox
+        let sql = "DELETE FROM taskhost.outbox
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND batch <= $4";
         let mut session = Session::begin(self).await?;
         let removed = session.execute(keyed(sql, key).bind(up_to)).await?;
@@ -281,7 +281,7 @@ impl Store {
     /// # Errors
     /// Trouble only, also while the attempt's connection still lives on the server: ask again.
     pub async fn settle(&self, key: &Key, token: Uuid) -> Result<bool, Error> {
-        let sql = "SELECT batch_token FROM progress
+        let sql = "SELECT batch_token FROM taskhost.progress
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
         let row = self.read_row(keyed(sql, key)).await?;
         let stored: Option<Uuid> = match row {

@@ -63,11 +63,11 @@ pub struct Checkpoint {
 /// One statement, so that a reader that lags behind shows by the progress row that it does.
 const READ: &str = "
 SELECT p.batch, p.next_offset, p.batch_token, pg_is_in_recovery() AS standby,
-    (SELECT count(*) FROM wakeups w
+    (SELECT count(*) FROM taskhost.wakeups w
      WHERE w.group_id = $1 AND w.topic = $2 AND w.partition = $3 AND w.id = ANY ($6)) AS rows_found,
     t.id, t.type, t.status, t.data::text AS data, t.version, t.created_at, t.updated_at
-FROM progress p
-LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = ANY ($5)) AS t ON true
+FROM taskhost.progress p
+LEFT JOIN LATERAL (SELECT * FROM taskhost.tasks WHERE tasks.id = ANY ($5)) AS t ON true
 WHERE p.group_id = $1 AND p.topic = $2 AND p.partition = $3 AND (p.epoch = $4 OR $7)";
 
 impl Store {

@@ -12,34 +12,34 @@ use super::versions::{Activation, ActivationKind, NewActivation, activation};
 pub use crate::plugin::RolledBack;
 
 const ROLLED_BACK: &str = "
-SELECT digest, activation, since, by, reason FROM rolled_back_versions
+SELECT digest, activation, since, by, reason FROM taskhost.rolled_back_versions
 WHERE route = $1 AND digest = $2 AND config IN ('', $3) LIMIT 1";
 
 const ALL: &str = "
-SELECT digest, activation, since, by, reason FROM rolled_back_versions
+SELECT digest, activation, since, by, reason FROM taskhost.rolled_back_versions
 WHERE route = $1 ORDER BY since DESC, digest";
 
 /// The latest one before that is another version or configuration, and was not rolled back itself.
 const BEFORE: &str = "
 SELECT a.route, a.number, a.digest, a.config, a.since, a.by, a.reason, a.probation, a.rollback_of
-FROM activations a JOIN activations tripped ON tripped.route = a.route AND tripped.number = $2
+FROM taskhost.activations a JOIN taskhost.activations tripped ON tripped.route = a.route AND tripped.number = $2
 WHERE a.route = $1 AND a.number < $2 AND (a.digest, a.config) <> (tripped.digest, tripped.config)
   AND NOT EXISTS (
-    SELECT FROM rolled_back_versions r
+    SELECT FROM taskhost.rolled_back_versions r
     WHERE r.route = a.route AND r.digest = a.digest AND r.config IN ('', a.config)
   )
 ORDER BY a.number DESC LIMIT 1";
 
 /// If the same version goes on with another configuration, it is the configuration that is not activated again.
 const REMEMBER: &str = "
-INSERT INTO rolled_back_versions (route, digest, config, activation, by, reason)
+INSERT INTO taskhost.rolled_back_versions (route, digest, config, activation, by, reason)
 SELECT route, digest, CASE WHEN digest = $3 THEN config ELSE '' END, number, $4, $5
-FROM activations WHERE route = $1 AND number = $2
+FROM taskhost.activations WHERE route = $1 AND number = $2
 ON CONFLICT (route, digest, config) DO UPDATE
 SET activation = excluded.activation, since = now(), by = excluded.by, reason = excluded.reason";
 
 const FORGET: &str = "
-DELETE FROM rolled_back_versions WHERE route = $1 AND digest = $2 AND config IN ('', $3)";
+DELETE FROM taskhost.rolled_back_versions WHERE route = $1 AND digest = $2 AND config IN ('', $3)";
 
 /// What an activation means for the versions that are not to be activated again. In its transaction.
 pub(super) async fn note(session: &mut Session, new: &NewActivation) -> Result<(), Error> {

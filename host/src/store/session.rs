@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, pool::PoolConnection};
 
 use super::error::Error;
 use super::pool::{Renewed, Store};
+use super::schema::Schema;
 
 /// How long a rollback may take that nobody waits for, before its connection is closed.
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 pub(super) struct Session {
     /// Taken when the transaction has ended.
     connection: Option<PoolConnection<Postgres>>,
+    schema: Arc<Schema>,
     patience: Patience,
     /// Whether a transaction was begun.
     open: bool,
@@ -71,6 +73,7 @@ impl Session {
         };
         let mut session = Self {
             connection: Some(within(&patience, store.pool.acquire()).await?),
+            schema: Arc::clone(&store.schema),
             patience: patience.clone(),
             open: true,
             failed: false,
@@ -93,6 +96,7 @@ impl Session {
         };
         Ok(Self {
             connection: Some(within(&patience, store.pool.acquire()).await?),
+            schema: Arc::clone(&store.schema),
             patience,
             open: false,
             failed: false,
@@ -101,21 +105,21 @@ impl Session {
 
     /// Runs a statement and says how many rows it wrote.
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, Error> {
-        let patience = self.patience.clone();
+        let (patience, statement) = (self.patience.clone(), self.schema.name_in(statement)?);
         let done = within(&patience, statement.execute(self.connection()?)).await;
         Ok(self.note(done)?.rows_affected())
     }
 
     /// Runs a statement and takes all rows.
     pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
-        let patience = self.patience.clone();
+        let (patience, statement) = (self.patience.clone(), self.schema.name_in(statement)?);
         let done = within(&patience, statement.fetch_all(self.connection()?)).await;
         self.note(done)
     }
 
     /// Runs a statement and takes the row that there is at most.
     pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
-        let patience = self.patience.clone();
+        let (patience, statement) = (self.patience.clone(), self.schema.name_in(statement)?);
         let done = within(&patience, statement.fetch_optional(self.connection()?)).await;
         self.note(done)
     }
@@ -157,6 +161,11 @@ impl Session {
         {
             roll_back(connection).await;
         }
+    }
+
+    /// The connection itself, for what brings statements of its own.
+    pub(super) fn raw(&mut self) -> Result<&mut PgConnection, Error> {
+        self.connection()
     }
 
     fn connection(&mut self) -> Result<&mut PgConnection, Error> {

@@ -29,14 +29,14 @@ macro_rules! firsts {
         "firsts AS (
             SELECT one.task_id, first.* FROM unnest($1::text[]) AS one (task_id)
             CROSS JOIN LATERAL (
-                SELECT group_id, topic, partition, ctid AS at, why, due FROM wakeups
+                SELECT group_id, topic, partition, ctid AS at, why, due FROM taskhost.wakeups
                 WHERE kind COLLATE \"POSIX\" = 'deferred' AND task_id = one.task_id
                 ORDER BY group_id, topic, partition, sequence, place LIMIT 1
             ) AS first
             UNION ALL
             SELECT firsts.task_id, next.* FROM firsts
             CROSS JOIN LATERAL (
-                SELECT group_id, topic, partition, ctid AS at, why, due FROM wakeups
+                SELECT group_id, topic, partition, ctid AS at, why, due FROM taskhost.wakeups
                 WHERE kind COLLATE \"POSIX\" = 'deferred' AND task_id = firsts.task_id
                   AND (group_id, topic, partition) > (firsts.group_id, firsts.topic, firsts.partition)
                 ORDER BY group_id, topic, partition, sequence, place LIMIT 1
@@ -76,7 +76,7 @@ const SETTLE: &str = concat!(
     asked!(),
     ", ",
     turns!("COALESCE($5, now())"),
-    " UPDATE wakeups SET due = COALESCE($5, now()) WHERE group_id = $1 AND id = ANY (ARRAY(SELECT id FROM turns))"
+    " UPDATE taskhost.wakeups SET due = COALESCE($5, now()) WHERE group_id = $1 AND id = ANY (ARRAY(SELECT id FROM turns))"
 );
 
 /// A row that a batch holds is left out: that batch settles the task itself.
@@ -85,26 +85,26 @@ const SETTLE_TASKS: &str = concat!(
     firsts!(),
     ", asked AS MATERIALIZED (
         SELECT group_id, topic, partition, task_id,
-            (SELECT id FROM tasks WHERE id = firsts.task_id LIMIT 1) IS NOT NULL AS is_there
+            (SELECT id FROM taskhost.tasks WHERE id = firsts.task_id LIMIT 1) IS NOT NULL AS is_there
         FROM firsts), ",
     turns!("$2"),
-    " UPDATE wakeups
+    " UPDATE taskhost.wakeups
      SET due = CASE WHEN due IS NULL OR why = 'task-missing' AND due > $2 THEN $2 ELSE due END
      WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM wakeups WHERE ctid = ANY (ARRAY(SELECT at FROM turns)) FOR UPDATE SKIP LOCKED))
+        SELECT ctid FROM taskhost.wakeups WHERE ctid = ANY (ARRAY(SELECT at FROM turns)) FOR UPDATE SKIP LOCKED))
      RETURNING group_id, topic, partition"
 );
 
 /// The tasks of which something waits that blocks, in order, behind `$4`: the first of each. Whether it has no time.
 const BLOCKED: &str = "
 WITH RECURSIVE firsts AS (
-    (SELECT task_id, due FROM wakeups
+    (SELECT task_id, due FROM taskhost.wakeups
      WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why <> 'task-missing'
        AND task_id > $4
      ORDER BY task_id, sequence, place LIMIT 1)
     UNION ALL
     SELECT next.* FROM firsts CROSS JOIN LATERAL (
-        SELECT task_id, due FROM wakeups
+        SELECT task_id, due FROM taskhost.wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why <> 'task-missing'
           AND task_id > firsts.task_id
         ORDER BY task_id, sequence, place LIMIT 1
@@ -114,13 +114,13 @@ SELECT task_id, due IS NULL AS has_no_time FROM firsts LIMIT $5";
 
 /// The partitions of dead letters that hold something, in the order of locks.
 const LOCK_OWNERS: &str = "
-SELECT topic, partition FROM progress
+SELECT topic, partition FROM taskhost.progress
 WHERE group_id = $1 AND (topic, partition) IN (
-    SELECT topic, partition FROM dead_letters WHERE group_id = $1 AND id = ANY ($2) AND holds)
+    SELECT topic, partition FROM taskhost.dead_letters WHERE group_id = $1 AND id = ANY ($2) AND holds)
 ORDER BY topic, partition FOR UPDATE";
 
 const LETTERS: &str = "
-SELECT topic, partition, task_id FROM dead_letters
+SELECT topic, partition, task_id FROM taskhost.dead_letters
 WHERE group_id = $1 AND id = ANY ($2) AND holds AND task_id IS NOT NULL
 ORDER BY topic, partition";
 

@@ -18,7 +18,7 @@ const PAUSE_MAX: &str = "10min";
 
 const OPEN: &str = "
 DECLARE taskhost_tasks NO SCROLL CURSOR FOR
-SELECT id, type, status, version, created_at, updated_at FROM tasks
+SELECT id, type, status, version, created_at, updated_at FROM taskhost.tasks
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
 ORDER BY updated_at DESC, id LIMIT $3";
 

@@ -1,11 +1,12 @@
 //! Tasks and their history, as people look at them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskhost_core::record::TopicPartition;
-use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
+use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 
 use super::batch::{task, task_id};
 use super::error::Error;
@@ -30,7 +31,7 @@ pub struct RecordedEvent {
     /// The event.
     pub event: TaskEvent,
     /// When its batch began to be written, in milliseconds since 1970, by the database's clock.
-    pub recorded_at: i64,
+    pub stored_at: i64,
 }
 
 /// How many tasks of a type are in a status.
@@ -45,21 +46,27 @@ pub struct StatusCount {
 }
 
 const LIST: &str = "
-SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
 ORDER BY updated_at DESC, id LIMIT $3";
 
 const TASK: &str = "
-SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM tasks WHERE id = $1";
+SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks WHERE id = $1";
 
+/// By the hash of the id, which is what the index has.
 const EVENTS: &str = "
-SELECT task_id, version, number, kind, from_status, to_status, data::text AS data, at,
-       cause_topic, cause_partition, cause_offset, cause,
-       plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id, recorded_at
-FROM task_events WHERE task_id = $1 ORDER BY version, number";
+SELECT e.task_id, e.version, e.number, e.kind, e.from_status, e.to_status, e.data::text AS data, e.at,
+       e.cause_topic, e.cause_partition, e.cause_offset, e.cause, e.trace_id, e.foreign_trace_id, e.stored_at,
+       coalesce(d.plugin_name, e.earlier_plugin_name) AS plugin_name,
+       coalesce(d.plugin_version, e.earlier_plugin_version) AS plugin_version,
+       coalesce(d.plugin_digest, e.earlier_plugin_digest) AS plugin_digest,
+       e.attempt, e.seed, d.route, d.activation, d.config, d.interface, d.topics::text AS topics
+FROM taskhost.task_events e LEFT JOIN taskhost.deciders d ON d.number = e.decider
+WHERE hashtextextended(e.task_id, 0) = hashtextextended($1, 0) AND e.task_id = $1
+ORDER BY e.version, e.number";
 
 const COUNTS: &str = "
-SELECT type, status, count(*) AS tasks FROM tasks GROUP BY type, status ORDER BY type, status";
+SELECT type, status, count(*) AS tasks FROM taskhost.tasks GROUP BY type, status ORDER BY type, status";
 
 impl Store {
     /// Tasks, the last changed first. Reads the whole table: an index on a column that each transition
@@ -113,16 +120,21 @@ impl Store {
 }
 
 fn event(row: &PgRow) -> Result<RecordedEvent, Error> {
-    let (at, recorded_at): (Millis, Millis) = (row.try_get("at")?, row.try_get("recorded_at")?);
+    let (at, stored_at): (Millis, Millis) = (row.try_get("at")?, row.try_get("stored_at")?);
     let from: Option<&str> = row.try_get("from_status")?;
     let to: &str = row.try_get("to_status")?;
     let topic: &str = row.try_get("cause_topic")?;
     let cause: &[u8] = row.try_get("cause")?;
-    let plugin = PluginVersion {
-        name: row.try_get("plugin_name")?,
-        version: row.try_get("plugin_version")?,
-        digest: row.try_get("plugin_digest")?,
+    // Not known if somebody removed the decider.
+    let known = |column| {
+        let text: Option<String> = row.try_get(column)?;
+        Ok::<_, Error>(text.unwrap_or_else(|| "unknown".to_owned()))
     };
+    let plugin = Arc::new(PluginVersion {
+        name: known("plugin_name")?,
+        version: known("plugin_version")?,
+        digest: known("plugin_digest")?,
+    });
     let event = TaskEvent {
         task_id: task_id(row, "task_id")?,
         version: row.try_get("version")?,
@@ -135,12 +147,37 @@ fn event(row: &PgRow) -> Result<RecordedEvent, Error> {
         cause: TopicPartition::new(topic, row.try_get("cause_partition")?)
             .at(row.try_get("cause_offset")?),
         cause_bytes: cause.into(),
-        plugin: Arc::new(plugin),
+        basis: basis(row, &plugin)?,
+        plugin,
         trace_id: row.try_get("trace_id")?,
         foreign_trace_id: row.try_get("foreign_trace_id")?,
     };
     Ok(RecordedEvent {
         event,
-        recorded_at: recorded_at.0,
+        stored_at: stored_at.0,
     })
+}
+
+fn basis(row: &PgRow, plugin: &Arc<PluginVersion>) -> Result<Option<Basis>, Error> {
+    let (Some(route), Some(seed)) = (
+        row.try_get::<Option<&str>, _>("route")?,
+        row.try_get("seed")?,
+    ) else {
+        return Ok(None);
+    };
+    let topics: BTreeMap<String, String> = serde_json::from_str(row.try_get("topics")?)
+        .map_err(|error| Error::Unreadable(sqlx::Error::Decode(error.into())))?;
+    let decider = RecordedDecider {
+        route: route.into(),
+        activation: row.try_get("activation")?,
+        plugin: plugin.clone(),
+        config: row.try_get::<&str, _>("config")?.into(),
+        interface: row.try_get::<&str, _>("interface")?.into(),
+        topics: Arc::new(topics),
+    };
+    Ok(Some(Basis {
+        decider: Arc::new(decider),
+        attempt: row.try_get("attempt")?,
+        seed,
+    }))
 }

@@ -28,42 +28,42 @@ pub(super) const LOCK_SHARED: &str =
 
 pub(super) const UNCHANGED: &str = "
 SELECT coalesce(bool_and(number = (
-    SELECT coalesce(max(current.number), 0) FROM activations current WHERE current.route = routes.route
+    SELECT coalesce(max(current.number), 0) FROM taskhost.activations current WHERE current.route = routes.route
 )), true) AS unchanged
 FROM unnest($1::text[], $2::bigint[]) AS routes (route, number)";
 
 const CURRENT: &str = "
-SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM activations
+SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM taskhost.activations
 WHERE route = $1 ORDER BY number DESC LIMIT 1";
 
 const HISTORY: &str = "
-SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM activations
+SELECT route, number, digest, config, since, by, reason, probation, rollback_of FROM taskhost.activations
 WHERE route = $1 ORDER BY number DESC";
 
 const ACTIVATE: &str = "
-INSERT INTO activations (route, number, digest, config, by, reason, probation, rollback_of)
+INSERT INTO taskhost.activations (route, number, digest, config, by, reason, probation, rollback_of)
 SELECT $1, $2 + 1, $3, $4, $5, $6, $7, $8
-WHERE $2 = (SELECT coalesce(max(number), 0) FROM activations WHERE route = $1)
+WHERE $2 = (SELECT coalesce(max(number), 0) FROM taskhost.activations WHERE route = $1)
 RETURNING route, number, digest, config, since, by, reason, probation, rollback_of";
 
 /// Damaged bytes would keep every host that lacks the version from deciding.
 const SAVE: &str = "
-INSERT INTO plugin_versions AS stored (digest, name, version, bytes) VALUES ($1, $2, $3, $4)
+INSERT INTO taskhost.plugin_versions AS stored (digest, name, version, bytes) VALUES ($1, $2, $3, $4)
 ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes
 WHERE encode(sha256(stored.bytes), 'hex') <> stored.digest";
 
 const BEGINNING: &str = "
-SELECT digest, name, version FROM plugin_versions WHERE starts_with(digest, $1) ORDER BY digest LIMIT $2";
+SELECT digest, name, version FROM taskhost.plugin_versions WHERE starts_with(digest, $1) ORDER BY digest LIMIT $2";
 
 const SUPERSEDED: &str = "
 SELECT EXISTS (
-    SELECT FROM activations old
+    SELECT FROM taskhost.activations old
     WHERE old.route = $1 AND old.digest = $2 AND old.config = $3
-      AND old.number < (SELECT max(number) FROM activations WHERE route = $1)
+      AND old.number < (SELECT max(number) FROM taskhost.activations WHERE route = $1)
 ) AND NOT EXISTS (
-    SELECT FROM activations current
+    SELECT FROM taskhost.activations current
     WHERE current.route = $1 AND current.digest = $2 AND current.config = $3
-      AND current.number = (SELECT max(number) FROM activations WHERE route = $1)
+      AND current.number = (SELECT max(number) FROM taskhost.activations WHERE route = $1)
 ) AS superseded";
 
 /// A version that is stored, without its bytes.
@@ -149,7 +149,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn bytes(&self, digest: &str) -> Result<Option<Arc<[u8]>>, Error> {
-        let sql = "SELECT bytes FROM plugin_versions WHERE digest = $1";
+        let sql = "SELECT bytes FROM taskhost.plugin_versions WHERE digest = $1";
         let row = self.read_row(sqlx::query(sql).bind(digest)).await?;
         let bytes = |row: PgRow| row.try_get::<&[u8], _>("bytes").map(Arc::from);
         Ok(row.map(bytes).transpose()?)

@@ -37,7 +37,7 @@ macro_rules! asked {
     () => {
         "asked AS MATERIALIZED (
             SELECT $1::text AS group_id, $2::text AS topic, $3::int AS partition, one.task_id,
-                (SELECT id FROM tasks WHERE id = one.task_id LIMIT 1) IS NOT NULL AS is_there
+                (SELECT id FROM taskhost.tasks WHERE id = one.task_id LIMIT 1) IS NOT NULL AS is_there
             FROM unnest($4::text[]) AS one (task_id))"
     };
 }
@@ -47,7 +47,7 @@ pub(super) use asked;
 macro_rules! rows_where {
     ($why:literal, $more:literal, $limit:literal) => {
         concat!(
-            "SELECT id, ctid AS at, sequence, place, why, due, cause FROM wakeups
+            "SELECT id, ctid AS at, sequence, place, why, due, cause FROM taskhost.wakeups
              WHERE group_id = asked.group_id AND topic = asked.topic AND partition = asked.partition
                AND task_id = asked.task_id AND kind = 'deferred' AND why ",
             $why,
@@ -78,7 +78,7 @@ pub(super) use head;
 macro_rules! first_letter {
     ($code:literal, $more:literal) => {
         concat!(
-            "SELECT sequence FROM dead_letters
+            "SELECT sequence FROM taskhost.dead_letters
              WHERE group_id COLLATE \"POSIX\" = asked.group_id AND topic COLLATE \"POSIX\" = asked.topic
                AND partition = asked.partition AND task_id COLLATE \"POSIX\" = asked.task_id
                AND holds AND state COLLATE \"POSIX\" IN ('open', 'replaying', 'parked') AND code COLLATE \"POSIX\" ",
@@ -113,7 +113,7 @@ const AHEAD: &str = concat!(
 );
 
 const HITS: &str = "
-SELECT id, kind, task_id, due, sequence, place, why, octet_length(cause)::bigint AS bytes FROM wakeups
+SELECT id, kind, task_id, due, sequence, place, why, octet_length(cause)::bigint AS bytes FROM taskhost.wakeups
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due <= $4 AND kind <> 'replay'
 ORDER BY due, id LIMIT $5";
 
@@ -158,17 +158,17 @@ const BEHIND: &str = concat!(
 const ROWS: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM wakeups WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)"
+    " FROM taskhost.wakeups WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)"
 );
 
 /// Of one of the two indexes each.
 pub(super) const HOLDING: &str = "
-(SELECT id FROM dead_letters
+(SELECT id FROM taskhost.dead_letters
  WHERE group_id COLLATE \"POSIX\" = $1 AND topic COLLATE \"POSIX\" = $2 AND partition = $3
    AND holds AND state COLLATE \"POSIX\" IN ('open', 'replaying', 'parked')
    AND code COLLATE \"POSIX\" <> 'task-missing' LIMIT 1)
 UNION ALL
-(SELECT id FROM dead_letters
+(SELECT id FROM taskhost.dead_letters
  WHERE group_id COLLATE \"POSIX\" = $1 AND topic COLLATE \"POSIX\" = $2 AND partition = $3
    AND holds AND state COLLATE \"POSIX\" IN ('open', 'replaying', 'parked')
    AND code COLLATE \"POSIX\" = 'task-missing' LIMIT 1)

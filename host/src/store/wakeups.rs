@@ -37,7 +37,7 @@ pub(super) use columns;
 pub(super) const LOCK: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM wakeups
+    " FROM taskhost.wakeups
      WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND (kind <> 'timer' OR due <= $5)
      ORDER BY id FOR UPDATE"
 );
@@ -48,10 +48,10 @@ pub(super) const LOCK: &str = concat!(
 const WAKE: &str = concat!(
     "WITH RECURSIVE ",
     firsts!(),
-    " UPDATE wakeups
+    " UPDATE taskhost.wakeups
      SET due = CASE WHEN why IN ('deferral', 'task-missing') AND due > $2 THEN $2 ELSE due END
      WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM wakeups
+        SELECT ctid FROM taskhost.wakeups
         WHERE ctid = ANY (ARRAY(
             SELECT at FROM firsts WHERE why IN ('deferral', 'task-missing') AND due > $2))
         FOR UPDATE SKIP LOCKED))
@@ -61,29 +61,29 @@ const WAKE: &str = concat!(
 /// What is held on a route whose probation is over; its next attempt counts. A row that a batch holds is left out: its due
 /// time stands behind it.
 const RELEASE_HELD: &str = "
-UPDATE wakeups SET due = $3, counts_from = LEAST(counts_from, $3)
+UPDATE taskhost.wakeups SET due = $3, counts_from = LEAST(counts_from, $3)
 WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM wakeups
+    SELECT ctid FROM taskhost.wakeups
     WHERE group_id = $1 AND route = $2 AND why = 'held' AND due > $3
     FOR UPDATE SKIP LOCKED))
 RETURNING group_id, topic, partition";
 
 /// A row that a batch holds is left out: it is being replaced or cancelled.
 const STRAND: &str = "
-UPDATE wakeups SET due = CASE WHEN due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded',
+UPDATE taskhost.wakeups SET due = CASE WHEN due IS NOT NULL OR kind = 'replay' THEN $7 END, why = 'stranded',
     reason = ($6::text[])[array_position($5::uuid[], id)]
 WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM wakeups
+    SELECT ctid FROM taskhost.wakeups
     WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($5) AND EXISTS (
-        SELECT FROM progress p
+        SELECT FROM taskhost.progress p
         WHERE (p.group_id, p.topic, p.partition) = ($1, $2, $3) AND p.epoch = $4)
     FOR UPDATE SKIP LOCKED))";
 
 /// Two counts, as each has an index.
 pub(super) const COUNT_WAITING: &str = "
-SELECT (SELECT count(*) FROM wakeups
+SELECT (SELECT count(*) FROM taskhost.wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why <> 'task-missing')
-     + (SELECT count(*) FROM wakeups
+     + (SELECT count(*) FROM taskhost.wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'deferred' AND why = 'task-missing') AS waiting";
 
 /// When a partition has something to decide besides records: replays at once, whatever the clocks of this host and of who
@@ -92,11 +92,11 @@ SELECT (SELECT count(*) FROM wakeups
 macro_rules! next_due {
     () => {
         "CASE WHEN (
-            SELECT sequence FROM wakeups
+            SELECT sequence FROM taskhost.wakeups
             WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND due IS NULL
             ORDER BY sequence, place LIMIT 1
          ) IS NOT NULL THEN 'epoch'::timestamptz ELSE (
-            SELECT min(due) FROM wakeups
+            SELECT min(due) FROM taskhost.wakeups
             WHERE group_id = $1 AND topic = $2 AND partition = $3 AND due IS NOT NULL
          ) END AS due"
     };
@@ -107,7 +107,7 @@ const NEXT_DUE: &str = concat!("SELECT ", next_due!());
 const OUTLOOK: &str = concat!(
     "SELECT epoch <> $4 AND owners <@ $5::text[] AS moved, ",
     next_due!(),
-    " FROM progress WHERE group_id = $1 AND topic = $2 AND partition = $3"
+    " FROM taskhost.progress WHERE group_id = $1 AND topic = $2 AND partition = $3"
 );
 
 impl Store {
@@ -175,7 +175,7 @@ impl Store {
     /// # Errors
     /// Trouble only.
     pub async fn count_stranded(&self, key: &Key) -> Result<(i64, Option<String>), Error> {
-        let sql = "SELECT count(*) AS stranded, min(reason) AS reason FROM wakeups
+        let sql = "SELECT count(*) AS stranded, min(reason) AS reason FROM taskhost.wakeups
                    WHERE group_id = $1 AND topic = $2 AND partition = $3 AND why = 'stranded'";
         let row = self.read_row(keyed(sql, key)).await?;
         row.map_or(Ok((0, None)), |row| {
@@ -246,7 +246,7 @@ impl Store {
             .map(|(id, version)| (id.as_str(), *version))
             .unzip();
         let sql = "SELECT tasks.id FROM unnest($1::text[], $2::bigint[]) AS seen (id, version)
-                   JOIN tasks ON tasks.id = seen.id AND tasks.version > seen.version";
+                   JOIN taskhost.tasks ON tasks.id = seen.id AND tasks.version > seen.version";
         let rows = self
             .read_rows(sqlx::query(sql).bind(ids).bind(versions))
             .await?;

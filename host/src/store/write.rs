@@ -3,7 +3,7 @@
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::dead_letter::{DeadLetter, Stage};
 use taskhost_core::record::Header;
-use taskhost_core::task::{PluginVersion, Task, TaskEvent};
+use taskhost_core::task::{Task, TaskEvent};
 use uuid::Uuid;
 
 use super::Key;
@@ -16,41 +16,39 @@ use super::session::{Session, Statement};
 /// In id order, which is the order of the array: creations of two batches then wait for each other in one
 /// direction only.
 const CREATE: &str = "
-INSERT INTO tasks (id, type, status, data, version, created_at, updated_at)
+INSERT INTO taskhost.tasks (id, type, status, data, version, created_at, updated_at)
 SELECT id, type, status, data::json, version, created_at, updated_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
     AS new (id, type, status, data, version, created_at, updated_at)
 ON CONFLICT DO NOTHING";
 
 const UPDATE: &str = "
-UPDATE tasks SET status = new.status, data = new.data::json, version = new.version, updated_at = new.updated_at
+UPDATE taskhost.tasks SET status = new.status, data = new.data::json, version = new.version, updated_at = new.updated_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::bigint[])
     AS new (id, status, data, version, updated_at, seen)
 WHERE tasks.id = new.id AND tasks.version = new.seen";
 
 const EVENTS: &str = "
-INSERT INTO task_events (task_id, version, number, kind, from_status, to_status, data, at,
-    cause_topic, cause_partition, cause_offset, cause,
-    plugin_name, plugin_version, plugin_digest, trace_id, foreign_trace_id)
+INSERT INTO taskhost.task_events (task_id, version, number, kind, from_status, to_status, data, at,
+    cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed)
 SELECT task_id, version, number, kind, from_status, to_status, data::json, at,
-    cause_topic, cause_partition, cause_offset, cause,
-    ($13::text[])[plugin], ($14::text[])[plugin], ($15::text[])[plugin], trace_id, foreign_trace_id
+    cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed
 FROM unnest($1::text[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
-    $9::text[], $10::int[], $11::bigint[], $12::bytea[], $16::int[], $17::text[], $18::text[])
+    $9::text[], $10::int[], $11::bigint[], $12::bytea[], $13::text[], $14::text[], $15::int[], $16::int[], $17::uuid[])
     AS new (task_id, version, number, kind, from_status, to_status, data, at,
-        cause_topic, cause_partition, cause_offset, cause, plugin, trace_id, foreign_trace_id)";
+        cause_topic, cause_partition, cause_offset, cause, trace_id, foreign_trace_id, decider, attempt, seed)";
 
 const DONE: &str = "
-DELETE FROM wakeups
+DELETE FROM taskhost.wakeups
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4)";
 
 /// Whoever owns it: a task has one timer of a name.
 const UNSET: &str = "
-DELETE FROM wakeups USING unnest($1::text[], $2::text[]) AS old (task_id, name)
+DELETE FROM taskhost.wakeups USING unnest($1::text[], $2::text[]) AS old (task_id, name)
 WHERE kind = 'timer' AND wakeups.task_id = old.task_id AND wakeups.name = old.name AND wakeups.task_id = ANY ($1)";
 
 const WAKEUPS: &str = "
-INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
+INSERT INTO taskhost.wakeups (group_id, topic, partition, id, kind, task_id, name, route, due, sequence, attempt, since,
     reason, cause, why, tries, since_worked, place, counts_from)
 SELECT $1, $2, $3, new.*
 FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[], $11::int[],
@@ -58,7 +56,7 @@ FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::time
     $19::timestamptz[]) AS new";
 
 const POSTPONE: &str = "
-UPDATE wakeups SET due = new.due, counts_from = new.due, attempt = new.attempt, reason = new.reason, why = new.why,
+UPDATE taskhost.wakeups SET due = new.due, counts_from = new.due, attempt = new.attempt, reason = new.reason, why = new.why,
     tries = new.tries, since_worked = new.since_worked, task_id = new.task_id
 FROM unnest($4::uuid[], $5::timestamptz[], $6::int[], $7::text[], $8::text[], $9::int[], $10::bigint[], $11::text[])
     AS new (id, due, attempt, reason, why, tries, since_worked, task_id)
@@ -66,14 +64,14 @@ WHERE group_id = $1 AND topic = $2 AND partition = $3 AND wakeups.id = new.id AN
 
 /// What is due and blocked waits for its turn.
 const TURN: &str = "
-UPDATE wakeups SET why = 'turn', due = NULL, counts_from = NULL
+UPDATE taskhost.wakeups SET why = 'turn', due = NULL, counts_from = NULL
 WHERE group_id = $1 AND topic = $2 AND partition = $3 AND id = ANY ($4) AND kind = 'deferred'";
 
 /// A statement that stores dead letters, and what it does about those that are there.
 macro_rules! insert_letters {
     ($more:literal) => {
         concat!(
-            "INSERT INTO dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset, \
+            "INSERT INTO taskhost.dead_letters (group_id, topic, partition, id, record_topic, record_partition, record_offset, \
              record_timestamp, key, value, headers, code, reason, backtrace, stage, attempts, task_id, route, \
              plugin_name, plugin_version, plugin_digest, failed_at, source, replays, imported, sequence, holds) \
              SELECT $1, $2, $3, id, record_topic, record_partition, record_offset, record_timestamp, key, value, \
@@ -167,17 +165,7 @@ pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<()
     if events.is_empty() {
         return Ok(());
     }
-    let mut plugins: Vec<&PluginVersion> = Vec::new();
-    let mut numbers: Vec<i32> = Vec::with_capacity(events.len());
-    for event in events {
-        let known = plugins.iter().position(|plugin| **plugin == *event.plugin);
-        let index = known.unwrap_or_else(|| {
-            plugins.push(&event.plugin);
-            plugins.len() - 1
-        });
-        // Arrays count from 1.
-        numbers.push(i32::try_from(index + 1).unwrap_or(i32::MAX));
-    }
+    let deciders = batch.store.number_deciders(events).await?;
     let statement = sqlx::query(EVENTS)
         .bind(column(events, |event| event.task_id.as_str()))
         .bind(column(events, |event| event.version))
@@ -191,12 +179,15 @@ pub(super) async fn events(batch: &mut Batch, events: &[TaskEvent]) -> Result<()
         .bind(column(events, |event| event.cause.partition))
         .bind(column(events, |event| event.cause.offset))
         .bind(column(events, |event| &*event.cause_bytes))
-        .bind(column(&plugins, |plugin| plugin.name.as_str()))
-        .bind(column(&plugins, |plugin| plugin.version.as_str()))
-        .bind(column(&plugins, |plugin| plugin.digest.as_str()))
-        .bind(numbers)
         .bind(column(events, |event| event.trace_id.as_str()))
-        .bind(column(events, |event| event.foreign_trace_id.as_deref()));
+        .bind(column(events, |event| event.foreign_trace_id.as_deref()))
+        .bind(deciders)
+        .bind(column(events, |event| {
+            event.basis.as_ref().map(|basis| basis.attempt)
+        }))
+        .bind(column(events, |event| {
+            event.basis.as_ref().map(|basis| basis.seed)
+        }));
     let found = batch.session.execute(statement).await?;
     expect(batch, "task events", rows(events.len()), found)
 }

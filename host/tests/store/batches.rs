@@ -270,7 +270,7 @@ async fn what_the_database_refuses_blames_a_message_and_a_duplicate_blames_none(
     batch.rollback().await;
 
     let mut set = creates(&["a"]);
-    set.events.push(set.events[0].clone());
+    set.waiting = vec![waiting("a", 1, None); 2];
     let mut batch = store.begin(&key(0), epoch).await.unwrap();
     let refused = batch.write(&set, NOW).await.unwrap_err();
     assert_eq!(refused.disposition(), Disposition::Halt, "{refused:?}");

@@ -10,6 +10,7 @@ mod batches;
 mod claims;
 mod counters;
 mod dlq;
+mod history;
 mod lost_commits;
 mod migrations;
 mod old_rows;

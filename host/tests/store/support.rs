@@ -1,23 +1,28 @@
 //! A database for each test, and the few words that tests are told in.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, PgConnection};
 use taskhost::store::{Batch, Commit, Epoch, Key, Settings, Store};
 use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
 use taskhost_core::cause::Stored;
 use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
-use taskhost_core::task::{PluginVersion, Task, TaskEvent, TaskId};
+use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 use taskhost_core::waiting::{Chain, Rank, Why};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// The topic's id in all tests.
 pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
+
+/// The schema in all tests. Not the default one, and not in a store's search path: a statement that doesn't name it fails.
+pub(crate) const SCHEMA: &str = "order";
 
 /// Some time: 2023-11-14.
 pub(crate) const NOW: i64 = 1_700_000_000_123;
@@ -56,7 +61,9 @@ impl Database {
 
     /// A connection beside the store's.
     pub(crate) async fn connection(&self) -> PgConnection {
-        PgConnection::connect(&self.url).await.unwrap()
+        let options = PgConnectOptions::from_str(&self.url).unwrap();
+        let options = options.options([("search_path", format!("\"{SCHEMA}\",public"))]);
+        options.connect().await.unwrap()
     }
 }
 
@@ -77,6 +84,7 @@ impl Drop for Database {
 pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
+        schema: taskhost::config::SchemaName::new(SCHEMA).unwrap(),
         connections_max: 8,
         acquire_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(10),
@@ -111,7 +119,7 @@ async fn admin(sql: &str) -> Result<(), sqlx::Error> {
 
 /// Migrated once for each state of the migrations; kept, so that the next run starts at once.
 async fn template() -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::new_with_prefix(SCHEMA);
     for migration in taskhost::store::migrations().iter() {
         hash.update(&migration.checksum);
     }
@@ -217,6 +225,17 @@ pub(crate) fn plugin() -> Arc<PluginVersion> {
     })
 }
 
+pub(crate) fn decider() -> Arc<RecordedDecider> {
+    Arc::new(RecordedDecider {
+        route: "task-status".into(),
+        activation: 3,
+        plugin: plugin(),
+        config: "{\"a\": 1}".into(),
+        interface: "taskhost:plugin@0.1.0".into(),
+        topics: Arc::new([("out".to_owned(), "real-out".to_owned())].into()),
+    })
+}
+
 pub(crate) fn event(of: &Task, number: i32, offset: i64) -> TaskEvent {
     TaskEvent {
         task_id: of.id.clone(),
@@ -230,6 +249,11 @@ pub(crate) fn event(of: &Task, number: i32, offset: i64) -> TaskEvent {
         cause: key(0).partition.at(offset),
         cause_bytes: Stored::Message(message(offset)).encode().into(),
         plugin: plugin(),
+        basis: Some(Basis {
+            decider: decider(),
+            attempt: 2,
+            seed: Uuid::from_u128(9),
+        }),
         trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
         foreign_trace_id: None,
     }

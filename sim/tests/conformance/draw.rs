@@ -188,6 +188,7 @@ impl Draw {
                 version: "1.0.0".to_owned(),
                 digest: "ab".repeat(32),
             }),
+            basis: None,
             trace_id: "1".repeat(32),
             foreign_trace_id: None,
         });

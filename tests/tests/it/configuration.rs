@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use taskhost_tests::World;
+use serde_json::json;
+use taskhost_tests::{Message, World, soon};
+
+use crate::documented::update;
 
 #[test]
 fn everything_that_is_wrong_with_the_configuration_is_named_at_once() {
@@ -86,5 +89,59 @@ fn a_missing_plugin_is_named_with_its_file() {
         !finished.stderr.contains(&format!("no {}", there.display())),
         "{}",
         finished.stderr
+    );
+}
+
+#[test]
+fn a_schema_of_another_name_holds_everything_also_behind_a_pooler() {
+    let world = World::new();
+    let builder = || {
+        let host = world.host();
+        host.env("TASKHOST_DATABASE_SCHEMA", "order")
+    };
+    let first = builder().start();
+    world.send(update("t-1", "new"));
+    soon("the task is there", || {
+        let rows = world.ask("SELECT status FROM \"order\".tasks WHERE id = 't-1'");
+        (rows == [Some("new".to_owned())]).then_some(())
+    });
+    first.stop();
+    let second = builder()
+        .env("TASKHOST_DATABASE_PREPARED_STATEMENTS", "false")
+        .start();
+    world.send(update("t-1", "started"));
+    world.send(Message::to("task-status").json(&json!({ "taskId": "t-1", "status": "nonsense" })));
+    soon(
+        "the task has started, and what can't be decided is a dead letter",
+        || {
+            let sql = "SELECT status || ' ' || (SELECT count(*) FROM \"order\".dead_letters) FROM \"order\".tasks";
+            (world.ask(sql) == [Some("started 1".to_owned())]).then_some(())
+        },
+    );
+    for arguments in [["task", "show", "t-1"], ["dlq", "list", "--all"]] {
+        let finished = builder().run(&arguments);
+        assert_eq!(finished.code, Some(0), "{arguments:?}: {}", finished.stderr);
+    }
+    // The first makes the partitions of the next months, if the host hasn't yet.
+    let made = builder().run(&["migrate"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let finished = builder().run(&["migrate"]);
+    assert!(
+        finished.stdout.contains("nothing to do"),
+        "{}",
+        finished.stdout
+    );
+    let elsewhere = "SELECT count(*)::text FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'order')";
+    assert_eq!(world.ask(elsewhere), [Some("0".to_owned())]);
+    second.stop();
+
+    let refused = builder()
+        .env("TASKHOST_DATABASE_SCHEMA", "Order")
+        .run(&["run"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("plain identifier"),
+        "{}",
+        refused.stderr
     );
 }

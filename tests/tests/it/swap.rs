@@ -80,7 +80,7 @@ pub(crate) fn under_load(world: &World, change: impl FnOnce()) -> usize {
 pub(crate) fn wait_decided(world: &World, version: &str) {
     soon("every partition has decided by it", || {
         let rows =
-            world.ask("SELECT DISTINCT plugin_version || ' ' || cause_partition FROM task_events");
+            world.ask("SELECT DISTINCT plugin_version || ' ' || cause_partition FROM task_history");
         let of_version = rows.iter().flatten().filter(|row| row.starts_with(version));
         (of_version.count() == usize::try_from(PARTITIONS).expect("a small number")).then_some(())
     });
@@ -129,10 +129,10 @@ pub(crate) fn assert_swapped_once(world: &World, sent: usize) {
 /// The longest time between two commits of one partition around the change, and anywhere, in milliseconds.
 fn pauses(world: &World) -> Vec<Option<String>> {
     world.ask(
-        "WITH batches AS (SELECT DISTINCT cause_partition, recorded_at, plugin_version FROM task_events), \
+        "WITH batches AS (SELECT DISTINCT cause_partition, stored_at, plugin_version FROM task_history), \
          steps AS (SELECT plugin_version <> lag(plugin_version) OVER w AS swap, \
-             extract(epoch FROM recorded_at - lag(recorded_at) OVER w) * 1000 AS pause \
-             FROM batches WINDOW w AS (PARTITION BY cause_partition ORDER BY recorded_at)) \
+             extract(epoch FROM stored_at - lag(stored_at) OVER w) * 1000 AS pause \
+             FROM batches WINDOW w AS (PARTITION BY cause_partition ORDER BY stored_at)) \
          SELECT 'between two batches of a partition: at the swap at most ' || round(max(pause) FILTER (WHERE swap)) \
              || ' ms, else ' || round(percentile_cont(0.5) WITHIN GROUP (ORDER BY pause) FILTER (WHERE NOT swap)) \
              || ' ms (median), ' || round(max(pause) FILTER (WHERE NOT swap)) || ' ms (longest)' FROM steps",
@@ -171,8 +171,8 @@ fn two_hosts_change_over_together() {
     }
     // Law 5: no batch of the old version began to be written after one of the new, whichever host and partition.
     let in_order = world.ask(
-        "SELECT (max(recorded_at) FILTER (WHERE plugin_version = '1.0.0') \
-         < min(recorded_at) FILTER (WHERE plugin_version = '2.0.0'))::text FROM task_events",
+        "SELECT (max(stored_at) FILTER (WHERE plugin_version = '1.0.0') \
+         < min(stored_at) FILTER (WHERE plugin_version = '2.0.0'))::text FROM task_history",
     );
     assert_eq!(in_order, [Some("true".to_owned())]);
     hosts.into_iter().for_each(Host::stop);

@@ -13,7 +13,7 @@ use crate::decision::Decision;
 use crate::descriptor::{Descriptor, TaskIdSource};
 use crate::outcome::Counts;
 use crate::record::TopicPartition;
-use crate::task::{PluginVersion, TaskId};
+use crate::task::{PluginVersion, RecordedDecider, TaskId};
 use crate::trace::Trace;
 use crate::waiting::{Ahead, Rank, Why};
 
@@ -55,6 +55,14 @@ fn task_id() -> TaskId {
     TaskId::new("a").expect("an id")
 }
 
+fn plugin() -> Arc<PluginVersion> {
+    Arc::new(PluginVersion {
+        name: "p".into(),
+        version: "1".into(),
+        digest: "ab".into(),
+    })
+}
+
 fn decider() -> Decider {
     let descriptor = Descriptor {
         name: "p".into(),
@@ -68,13 +76,17 @@ fn decider() -> Decider {
     };
     Decider {
         route: "in".into(),
-        plugin: Arc::new(PluginVersion {
-            name: "p".into(),
-            version: "1".into(),
-            digest: "ab".into(),
-        }),
+        plugin: plugin(),
         descriptor: Arc::new(descriptor),
         topics: Arc::new(BTreeMap::new()),
+        record: Arc::new(RecordedDecider {
+            route: "in".into(),
+            activation: 1,
+            plugin: plugin(),
+            config: "".into(),
+            interface: "".into(),
+            topics: Arc::new(BTreeMap::new()),
+        }),
         hold: None,
         on_dead_letter: OnDeadLetter::GoOn,
     }

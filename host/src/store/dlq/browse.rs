@@ -59,17 +59,17 @@ pub struct OpenLetters {
 }
 
 const OPEN: &str = "
-SELECT topic, state, count(*) AS count FROM dead_letters
+SELECT topic, state, count(*) AS count FROM taskhost.dead_letters
 WHERE group_id = $1 AND state IN ('open', 'replaying', 'waiting', 'parked') GROUP BY topic, state";
 
 const SHOW: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM dead_letters d WHERE group_id = $1 AND id = $2"
+    " FROM taskhost.dead_letters d WHERE group_id = $1 AND id = $2"
 );
 
 const EDITS: &str = "
-SELECT number, value, by, reason, at FROM dead_letter_edits WHERE group_id = $1 AND id = $2 ORDER BY number";
+SELECT number, value, by, reason, at FROM taskhost.dead_letter_edits WHERE group_id = $1 AND id = $2 ORDER BY number";
 
 const MICROS: &str = "(extract(epoch FROM d.created_at) * 1000000)::bigint AS created_micros";
 
@@ -178,7 +178,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn statement(&self, select: &str) -> Statement<'_> {
-        let sql = format!("{select} FROM dead_letters d{}", self.sql);
+        let sql = format!("{select} FROM taskhost.dead_letters d{}", self.sql);
         let mut statement = sqlx::query(AssertSqlSafe(sql));
         for argument in &self.arguments {
             statement = match argument {

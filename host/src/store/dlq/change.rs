@@ -40,29 +40,29 @@ pub enum Edited {
 }
 
 const LOCK: &str =
-    "SELECT state, edits FROM dead_letters WHERE group_id = $1 AND id = $2 FOR UPDATE";
+    "SELECT state, edits FROM taskhost.dead_letters WHERE group_id = $1 AND id = $2 FOR UPDATE";
 
 const EDIT: &str = "
-UPDATE dead_letters SET edits = edits + 1, edited_value = $3 WHERE group_id = $1 AND id = $2";
+UPDATE taskhost.dead_letters SET edits = edits + 1, edited_value = $3 WHERE group_id = $1 AND id = $2";
 
 const RECORD: &str = "
-INSERT INTO dead_letter_edits (group_id, id, number, value, by, reason) VALUES ($1, $2, $3, $4, $5, $6)";
+INSERT INTO taskhost.dead_letter_edits (group_id, id, number, value, by, reason) VALUES ($1, $2, $3, $4, $5, $6)";
 
 /// What is being decided, or is done with, stays.
 const DISCARD: &str = "
-UPDATE dead_letters SET state = 'discarded', state_at = now(), decided_by = $3, note = $4
+UPDATE taskhost.dead_letters SET state = 'discarded', state_at = now(), decided_by = $3, note = $4
 WHERE group_id = $1 AND id = ANY ($2) AND state IN ('open', 'parked')
 RETURNING id";
 
 /// A batch that decides a replay locks the wakeup first, too: either it finds it gone, or this does.
 const CANCEL: &str = "
 WITH called_back AS (
-    DELETE FROM wakeups
+    DELETE FROM taskhost.wakeups
     WHERE group_id = $1 AND kind = 'replay' AND id = ANY (ARRAY(
-        SELECT wakeup FROM dead_letters WHERE group_id = $1 AND id = ANY ($2) AND state = 'replaying'))
+        SELECT wakeup FROM taskhost.dead_letters WHERE group_id = $1 AND id = ANY ($2) AND state = 'replaying'))
     RETURNING id
 )
-UPDATE dead_letters d SET state = CASE WHEN d.replays >= $3 THEN 'parked' ELSE 'open' END, state_at = now(),
+UPDATE taskhost.dead_letters d SET state = CASE WHEN d.replays >= $3 THEN 'parked' ELSE 'open' END, state_at = now(),
     wakeup = NULL, republish = false, decided_by = $4
 FROM called_back WHERE d.group_id = $1 AND d.id = ANY ($2) AND d.wakeup = called_back.id
 RETURNING d.id";

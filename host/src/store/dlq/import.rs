@@ -21,11 +21,11 @@ pub enum Imported {
 }
 
 const COUNT: &str = "
-UPDATE progress SET consumed = consumed + $4, dead_letters = dead_letters + $4
+UPDATE taskhost.progress SET consumed = consumed + $4, dead_letters = dead_letters + $4
 WHERE group_id = $1 AND topic = $2 AND partition = $3";
 
 const LOCK: &str = "
-SELECT batch FROM progress WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
+SELECT batch FROM taskhost.progress WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
 
 impl Store {
     /// Stores dead letters for a partition, each with where it comes from. Those that are there stay as they are.

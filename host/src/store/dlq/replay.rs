@@ -54,19 +54,19 @@ pub struct Counted {
 const REQUEST: &str = "
 WITH chosen AS (
     SELECT group_id, id, topic, partition
-    FROM dead_letters d
+    FROM taskhost.dead_letters d
     WHERE group_id = $1 AND id = ANY ($2) AND (state = 'open' OR ($3 AND state = 'parked'))
       AND (source <> 'outgoing' OR $4) AND (source <> 'timer' OR NOT $4)
-      AND EXISTS (SELECT FROM progress p
+      AND EXISTS (SELECT FROM taskhost.progress p
                   WHERE (p.group_id, p.topic, p.partition) = (d.group_id, d.topic, d.partition))
     ORDER BY id FOR UPDATE
 ), marked AS (
-    UPDATE dead_letters d SET state = 'replaying', state_at = now(), wakeup = gen_random_uuid(), republish = $4,
+    UPDATE taskhost.dead_letters d SET state = 'replaying', state_at = now(), wakeup = gen_random_uuid(), republish = $4,
         decided_by = $5
     FROM chosen WHERE (d.group_id, d.id) = (chosen.group_id, chosen.id) AND d.id = ANY ($2)
     RETURNING d.group_id, d.topic, d.partition, d.id, d.wakeup, d.task_id, d.route, d.record_offset, d.created_at, d.sequence
 ), inserted AS (
-    INSERT INTO wakeups (group_id, topic, partition, id, kind, task_id, route, sequence, attempt, since, reason, cause)
+    INSERT INTO taskhost.wakeups (group_id, topic, partition, id, kind, task_id, route, sequence, attempt, since, reason, cause)
     SELECT group_id, topic, partition, wakeup, 'replay', COALESCE(task_id, id::text), COALESCE(route, ''),
         COALESCE(sequence, 9223372036854775807), 0, now(), '', ''
     FROM marked ORDER BY created_at, record_offset, id
@@ -76,14 +76,14 @@ SELECT id, topic, partition FROM marked";
 /// As many as fit, at least one: the bytes are those of the payloads. The collation leaves one index that can be used.
 const DUE: &str = concat!(
     "WITH first AS (
-        SELECT id, sequence, place, why, attempt, tries, since, since_worked FROM wakeups
+        SELECT id, sequence, place, why, attempt, tries, since, since_worked FROM taskhost.wakeups
         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND kind = 'replay' AND (due IS NULL OR due <= $4)
         ORDER BY sequence, place LIMIT $5
      ), sized AS (
         SELECT first.*, sum(letter.bytes) OVER turns AS bytes, row_number() OVER turns AS number
         FROM first CROSS JOIN LATERAL (
             SELECT COALESCE(octet_length(CASE WHEN edits > 0 THEN edited_value ELSE value END), 0) AS bytes
-            FROM dead_letters WHERE wakeup = first.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
+            FROM taskhost.dead_letters WHERE wakeup = first.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
         ) AS letter
         WINDOW turns AS (ORDER BY first.sequence, first.place)
      ), w AS (
@@ -95,30 +95,30 @@ const DUE: &str = concat!(
         w.since_worked AS w_since_worked, COALESCE(d.sequence, p.next_offset - 1, -1) AS w_sequence,
         CASE WHEN d.sequence IS NULL THEN w.place ELSE 0 END AS w_place
      FROM w CROSS JOIN LATERAL (
-        SELECT * FROM dead_letters WHERE wakeup = w.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
+        SELECT * FROM taskhost.dead_letters WHERE wakeup = w.id AND group_id COLLATE \"POSIX\" = $1 LIMIT 1
      ) AS d
-     JOIN progress p ON (p.group_id, p.topic, p.partition) = ($1, $2, $3)
+     JOIN taskhost.progress p ON (p.group_id, p.topic, p.partition) = ($1, $2, $3)
      ORDER BY w.number"
 );
 
 const OF_WAKEUPS: &str = concat!(
     "SELECT ",
     columns!(),
-    ", d.wakeup FROM dead_letters d WHERE group_id = $1 AND wakeup = ANY ($2)"
+    ", d.wakeup FROM taskhost.dead_letters d WHERE group_id = $1 AND wakeup = ANY ($2)"
 );
 
 const STATES: &str = "
-SELECT state, count(*) AS count FROM dead_letters WHERE group_id = $1 AND id = ANY ($2) GROUP BY state";
+SELECT state, count(*) AS count FROM taskhost.dead_letters WHERE group_id = $1 AND id = ANY ($2) GROUP BY state";
 
 /// Only what is being replayed; each has one row here.
 const END: &str = "
-UPDATE dead_letters d SET state = new.state, state_at = now(), wakeup = new.wakeup, republish = false,
+UPDATE taskhost.dead_letters d SET state = new.state, state_at = now(), wakeup = new.wakeup, republish = false,
     replays = d.replays + new.counts
 FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::int[]) AS new (id, state, wakeup, counts)
 WHERE d.group_id = $1 AND d.id = new.id AND d.id = ANY ($2) AND d.state IN ('replaying', 'waiting')";
 
 const FAIL: &str = "
-UPDATE dead_letters d SET code = new.code, reason = new.reason, backtrace = new.backtrace, stage = new.stage,
+UPDATE taskhost.dead_letters d SET code = new.code, reason = new.reason, backtrace = new.backtrace, stage = new.stage,
     attempts = new.attempts, task_id = new.task_id, route = new.route, plugin_name = new.plugin_name,
     plugin_version = new.plugin_version, plugin_digest = new.plugin_digest
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],

@@ -43,34 +43,34 @@ impl Trimmed {
 const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS held";
 
 const OLD: &str = "
-DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM dead_letters
+DELETE FROM taskhost.dead_letters WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM taskhost.dead_letters
     WHERE group_id = $1 AND state IN ('applied', 'ignored', 'discarded', 'republished')
       AND state_at < now() - $2::bigint * INTERVAL '1 millisecond'
     ORDER BY state_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))";
 
 /// Beyond the number: the oldest first.
 const MANY: &str = "
-DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM dead_letters
+DELETE FROM taskhost.dead_letters WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM taskhost.dead_letters
     WHERE group_id = $1 AND state IN ('applied', 'ignored', 'discarded', 'republished')
     ORDER BY state_at, id
     LIMIT GREATEST(0, LEAST($3, (
-        SELECT count(*) FROM dead_letters
+        SELECT count(*) FROM taskhost.dead_letters
         WHERE group_id = $1 AND state IN ('applied', 'ignored', 'discarded', 'republished')) - $2))
     FOR UPDATE SKIP LOCKED))";
 
 /// `published` is a lower bound of the watermark: what it covers, Kafka has.
 const FRAMES: &str = "
-DELETE FROM outbox WHERE ctid = ANY (ARRAY(
-    SELECT o.ctid FROM progress p JOIN outbox o USING (group_id, topic, partition)
+DELETE FROM taskhost.outbox WHERE ctid = ANY (ARRAY(
+    SELECT o.ctid FROM taskhost.progress p JOIN taskhost.outbox o USING (group_id, topic, partition)
     WHERE p.group_id = $1 AND o.batch <= p.published LIMIT $2 FOR UPDATE OF o SKIP LOCKED))";
 
 const WAKEUPS: &str = "
-DELETE FROM wakeups WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM wakeups w
+DELETE FROM taskhost.wakeups WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM taskhost.wakeups w
     WHERE group_id = $1 AND kind = 'replay'
-      AND (SELECT d.id FROM dead_letters d WHERE d.wakeup = w.id AND d.group_id COLLATE \"POSIX\" = $1) IS NULL
+      AND (SELECT d.id FROM taskhost.dead_letters d WHERE d.wakeup = w.id AND d.group_id COLLATE \"POSIX\" = $1) IS NULL
     LIMIT $2))";
 
 impl Store {

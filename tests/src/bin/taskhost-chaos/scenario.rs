@@ -99,6 +99,7 @@ impl Stage<'_> {
 
     async fn commit_for_another(&self) -> Result<()> {
         let store = Store::connect(&Settings {
+            schema: taskhost::config::SchemaName::default(),
             url: self.world.database_url().to_owned(),
             connections_max: 1,
             acquire_timeout: Duration::from_secs(10),

@@ -15,8 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const ROWS: &str = "SELECT topic, partition, epoch, batch, consumed, \
-    coalesce(owners[array_upper(owners, 1)], '') AS owner FROM progress";
-const ACTIVATIONS: &str = "SELECT count(*) FROM activations";
+    coalesce(owners[array_upper(owners, 1)], '') AS owner FROM taskhost.progress";
+const ACTIVATIONS: &str = "SELECT count(*) FROM taskhost.activations";
 
 #[derive(Clone, Debug)]
 struct Row {

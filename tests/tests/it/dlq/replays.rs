@@ -324,7 +324,7 @@ fn a_replay_that_cannot_be_written_keeps_no_record_waiting() {
     let _ = dlq(&command, &["replay", &only(&world), "--no-wait"]).ok();
 
     // Somebody looks at the dead letter and went home with the transaction open.
-    let held = world.hold("SELECT FROM dead_letters FOR UPDATE");
+    let held = world.hold("SELECT FROM taskhost.dead_letters FOR UPDATE");
     world.send(update("b", "new"));
     let host = world
         .host()

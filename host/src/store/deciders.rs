@@ -1,0 +1,131 @@
+//! The deciders that the history names by a number.
+//!
+//! Each is stored once, outside of any batch: a batch that waited for another one's row would hold its tasks meanwhile. So a
+//! decider may be there that no event names.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
+use taskhost_core::task::{RecordedDecider, TaskEvent};
+
+use super::error::Error;
+use super::pool::Store;
+use super::session::Session;
+
+/// Deciders that are remembered: each route has one, and after a swap another one.
+const REMEMBERED_MAX: usize = 100;
+
+const FIND: &str = "SELECT number FROM taskhost.deciders WHERE identity = $1";
+
+const ADD: &str = "
+INSERT INTO taskhost.deciders (identity, route, activation, plugin_name, plugin_version, plugin_digest, config, interface,
+    topics)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::json) ON CONFLICT DO NOTHING";
+
+/// The numbers that are known.
+#[derive(Debug, Default)]
+pub(super) struct Deciders(Mutex<Vec<(Arc<RecordedDecider>, i32)>>);
+
+impl Deciders {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<RecordedDecider>, i32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self, decider: &RecordedDecider) -> Option<i32> {
+        let known = self.lock();
+        let found = known.iter().find(|(known, _)| **known == *decider)?;
+        Some(found.1)
+    }
+
+    fn remember(&self, decider: &Arc<RecordedDecider>, number: i32) {
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.push((decider.clone(), number));
+    }
+
+    /// Asks Postgres anew from here on.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+}
+
+impl Store {
+    /// The number of each event's decider, which is stored if it isn't yet; none for an event whose decider isn't known.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub(super) async fn number_deciders(
+        &self,
+        events: &[TaskEvent],
+    ) -> Result<Vec<Option<i32>>, Error> {
+        let mut numbers = Vec::with_capacity(events.len());
+        let mut last: Option<(&Arc<RecordedDecider>, i32)> = None;
+        for event in events {
+            let Some(basis) = &event.basis else {
+                numbers.push(None);
+                continue;
+            };
+            let number = match last {
+                Some((decider, number)) if Arc::ptr_eq(decider, &basis.decider) => number,
+                _ => self.decider(&basis.decider).await?,
+            };
+            last = Some((&basis.decider, number));
+            numbers.push(Some(number));
+        }
+        Ok(numbers)
+    }
+
+    async fn decider(&self, decider: &Arc<RecordedDecider>) -> Result<i32, Error> {
+        if let Some(number) = self.deciders.number(decider) {
+            return Ok(number);
+        }
+        let topics = serde_json::to_string(&*decider.topics).unwrap_or_default();
+        let identity = identity(decider, &topics);
+        let number = loop {
+            let find = sqlx::query(FIND).bind(&identity[..]);
+            if let Some(row) = self.read_row(find).await? {
+                break row.try_get("number")?;
+            }
+            let add = sqlx::query(ADD)
+                .bind(&identity[..])
+                .bind(&*decider.route)
+                .bind(decider.activation)
+                .bind(&decider.plugin.name)
+                .bind(&decider.plugin.version)
+                .bind(&decider.plugin.digest)
+                .bind(&*decider.config)
+                .bind(&*decider.interface)
+                .bind(&topics);
+            // Then it is found, whoever added it.
+            let mut session = Session::begin(self).await?;
+            session.execute(add).await?;
+            session.commit_or_repeat().await?;
+        };
+        self.deciders.remember(decider, number);
+        Ok(number)
+    }
+}
+
+/// Each part with its length, so that no two deciders run together to the same bytes.
+fn identity(decider: &RecordedDecider, topics: &str) -> [u8; 32] {
+    let activation = decider.activation.to_string();
+    let parts = [
+        &*decider.route,
+        &activation,
+        &decider.plugin.name,
+        &decider.plugin.version,
+        &decider.plugin.digest,
+        &decider.config,
+        &decider.interface,
+        topics,
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
