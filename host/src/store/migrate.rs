@@ -35,6 +35,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     step!(9, "waiting", "0009_waiting.sql"),
     step!(10, "wakeup ids", "0010_wakeup_ids.sql"),
     step!(11, "waiting order", "0011_waiting_order.sql"),
+    step!(14, "commit", "0014_commit.sql"),
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! One round: read without locks, decide, then one transaction that checks everything and does everything or nothing.
+//! One round: read without locks, decide, then one call that checks everything and does everything or nothing.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -212,6 +212,10 @@ impl Worker {
                     refreshed.map_err(|error| plugins_failed(&error))?;
                 }
                 Ok(Tried::Again)
+            }
+            // Fewer at once may do. Alone, only somebody's value is to blame.
+            error if error.is_for_fewer() && items.list.len() > 1 => {
+                Ok(Tried::Refused(error.to_string()))
             }
             error if error.disposition() == Disposition::Message => {
                 Ok(Tried::Refused(error.to_string()))

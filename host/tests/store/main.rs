@@ -13,6 +13,7 @@ mod dlq;
 mod lost_commits;
 mod migrations;
 mod old_rows;
+mod one_call;
 mod order;
 mod proxy;
 mod rollbacks;
