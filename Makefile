@@ -47,7 +47,7 @@ test: plugins ## Run every test, against a real broker and a real Postgres (ARGS
 	$(GUEST_CARGO) test --locked $(GUESTS) --workspace --quiet
 	@$(BINS)
 	cargo test --locked --workspace --doc --quiet
-	$(if $(ARGS),,$(TARGET_DIR)/debug/taskhost-sim --seeds $(SEEDS) --seed $(SEED))
+	$(if $(ARGS),,$(TARGET_DIR)/debug/taskhost-sim --seeds 3000)
 	$(TARGET_DIR)/debug/with-services -- cargo nextest run --locked --workspace $(if $(CI),--profile ci) -E 'not binary(slow)' $(ARGS)
 
 .PHONY: test-slow

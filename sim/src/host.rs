@@ -31,7 +31,7 @@ use crate::story::Story;
 pub(crate) const GROUP: &str = "g";
 
 /// How often a member tells the coordinator that it is there.
-const HEARTBEAT: Duration = Duration::from_millis(700);
+const HEARTBEAT: Duration = Duration::from_millis(1_000);
 
 /// How long a revoked partition's worker may take.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(1);
@@ -420,7 +420,7 @@ fn rules_of(place: &Place, transactional_ids: Vec<String>) -> Rules {
         backoff: Duration::from_millis(200),
         spring_headers: false,
         deferral: Deferral {
-            attempts_max: 6,
+            attempts_max: 4,
             age_max: Duration::from_secs(120),
             delay_min: Duration::from_millis(500),
             delay_max: Duration::from_secs(60),

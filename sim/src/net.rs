@@ -45,6 +45,8 @@ pub(crate) struct Odds {
     pub(crate) unanswered: u32,
     /// The client has given up when it arrives.
     pub(crate) late: u32,
+    /// It takes seconds, and its answer is in time. No fault: networks are like that.
+    pub(crate) slow: u32,
     /// The host crashes before it is sent, or before its answer is there.
     pub(crate) crash: u32,
     /// The host freezes at one of these places.
@@ -220,6 +222,7 @@ impl Net {
             }
             Fate::LostRequest => {
                 sleep(PATIENCE).await;
+                self.perhaps_pause(process).await;
                 return Err(Broken::Unanswered);
             }
             Fate::Late(after) => there + after,
@@ -283,6 +286,11 @@ impl Net {
         } else {
             Fate::Fine
         };
+        if matches!(fate, Fate::Fine) && state.faults > 0 && state.chance(odds.slow) {
+            state.count("slow call");
+            let millis = state.rng.random_range(300..4_500);
+            return (fate, there + Duration::from_millis(millis), back);
+        }
         (fate, there, back)
     }
 
@@ -305,6 +313,19 @@ impl Net {
         if let Some(duration) = freeze {
             self.story.tell(format!("at {at}:"));
             self.freeze(process, duration);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What loses a call may hold up its process, too, for longer than a session.
+    async fn perhaps_pause(&self, process: Process) {
+        let pause = {
+            let mut state = self.lock();
+            let pauses = state.chance(300) && state.strikes(1000, "freeze at a lost request");
+            pauses.then(|| Duration::from_millis(state.rng.random_range(5_000..15_000)))
+        };
+        if let Some(pause) = pause {
+            self.freeze(process, pause);
             tokio::task::yield_now().await;
         }
     }

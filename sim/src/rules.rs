@@ -195,7 +195,7 @@ fn one(task: Option<&Task>, cause: &Cause) -> Result<Decision, Unanswered> {
     let fault = |kind| Err(Unanswered::Fault(Fault::new(kind, "as asked")));
     let timer = TimerOrder::Set {
         name: "t".to_owned(),
-        due: cause.at.saturating_add(8_000),
+        due: cause.at.saturating_add(5_000),
         data: "{}".to_owned(),
     };
     let cancel = TimerOrder::Cancel {
@@ -205,10 +205,10 @@ fn one(task: Option<&Task>, cause: &Cause) -> Result<Decision, Unanswered> {
         ("create", None) | ("step" | "fired" | "patient", Some(_)) => {
             apply(task, &at, asked, vec![])
         }
-        ("step", None) => return defer(seconds(4)),
+        ("step", None) => return defer(seconds(2)),
         // Longer than anybody should have to wait for a task that is there.
         ("patient", None) => return defer(seconds(50)),
-        ("wait", task) if task.is_none_or(|task| task.version < 3) => return defer(seconds(6)),
+        ("wait", task) if task.is_none_or(|task| task.version < 3) => return defer(seconds(2)),
         ("wait", Some(_)) => apply(task, &at, asked, vec![]),
         ("timer", Some(_)) => apply(task, &at, asked, vec![timer]),
         ("untimer", Some(_)) => apply(task, &at, asked, vec![cancel]),

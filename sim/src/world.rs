@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhost::store::Key;
 use taskhost::{chance, clock};
 use taskhost_core::cause::OnDeadLetter;
 use taskhost_core::record::{Record, TopicPartition};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::host::{Host, Place};
+use crate::host::{GROUP, Host, Place};
 use crate::net::{Net, Odds, Process, Server};
 use crate::oracle::{self, Input};
 use crate::rules::{ASKS, EVENTS, INPUTS, OUTPUT};
@@ -24,10 +25,13 @@ const THEN: i64 = 1_700_000_000_000;
 const RECORDS: u64 = 200;
 
 /// How long a world may take to come to rest once nothing fails any more.
-const REST: Duration = Duration::from_secs(900);
+const REST: Duration = Duration::from_secs(600);
 
 /// When people see to what only people can.
-const PEOPLE_AFTER: Duration = Duration::from_secs(40);
+const PEOPLE_AFTER: Duration = Duration::from_secs(15);
+
+/// How long readers may have to wait for what a dead process left open.
+const OPEN_MAX: Duration = Duration::from_secs(20);
 
 /// How long a transaction may be open.
 const TRANSACTION_TIME: Duration = Duration::from_secs(40);
@@ -87,6 +91,7 @@ impl World {
             lost: 0,
             unanswered: 0,
             late: 0,
+            slow: 0,
             crash: 0,
             freeze: 0,
         };
@@ -96,6 +101,7 @@ impl World {
             lost: u32::try_from(draw.below(12)).unwrap_or(0),
             unanswered: u32::try_from(draw.below(12)).unwrap_or(0),
             late: u32::try_from(draw.below(8)).unwrap_or(0),
+            slow: u32::try_from(draw.below(20)).unwrap_or(0),
             crash: u32::try_from(draw.below(5)).unwrap_or(0),
             freeze: u32::try_from(draw.below(4)).unwrap_or(0),
         };
@@ -304,6 +310,20 @@ impl World {
             let route = INPUTS[usize::from(net.chance(500))];
             self.activate(route);
         }
+        if net.chance(100) {
+            // Called back, and asked for once more: the first may be on its way.
+            let replaying = self.place.server.with(|tables| tables.replaying());
+            for id in replaying {
+                net.story.tell(format!(
+                    "the replay of {id} is called back, and asked for again"
+                ));
+                let row = chance::uuid();
+                self.place.server.with(|tables| {
+                    tables.call_back(id);
+                    tables.replay(id, row);
+                });
+            }
+        }
         if net.chance(30) {
             let open = self.place.server.with(|tables| tables.open_letters(false));
             let few = open.into_iter().filter(|_| net.chance(400));
@@ -322,6 +342,16 @@ impl World {
         if net.chance(6) {
             let server = [Server::Postgres, Server::Kafka][usize::from(net.chance(500))];
             net.outage(server, some(12_000));
+        }
+        if net.chance(30) {
+            // The claim of a process that is no more arrives at last.
+            let number = net.below(self.partitions.len() as u64);
+            let partition = self.partitions[usize::try_from(number).unwrap_or(0)].clone();
+            net.story
+                .tell(format!("a late claim of {partition} arrives"));
+            let key = Key::new(GROUP, partition);
+            let own = ["id-of-nobody".to_owned()];
+            self.place.server.with(|tables| tables.claim(&key, &own));
         }
         let number = usize::try_from(net.below(self.hosts.len() as u64)).unwrap_or(0);
         let process = self.hosts[number].as_ref().map(|host| host.process);
@@ -353,6 +383,10 @@ impl World {
             sleep(Duration::from_secs(1)).await;
             self.place.net.thaw();
             self.expire();
+            let held_up = self.held_up(until);
+            if !held_up.is_empty() {
+                return held_up;
+            }
             let unrest = self.unrest();
             if unrest.is_empty() {
                 return Vec::new();
@@ -365,6 +399,24 @@ impl World {
                 self.decide();
             }
         }
+    }
+
+    /// Readers don't have to wait for what a dead process left open: its successor ends it.
+    fn held_up(&self, until: Instant) -> Vec<String> {
+        let began = until - REST;
+        let now = Instant::now();
+        if now < began + OPEN_MAX {
+            return Vec::new();
+        }
+        let open = self.place.brokers.with(|cluster| cluster.open_since());
+        let old = open
+            .into_iter()
+            .filter(|(_, since)| now - *since > OPEN_MAX);
+        old.map(|(id, since)| {
+            let seconds = (now - since).as_secs();
+            format!("readers wait for a transaction of {id}, which is open for {seconds} s")
+        })
+        .collect()
     }
 
     /// What is left to people: dead letters that hold their task, and breakers that nothing closes.

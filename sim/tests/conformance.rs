@@ -37,14 +37,7 @@ async fn memory_answers_as_postgres_does() {
     let mut seen = BTreeMap::new();
     for seed in first..first + SEEDS {
         let (database, store) = store().await;
-        let memory = MemoryLedger::direct(Arc::<Server>::default());
-        let mut both = Both::new(seed, store, memory).await;
-        for number in 0..calls {
-            both.step(number).await;
-        }
-        both.check_tables().await;
-        seen.extend(both.seen());
-        both.close().await;
+        seen.extend(compare(seed, store, calls).await);
         admin(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
     }
     check_coverage(&seen);
@@ -81,6 +74,109 @@ async fn both_wait_for_what_is_locked() {
     both.check_locks().await;
     both.close().await;
     admin(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+}
+
+/// Checks of the SQL function, each with what takes it out.
+const MUTANTS: [(&str, &str, &str); 12] = [
+    ("the claim", "AND epoch = my_epoch", ""),
+    (
+        "the batch and its token",
+        "AND batch = seen_batch AND next_offset = from_offset AND batch_token IS NOT DISTINCT FROM last_token",
+        "",
+    ),
+    (
+        "the bound on what is published",
+        "CASE WHEN known_published <= batch THEN known_published END",
+        "known_published",
+    ),
+    ("a task's version", "AND tasks.version = new.seen", ""),
+    (
+        "that rows are there",
+        "IF hits <> coalesce(cardinality(seen_rows), 0) THEN",
+        "IF false THEN",
+    ),
+    (
+        "the activations",
+        "IF named IS NOT NULL THEN",
+        "IF false THEN",
+    ),
+    (
+        "that tasks are new",
+        "IF hits <> cardinality(c_ids) THEN",
+        "IF false THEN",
+    ),
+    (
+        "that replaced timers go",
+        "WHERE id = ANY (timer_rows) AND kind = 'timer'",
+        "WHERE false",
+    ),
+    (
+        "that what is blocked has no time",
+        "SET why = 'turn', due = NULL,",
+        "SET why = 'turn',",
+    ),
+    (
+        "whose turn it is",
+        "IF cardinality(settled_tasks) > 0 THEN",
+        "IF false THEN",
+    ),
+    (
+        "that letters hold",
+        "WHERE (letter.sequence, 0) < (asked.sequence, asked.place)",
+        "WHERE false",
+    ),
+    (
+        "that a letter whose record comes again is open again",
+        "ELSE dead_letters.state END",
+        "ELSE 'open' END",
+    ),
+];
+
+/// The suite misses each check of the SQL function.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_check_of_the_function_is_missed() {
+    for (check, code, without) in MUTANTS {
+        let mut is_missed = false;
+        for seed in 1..=SEEDS {
+            let (database, store) = store().await;
+            mutate(&database, code, without).await;
+            let compared = tokio::spawn(compare(seed, store, 300)).await;
+            admin(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+            is_missed = compared.is_err_and(|error| error.is_panic());
+            if is_missed {
+                break;
+            }
+        }
+        assert!(is_missed, "nothing differs without {check}");
+    }
+}
+
+async fn compare(seed: u64, store: Store, calls: u64) -> BTreeMap<&'static str, u64> {
+    let memory = MemoryLedger::direct(Arc::<Server>::default());
+    let mut both = Both::new(seed, store, memory).await;
+    for number in 0..calls {
+        both.step(number).await;
+    }
+    both.check_tables().await;
+    let seen = both.seen();
+    both.close().await;
+    seen
+}
+
+async fn mutate(database: &str, code: &str, without: &str) {
+    let admin_url = admin_url();
+    let (server, _) = admin_url.rsplit_once('/').unwrap();
+    let url = format!("{server}/{database}");
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let defined = "SELECT pg_get_functiondef('\"order\".taskhost_commit_1'::regproc)";
+    let defined: String = sqlx::query_scalar(defined)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(defined.contains(code), "the function has no {code:?}");
+    let sql = sqlx::raw_sql(AssertSqlSafe(defined.replace(code, without)));
+    sql.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 async fn store() -> (String, Store) {

@@ -1,4 +1,4 @@
-//! A proxy before a server: cuts a line at a COMMIT, loses notifications, or is a network that swallows everything, breaks,
+//! A proxy before a server: cuts a line at a commit, loses notifications, or is a network that swallows everything, breaks,
 //! or leads elsewhere.
 
 use std::io::{Read as _, Write as _};
@@ -17,6 +17,33 @@ pub enum Cut {
 
 /// The wire form of a simple query `COMMIT`: tag, length, text, NUL.
 const COMMIT: &[u8] = b"Q\x00\x00\x00\x0bCOMMIT\x00";
+
+/// How a batch is committed where it needs no COMMIT: the text with which the call is prepared.
+const CALL: &[u8] = b"\0SELECT taskhost.taskhost_commit_1(";
+
+/// How sqlx begins the names of prepared statements.
+const NAME: &[u8] = b"sqlx_s_";
+
+/// What the host sends on one connection: a COMMIT, or the call that commits by itself.
+#[derive(Default)]
+struct Commits {
+    /// How the wire names the prepared call when its arguments follow: between the portal, without a name, and its end.
+    bound: Option<Vec<u8>>,
+}
+
+impl Commits {
+    /// Whether these bytes commit.
+    fn are_in(&mut self, bytes: &[u8]) -> bool {
+        let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        if let Some(at) = bytes.windows(CALL.len()).position(|it| it == CALL) {
+            // Without a name it is prepared and run within a transaction, which has its COMMIT.
+            let name = bytes[..at].windows(NAME.len()).rposition(|it| it == NAME);
+            self.bound = name.map(|from| [&b"\0"[..], &bytes[from..at], &b"\0"[..]].concat());
+            return false;
+        }
+        contains(COMMIT) || self.bound.as_deref().is_some_and(contains)
+    }
+}
 
 /// How a connection begins to hear notifications, in a simple query.
 const LISTEN: &[u8] = b"LISTEN ";
@@ -238,7 +265,7 @@ fn carry(client: &TcpStream, network: &Network) {
         return;
     };
     let (deaf, ended) = (Mutex::new(false), Mutex::new(false));
-    let listens = Mutex::new(false);
+    let (listens, sent) = (Mutex::new(false), Mutex::new(Commits::default()));
     let end = || {
         server.shutdown(Shutdown::Both).ok();
         client.shutdown(Shutdown::Both).ok();
@@ -261,7 +288,7 @@ fn carry(client: &TcpStream, network: &Network) {
             if bytes.windows(LISTEN.len()).any(|window| window == LISTEN) {
                 *lock(&listens) = true;
             }
-            let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+            let commits = lock(&sent).are_in(bytes);
             let cut = if commits { network.take() } else { None };
             if cut == Some(Cut::AfterCommit) {
                 // From here on nothing that the server says is heard.

@@ -35,7 +35,7 @@ pub struct Batch {
     pub(super) key: Key,
     /// For what is stored outside of the batch: the deciders of its events.
     pub(super) store: Store,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The last committed batch when this one began.
     seen: BatchNumber,
     next_offset: Offset,
@@ -127,14 +127,6 @@ impl Batch {
     /// The number that this batch will have: that of its frame.
     pub fn number(&self) -> BatchNumber {
         self.seen + 1
-    }
-
-    /// The partition must be where its owner left it.
-    pub(super) fn check_checkpoint(&mut self, left: Checkpoint) -> Result<(), Error> {
-        match self.checkpoint() == left || mutant::is_armed(Mutant::Epoch) {
-            true => Ok(()),
-            false => self.session.fail(Error::Lost),
-        }
     }
 
     /// Where the partition was when it began.

@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 
+use sqlx::Row;
 use taskhost_core::batch::WriteSet;
 use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::record::Offset;
 use taskhost_core::task::TaskId;
 use uuid::Uuid;
 
 use super::Key;
 use super::activation_starts::NewStart;
 use super::batch::{Batch, Commit};
+use super::call;
 use super::error::Error;
 use super::pool::Store;
-use super::progress::Epoch;
+use super::progress::{Epoch, keyed};
 use super::read::Checkpoint;
+use super::session::{Ended, Session};
+use crate::failpoint;
+use crate::mutant::{self, Mutant};
 
 /// A round to be committed.
 #[derive(Debug)]
@@ -51,20 +55,39 @@ pub struct Seen<'a> {
 }
 
 impl Store {
-    /// Commits a round.
+    /// Commits a round by one call.
     ///
     /// # Errors
     /// Then it is certain that nothing was committed. [`Error::Lost`] if the partition is not where its owner left it;
     /// [`Error::Conflict`], [`Error::CreationRaced`], [`Error::RowsGone`] or [`Error::Activated`] if something else
-    /// changed; else see [`Error::disposition`].
+    /// changed; [`Error::TooLarge`] if it needs more than one call; else see [`Error::disposition`].
     pub async fn commit(&self, key: &Key, commitment: Commitment<'_>) -> Result<Commit, Error> {
-        // Before the batch holds anything: what isn't stored yet is, over another connection.
-        self.number_deciders(&commitment.set.events).await?;
-        let batch = self.begin(key, commitment.owner.0).await?;
-        batch.complete(commitment).await
+        let commitment = match mutant::is_armed(Mutant::Epoch) {
+            true => self.disowned(key, commitment).await?,
+            false => commitment,
+        };
+        // Before anything is held: what isn't stored yet is, in a statement of its own.
+        let deciders = self.number_deciders(&commitment.set.events).await?;
+        let (call, frame) = call::of(key, commitment, &deciders)?;
+        let ended = match self.sessions_are_set {
+            true => {
+                let session = Session::look(self).await?;
+                failpoint::hit("before-postgres-commit");
+                session.call(call.statement()).await?
+            }
+            false => {
+                let mut session = Session::begin(self).await?;
+                session.execute(call.statement()).await?;
+                failpoint::hit("before-postgres-commit");
+                session.commit().await?
+            }
+        };
+        failpoint::hit("after-postgres-commit");
+        Ok(ended_with(ended, frame))
     }
 
-    /// Locks tasks before they are read, for a round that lost to others too often. [`Batch::complete`] commits it.
+    /// Locks the partition and tasks before they are read, for a round that lost to others too often. [`Batch::complete`]
+    /// commits it.
     ///
     /// # Errors
     /// As for [`Store::commit`].
@@ -72,6 +95,28 @@ impl Store {
         let mut batch = self.begin(key, epoch).await?;
         batch.lock_tasks(tasks).await?;
         Ok(batch)
+    }
+
+    /// Whoever's claim it is ([`Mutant::Epoch`]).
+    async fn disowned<'a>(
+        &self,
+        key: &Key,
+        commitment: Commitment<'a>,
+    ) -> Result<Commitment<'a>, Error> {
+        let sql = "SELECT epoch, batch, next_offset, batch_token FROM progress
+                   WHERE group_id = $1 AND topic = $2 AND partition = $3";
+        let Some(row) = self.read_row(keyed(sql, key)).await? else {
+            return Err(Error::Lost);
+        };
+        let left = Checkpoint {
+            batch: row.try_get("batch")?,
+            next_offset: row.try_get("next_offset")?,
+            token: row.try_get("batch_token")?,
+        };
+        Ok(Commitment {
+            owner: (row.try_get("epoch")?, left),
+            ..commitment
+        })
     }
 }
 
@@ -81,45 +126,30 @@ impl Batch {
     /// # Errors
     /// As there.
     pub async fn complete(mut self, commitment: Commitment<'_>) -> Result<Commit, Error> {
-        match self.prepare(&commitment).await {
-            Ok(from) => {
-                let Commitment {
-                    worked,
-                    frame,
-                    token,
-                    published,
-                    ..
-                } = commitment;
-                let frame = Frame {
-                    batch: self.number(),
-                    ..frame
-                };
-                self.having_worked(worked)
-                    .commit(from, frame, token, published)
-                    .await
-            }
-            Err(error) => {
-                self.rollback().await;
-                Err(error)
-            }
+        let owner = match mutant::is_armed(Mutant::Epoch) {
+            true => (self.epoch, self.checkpoint()),
+            false => commitment.owner,
+        };
+        let deciders = self.store.number_deciders(&commitment.set.events).await?;
+        let commitment = Commitment {
+            owner,
+            ..commitment
+        };
+        let (call, frame) = call::of(&self.key, commitment, &deciders)?;
+        if let Err(error) = self.session.execute(call.statement()).await {
+            self.rollback().await;
+            return Err(error);
         }
+        failpoint::hit("before-postgres-commit");
+        let ended = self.session.commit().await?;
+        failpoint::hit("after-postgres-commit");
+        Ok(ended_with(ended, frame))
     }
+}
 
-    /// Checks and writes everything but progress and frame.
-    async fn prepare(&mut self, commitment: &Commitment<'_>) -> Result<Offset, Error> {
-        let (_, left) = commitment.owner;
-        self.check_checkpoint(left)?;
-        let Seen {
-            tasks,
-            rows,
-            activations,
-        } = &commitment.seen;
-        self.check(commitment.set, tasks, rows).await?;
-        if !self.check_activations(activations).await? {
-            return self.session.fail(Error::Activated);
-        }
-        self.write(commitment.set, commitment.now).await?;
-        self.start_activations(commitment.starts).await?;
-        Ok(left.next_offset)
+fn ended_with(ended: Ended, frame: Frame) -> Commit {
+    match ended {
+        Ended::Committed => Commit::Committed(frame),
+        Ended::Unknown(error) => Commit::Unknown { frame, error },
     }
 }

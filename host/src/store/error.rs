@@ -77,6 +77,14 @@ pub enum Error {
         /// Tasks that were there already.
         missing: u64,
     },
+    /// One call would be larger than what is sent at once.
+    #[error("a batch of {bytes} bytes is too large for one call, which takes {max}")]
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What a call takes.
+        max: usize,
+    },
     /// The write set doesn't fit what is stored, though everything was locked: a defect.
     #[error("{what}: {found} rows instead of {expected}")]
     Inconsistent {
@@ -165,7 +173,7 @@ impl Error {
             | Self::Migrating { .. }
             | Self::NoPartition { .. } => Disposition::Trouble,
             Self::Refused { code, table, .. } => refused(code, table.as_deref()),
-            Self::Unstorable(_) => Disposition::Message,
+            Self::Unstorable(_) | Self::TooLarge { .. } => Disposition::Message,
             Self::Lost | Self::Standby => Disposition::Lost,
             Self::CreationRaced { .. }
             | Self::Conflict { .. }
@@ -189,6 +197,24 @@ impl Error {
             Self::Unreachable(_) | Self::Unanswered { .. } => Extent::Unclear,
             Self::Refused { code, .. } => extent(code),
             _ => Extent::Own,
+        }
+    }
+
+    /// Whether fewer causes at once may succeed where this many didn't: too slow (57014), too much memory (53200), or what
+    /// somebody's value may be to blame for.
+    pub fn is_for_fewer(&self) -> bool {
+        let is_size =
+            matches!(self, Self::Refused { code, .. } if code == "57014" || code == "53200");
+        is_size || self.disposition() == Disposition::Message
+    }
+
+    /// Whether Postgres answered, so that it is known what became of the statement. A server that is going (57P0…) says so
+    /// also after a commit.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Unanswered { .. } | Self::Unreadable(_) => false,
+            Self::Refused { code, .. } => !code.starts_with("57P") && !code.starts_with("08"),
+            _ => true,
         }
     }
 
@@ -247,11 +273,7 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(error) if is_without_partition(&*error) => Self::NoPartition {
                 table: error.table().unwrap_or_default().to_owned(),
             },
-            sqlx::Error::Database(error) => Self::Refused {
-                code: error.code().unwrap_or_default().into_owned(),
-                message: error.message().to_owned(),
-                table: error.table().map(str::to_owned),
-            },
+            sqlx::Error::Database(error) => refusal(&*error),
             sqlx::Error::Encode(_) => Self::Unstorable(error),
             sqlx::Error::RowNotFound
             | sqlx::Error::TypeNotFound { .. }
@@ -264,6 +286,48 @@ impl From<sqlx::Error> for Error {
             },
             other => Self::Unreachable(other),
         }
+    }
+}
+
+/// What Postgres answered. The codes that begin with TH are those of the function that commits a batch.
+fn refusal(error: &(dyn sqlx::error::DatabaseError + 'static)) -> Error {
+    #[derive(serde::Deserialize)]
+    struct Raced {
+        expected: u64,
+        missing: u64,
+    }
+    let ours = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+    let detail = ours.and_then(|it| it.detail()).unwrap_or_default();
+    let code = error.code().unwrap_or_default();
+    match &*code {
+        "TH001" => return Error::Lost,
+        "TH002" => {
+            let names: Vec<String> = serde_json::from_str(detail).unwrap_or_default();
+            let tasks = names
+                .into_iter()
+                .filter_map(|name| taskhost_core::task::TaskId::new(name).ok());
+            return Error::Conflict {
+                tasks: tasks.collect(),
+            };
+        }
+        "TH003" => return Error::RowsGone,
+        "TH004" => return Error::Activated,
+        "TH005" => {
+            let raced: Option<Raced> = serde_json::from_str(detail).ok();
+            let (expected, missing) = raced.map_or((0, 0), |it| (it.expected, it.missing));
+            return Error::CreationRaced { expected, missing };
+        }
+        _ => {}
+    }
+    let hint = ours.and_then(|it| it.hint()).filter(|_| &*code == "TH000");
+    let message = match hint {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    };
+    Error::Refused {
+        code: code.into_owned(),
+        message,
+        table: error.table().map(str::to_owned),
     }
 }
 

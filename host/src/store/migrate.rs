@@ -53,6 +53,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     step!(11, "waiting order", "0011_waiting_order.sql"),
     step!(12, "own schema", "0012_own_schema.sql"),
     step!(13, "history", "0013_history.sql"),
+    step!(14, "commit", "0014_commit.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Vec<Migration>> = LazyLock::new(|| {

@@ -1,9 +1,12 @@
 //! Everything that is kept in Postgres: the only place with SQL.
 //!
 //! ```text
-//!  claim ──► start ──► begin ► lock tasks, wakeups ► check activations ► write ► commit ──► frames ► trim
-//!  progress            └─────────────────────── batch ───────────────────────┘            progress
+//!  claim ──► start ──► read ► (decide) ► commit ──► frames ► trim
+//!  progress            nothing held      one call    progress
 //! ```
+//!
+//! A round is read without locks and committed by one call of the function `taskhost_commit_1`, which checks all that it was
+//! decided on and writes everything or nothing. Only as a last resort are its tasks locked first, in a [`Batch`].
 //!
 //! [`Store`] is a pool of connections whose sessions are set up as the protocol demands. Its methods are spread
 //! over the files by what they are about: [`progress`](self) of partitions, a [`Batch`] as one transaction, wakeups,
@@ -19,7 +22,7 @@
 mod activation_starts;
 mod batch;
 mod breaker_orders;
-mod check;
+mod call;
 mod commit;
 mod dead_letters;
 mod deciders;

@@ -33,6 +33,8 @@ pub(super) struct Session {
     patience: Patience,
     /// Whether a transaction was begun.
     open: bool,
+    /// Whether a statement that commits by itself is under way: given up, its connection is closed.
+    calling: bool,
     /// A statement failed, or did not do what it should have: only a rollback is left.
     failed: bool,
 }
@@ -76,6 +78,7 @@ impl Session {
             schema: Arc::clone(&store.schema),
             patience: patience.clone(),
             open: true,
+            calling: false,
             failed: false,
         };
         let begin = sqlx::raw_sql(AssertSqlSafe(store.begin_sql.clone()));
@@ -99,6 +102,7 @@ impl Session {
             schema: Arc::clone(&store.schema),
             patience,
             open: false,
+            calling: false,
             failed: false,
         })
     }
@@ -108,6 +112,26 @@ impl Session {
         let (patience, statement) = (self.patience.clone(), self.schema.name_in(statement)?);
         let done = within(&patience, statement.execute(self.connection()?)).await;
         Ok(self.note(done)?.rows_affected())
+    }
+
+    /// Runs a statement that commits by itself, in a session that began nothing. An error is certain: nothing was
+    /// committed. The answer is read to its end: Postgres sends a statement's result before it commits.
+    pub(super) async fn call(mut self, statement: Statement<'_>) -> Result<Ended, Error> {
+        debug_assert!(!self.open, "a call in a transaction commits nothing");
+        let (patience, statement) = (self.patience.clone(), self.schema.name_in(statement)?);
+        self.calling = true;
+        let connection = self.connection()?;
+        let done = within(&patience, statement.execute(connection)).await;
+        match done {
+            Err(error) if !error.is_answer() => {
+                self.close();
+                Ok(Ended::Unknown(error))
+            }
+            answered => {
+                self.calling = false;
+                answered.map(|_| Ended::Committed)
+            }
+        }
     }
 
     /// Runs a statement and takes all rows.
@@ -198,7 +222,10 @@ impl Drop for Session {
             return;
         };
         if !self.open {
-            // The pool takes it back, and waits for an answer that is still owed.
+            if self.calling {
+                connection.close_on_drop();
+            }
+            // Else the pool takes it back, and waits for an answer that is still owed.
             return;
         }
         match tokio::runtime::Handle::try_current() {

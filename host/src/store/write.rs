@@ -356,7 +356,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
 
 /// Headers as people read them: `{"name", "text"}`, or `{"name", "hex"}` if the value is no UTF-8, or `{"name"}` if
 /// it is null.
-fn headers(headers: &[Header]) -> String {
+pub(super) fn headers(headers: &[Header]) -> String {
     let header = |(name, value): &Header| match value.as_deref().map(|it| (it, str::from_utf8(it)))
     {
         None => serde_json::json!({"name": name}),

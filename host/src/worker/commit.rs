@@ -1,4 +1,4 @@
-//! One round: read without locks, decide, then one transaction that checks everything and does everything or nothing.
+//! One round: read without locks, decide, then one call that checks everything and does everything or nothing.
 
 use std::sync::{Arc, LazyLock};
 
@@ -213,6 +213,10 @@ impl Worker {
                     refreshed.map_err(|reason| plugins_failed(&reason))?;
                 }
                 Ok(Tried::Again)
+            }
+            // Fewer at once may do. Alone, only somebody's value is to blame.
+            error if error.is_for_fewer() && items.list.len() > 1 => {
+                Ok(Tried::Refused(error.to_string()))
             }
             error if error.disposition() == Disposition::Message => {
                 Ok(Tried::Refused(error.to_string()))

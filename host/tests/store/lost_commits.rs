@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use taskhost::store::{Commit, Disposition, Store};
+use taskhost::store::{Commit, Disposition, Seen, Store};
 use uuid::Uuid;
 
+use crate::one_call;
 use crate::proxy::{self, Cut};
 use crate::support::*;
 
@@ -66,6 +67,38 @@ async fn a_commit_that_arrived_is_known_by_its_token() {
 #[tokio::test]
 async fn a_commit_that_never_arrived_left_nothing() {
     lose_an_answer(Cut::Before).await;
+}
+
+async fn lose_the_answer(cut: Cut) {
+    let database = Database::migrated().await;
+    let direct = database.store();
+    let epoch = started(&direct, &key(1)).await;
+    let left = one_call::left(&direct, &key(1), epoch).await;
+    let set = creates(&["x"]);
+    let commitment = one_call::commitment((epoch, left), &set, Seen::default());
+    let token = commitment.token;
+    // The call is what carries the token.
+    let url = proxy::before(&database.url, cut, token.as_bytes()).await;
+    let store = Store::connect(&settings(&url)).unwrap();
+    let ended = store.commit(&key(1), commitment).await;
+    let Ok(Commit::Unknown { error, .. }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(error.disposition(), Disposition::Trouble, "{error:?}");
+    let committed = direct.settle(&key(1), token).await.unwrap();
+    assert_eq!(committed, cut == Cut::After);
+    let task = direct.show_task(&id("x")).await.unwrap();
+    assert_eq!(task.is_some(), committed);
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_is_known_by_its_token() {
+    lose_the_answer(Cut::After).await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_arrived_left_nothing() {
+    lose_the_answer(Cut::Before).await;
 }
 
 #[tokio::test]

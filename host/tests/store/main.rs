@@ -14,6 +14,7 @@ mod history;
 mod lost_commits;
 mod migrations;
 mod old_rows;
+mod one_call;
 mod order;
 mod proxy;
 mod rollbacks;

@@ -217,6 +217,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// The ids with an open transaction, and since when.
+    pub(crate) fn open_since(&self) -> Vec<(String, Instant)> {
+        let ids = self.ids.iter();
+        let open = ids.filter_map(|(id, state)| Some((id.clone(), state.open.as_ref()?.since)));
+        open.collect()
+    }
+
     /// Aborts transactions that are open for too long, and fences their producers.
     pub(crate) fn expire(&mut self, before: Instant) {
         let is_old = |id: &Id| id.open.as_ref().is_some_and(|open| open.since < before);

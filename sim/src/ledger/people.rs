@@ -64,6 +64,27 @@ impl Tables {
         self.rows.insert(row, (owner, wakeup));
     }
 
+    /// The dead letters whose replay was asked for and not decided yet.
+    pub fn replaying(&self) -> Vec<Uuid> {
+        let letters = self.letters.iter();
+        letters
+            .filter(|(_, letter)| letter.stored.state == State::Replaying)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Takes the request for a replay back, if it was not decided yet.
+    pub fn call_back(&mut self, id: Uuid) {
+        let letter = self.letters.get_mut(&id);
+        let Some(letter) = letter.filter(|it| it.stored.state == State::Replaying) else {
+            return;
+        };
+        letter.stored.state = State::Open;
+        if let Some(row) = letter.wakeup.take() {
+            self.rows.remove(&row);
+        }
+    }
+
     /// Gives a dead letter up. What it held gets its turn.
     pub fn discard(&mut self, id: Uuid, now: i64) {
         let Some(letter) = self.letters.get_mut(&id) else {
