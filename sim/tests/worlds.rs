@@ -46,16 +46,17 @@ macro_rules! guards {
         )*
 
         #[test]
-        fn every_guard_has_a_test() {
-            let tested = [$($guard),*];
-            assert_eq!(Mutant::ALL.map(|(name, _)| name), tested);
+        fn every_guard_but_one_has_a_test() {
+            let guards = Mutant::ALL.map(|(name, _)| name).into_iter();
+            // Too rare: docs/protocol-tests.md.
+            let expected: Vec<&str> = guards.filter(|name| *name != "token").collect();
+            assert_eq!(expected, [$($guard),*]);
         }
     };
 }
 
 guards! {
     without_the_epoch: "epoch",
-    without_the_token: "token",
     with_offsets_outside_of_the_transaction: "offsets",
     without_recovery: "republish",
     without_the_version: "version",
