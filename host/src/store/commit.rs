@@ -103,7 +103,7 @@ impl Store {
         key: &Key,
         commitment: Commitment<'a>,
     ) -> Result<Commitment<'a>, Error> {
-        let sql = "SELECT epoch, batch, next_offset, batch_token FROM progress
+        let sql = "SELECT epoch, batch, next_offset, batch_token FROM taskhost.progress
                    WHERE group_id = $1 AND topic = $2 AND partition = $3";
         let Some(row) = self.read_row(keyed(sql, key)).await? else {
             return Err(Error::Lost);
