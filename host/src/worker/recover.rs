@@ -256,7 +256,7 @@ impl Worker {
 
     /// Gives the partition back. What can't be told in time is found by the next owner's recovery.
     pub(super) async fn release(&mut self) -> Result<Event, Failure> {
-        let resolved = tokio::time::timeout(RELEASE_PATIENCE, self.publish_rest()).await;
+        let resolved = tokio::time::timeout(RELEASE_PATIENCE, self.resolve_rest()).await;
         if self.claimed.epoch > 0 && matches!(resolved, Ok(true)) {
             let ledger = &self.shared.ledger;
             let farewell = async {
@@ -284,6 +284,16 @@ impl Worker {
             }
         }
         Ok(Event::Done)
+    }
+
+    /// Waits for the frames on their way. True if all of them are published, and nothing of the partition is open in Kafka: a
+    /// transaction whose end is unknown may be, though nobody waits for its answer any more.
+    async fn resolve_rest(&mut self) -> bool {
+        if !self.publish_rest().await {
+            return false;
+        }
+        let withdrawn = self.shared.publisher.withdraw(&self.partition, self.tag);
+        withdrawn.await.is_ok()
     }
 
     /// Waits for the frames on their way. True if all of them are published.
