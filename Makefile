@@ -32,11 +32,11 @@ dev: plugins ## Start a broker, a Postgres and the host on this machine; Ctrl-C 
 	@$(STEP) host "the host" cargo build --locked --workspace --bin taskhost
 	@exec $(TARGET_DIR)/debug/taskhost dev $(ARGS)
 
-# Worlds that are lived through, from which seed on.
+# How many worlds. The first seed is SEED, as for chaos below.
 SEEDS ?= 10000
 
 .PHONY: sim
-sim: ## Run the worker in seeded worlds of crashes, lost answers and zombies (SEEDS=10000 SEED=1)
+sim: ## Run seeded worlds of crashes, lost answers and zombies, without servers (SEEDS=10000 SEED=1; ARGS=--story)
 	@scripts/setup build
 	@$(STEP) sim "the simulator" cargo build --locked --workspace --bin taskhost-sim
 	@$(TARGET_DIR)/debug/taskhost-sim --seeds $(SEEDS) --seed $(SEED) $(ARGS)

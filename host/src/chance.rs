@@ -1,4 +1,5 @@
-//! Chance, drawn in one place, so that a simulation can repeat it.
+//! Random numbers for everything that a simulation runs, drawn in one place so that the simulation can repeat them. Other code
+//! may draw its own.
 
 use std::cell::RefCell;
 
@@ -10,7 +11,7 @@ thread_local! {
     static SIMULATED: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
 }
 
-/// From 0 up to, but not, 1: for jitter and samples.
+/// A number of at least 0 and less than 1, for jitter and samples.
 pub fn share() -> f64 {
     SIMULATED.with_borrow_mut(|simulated| match simulated {
         Some(seeded) => seeded.random(),
@@ -26,7 +27,7 @@ pub fn uuid() -> Uuid {
     })
 }
 
-/// From now on chance on this thread follows from a seed.
+/// Makes all random numbers of this thread follow from a seed.
 pub fn simulate(seed: u64) {
     SIMULATED.with_borrow_mut(|simulated| *simulated = Some(SmallRng::seed_from_u64(seed)));
 }

@@ -1,5 +1,5 @@
-//! The time of day, read in one place, so that a simulation can have a time of its own. What is measured goes by
-//! [`tokio::time::Instant`], which a simulation can hold, too.
+//! The time of day for everything that a simulation runs, read in one place so that the simulation can set it. Durations are
+//! measured with [`tokio::time::Instant`], whose clock a simulation can pause. Other code may ask the system itself.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 thread_local! {
-    /// When a simulated time began, and what it was then.
+    /// When the simulated time began, and the time of day at that moment.
     static SIMULATED: Cell<Option<(Instant, i64)>> = const { Cell::new(None) };
 }
 
@@ -20,7 +20,7 @@ pub fn now() -> i64 {
     since.map_or(0, |since| millis(since.as_millis()))
 }
 
-/// From now on the time of day on this thread is that of its runtime's clock, and `then` at this moment.
+/// Makes the time of day on this thread follow the clock of its tokio runtime, from `then` on (milliseconds since 1970).
 pub fn simulate(then: i64) {
     SIMULATED.set(Some((Instant::now(), then)));
 }

@@ -1,8 +1,9 @@
-//! What a worker needs of Postgres, as one port: [`Ledger`]. `crate::store` implements it with SQL; the simulator in `sim/`
-//! implements it in memory, and one suite of calls compares the two, answer by answer.
+//! The port to Postgres: [`Ledger`] has what a worker needs. `crate::store` implements it with SQL, and the simulator in `sim/`
+//! in memory. `sim/tests/conformance.rs` makes the same calls of both and compares the answers.
 //!
-//! A partition's owner reads and writes under the epoch of its claim; a call under an earlier one writes nothing. Every
-//! call is a transaction of its own, and does everything or nothing, also when it fails or its answer is lost.
+//! A partition's owner reads and writes under the epoch of its claim. A call under an earlier epoch writes nothing. Every
+//! call but [`Ledger::lock`] is a transaction of its own. It does everything or nothing, also if it fails or its answer is
+//! lost.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -33,10 +34,10 @@ pub trait Ledger: Debug + Send + Sync {
     /// Whether the group has been on any partition of the topic before.
     async fn topic_known(&self, group: &str, topic: &str) -> Result<bool>;
 
-    /// Stores where a partition starts that was never started.
+    /// Stores the first offset of a partition that has none yet.
     async fn start(&self, key: &Key, epoch: Epoch, from: Offset, topic_id: Uuid) -> Result<()>;
 
-    /// Every other owner is fenced.
+    /// Makes the caller the only owner, once every other owner is fenced.
     async fn own_alone(&self, key: &Key, epoch: Epoch, own_ids: &[String]) -> Result<()>;
 
     /// Takes the caller off the owners: nothing of it is open. False if the partition is somebody else's.
@@ -48,10 +49,10 @@ pub trait Ledger: Debug + Send + Sync {
     /// Whether the partition's row says that it halted.
     async fn is_halted(&self, key: &Key) -> Result<bool>;
 
-    /// The partition is ready: whatever halted it is over.
+    /// The partition is ready: removes the reason of an earlier halt.
     async fn recovered(&self, key: &Key, epoch: Epoch) -> Result<()>;
 
-    /// Raises the lower bound of what is published.
+    /// Raises the lower bound of what is published. Says whether it was raised.
     async fn set_published(&self, key: &Key, batch: BatchNumber) -> Result<bool>;
 
     /// The frames of committed batches, in order.
@@ -66,7 +67,7 @@ pub trait Ledger: Debug + Send + Sync {
     /// Commits a round if all that it rests on is unchanged.
     async fn commit(&self, key: &Key, commitment: Commitment<'_>) -> Result<Commit>;
 
-    /// Locks tasks before they are read, for a round that lost to others too often.
+    /// Locks progress and tasks before they are read, for a round that lost to others too often.
     async fn lock(&self, key: &Key, epoch: Epoch, tasks: &[TaskId]) -> Result<Box<dyn Held>>;
 
     /// Whether the attempt with that token was committed, after a lost answer. Waits for a commit that is under way.
@@ -105,7 +106,7 @@ pub trait Ledger: Debug + Send + Sync {
         rows: &[Uuid],
     ) -> Result<HashMap<Uuid, StoredDeadLetter>>;
 
-    /// Puts rows off that this host can't decide.
+    /// Puts off rows that this host can't decide, each with the reason. Says how many.
     async fn strand(&self, key: &Key, epoch: Epoch, rows: &[(Uuid, &str)], due: i64)
     -> Result<u64>;
 
@@ -115,13 +116,13 @@ pub trait Ledger: Debug + Send + Sync {
     /// How long the partition has worked, in milliseconds.
     async fn set_worked(&self, key: &Key, epoch: Epoch, worked: i64) -> Result<()>;
 
-    /// Gives the first row of each task its turn whose turn was missed.
+    /// For each task of the partition whose first row missed its turn: gives it the turn. Says how many.
     async fn settle_chains(&self, key: &Key, now: i64) -> Result<u64>;
 
-    /// Gives the first row of these tasks its turn, in whichever partition.
+    /// Gives the first row of each of these tasks its turn, in every partition. Says in which.
     async fn settle_tasks(&self, tasks: &[TaskId], now: i64) -> Result<Vec<Key>>;
 
-    /// Makes the first row that waits for each of these tasks due, in whichever partition: a hint.
+    /// Makes the first row that waits for each of these tasks due, in every partition: a hint. Says in which.
     async fn wake_tasks(&self, tasks: &[TaskId], now: i64) -> Result<Vec<Key>>;
 
     /// Those of the tasks that have another version than was seen.

@@ -1,36 +1,40 @@
-//! Defects that the simulator and the chaos run must find: each switches one guard of the exactly-once protocol off, so
-//! that it can be seen that the oracle sees what the guard prevents.
+//! Guards of the exactly-once protocol that a test can switch off, one at a time, to show that an oracle reports the damage
+//! that the guard prevents. `docs/protocol-tests.md` says which oracle reports which: the simulator all but `token`, chaos
+//! `epoch`, `token`, `offsets` and `republish`.
 //!
-//! For tests only. A release build has nothing of this: every question is a constant `false`, as debug assertions are
-//! off there. In the build of `make test` the environment variable `TASKHOST_MUTANT`, read once, arms at most one of
-//! them, and the log says so. A build of its own for this would compile the host a second time.
+//! For tests only. In a release build debug assertions are off, and every question is a constant `false`. In the build of
+//! `make test` the environment variable `TASKHOST_MUTANT`, read once, arms at most one of them, and the log says so. A build
+//! of its own for this would compile the host a second time.
+//!
+//! `version`, `activation`, `rows` and `settle` are asked by the simulator's ledger only. In a host they change nothing: there
+//! the SQL function makes these checks.
 
 /// A guard that can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// `epoch`: a batch takes progress as it finds it, whoever claimed it and wherever it stands. The claim's number,
-    /// the batch's number and the offset guard the same thing three times over: with the claim's alone switched off, the
-    /// others keep everything whole.
+    /// `epoch`: a batch is committed on progress as it is, whoever claimed the partition and wherever it is. The claim's
+    /// number, the batch's number and the offset guard the same thing: with only one of them switched off, the others
+    /// prevent the damage.
     Epoch,
     /// `token`: a batch is known by its number instead of by a random token of the attempt.
     Token,
     /// `offsets`: messages are published in transactions that don't carry their offsets.
     Offsets,
-    /// `republish`: recovery takes what an earlier owner committed for published.
+    /// `republish`: recovery treats what an earlier owner committed as published.
     Republish,
     /// `version`: a task is written whatever version it has.
     Version,
     /// `activation`: a batch is committed whatever version of a plugin is active.
     Activation,
-    /// `rows`: it isn't looked whether the rows that a batch decided are still there.
+    /// `rows`: a batch is committed whether or not the rows that it decided are still there.
     Rows,
-    /// `settle`: a batch doesn't give what waits its turn.
+    /// `settle`: a batch gives no turn to what waits behind it.
     Settle,
     /// `twice`: recovery publishes the last published frame once more.
     Twice,
     /// `withdraw`: recovery reads the watermark while frames of its own may still be on their way.
     Withdraw,
-    /// `wake`: after a commit nobody looks at what waits for its tasks.
+    /// `wake`: after a commit nobody looks for messages that wait for its tasks.
     Wake,
     /// `fence`: former owners are not fenced.
     Fence,

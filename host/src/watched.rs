@@ -1,15 +1,15 @@
-//! A value that others watch. Like tokio's `watch`, but those who wait are woken in the order in which they began to: with
-//! tokio's the order is drawn, and a simulation couldn't repeat itself.
+//! A value that others watch. Like tokio's `watch`, but waiters are woken in the order in which they began to wait. tokio's
+//! `watch` wakes them in a random order, which a simulation couldn't repeat.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The value, for whoever changes it.
+/// The value, with the right to change it.
 #[derive(Debug)]
 pub struct Watched<T>(Arc<Inner<T>>);
 
-/// Somebody who watches the value.
+/// One watcher of the value.
 #[derive(Debug)]
 pub struct Watcher<T> {
     inner: Arc<Inner<T>>,
@@ -26,7 +26,7 @@ struct Inner<T> {
 
 impl<T> Inner<T> {
     fn lock(&self) -> MutexGuard<'_, (T, u64)> {
-        // The value is replaced as a whole, or by whoever knows what a panic leaves of it.
+        // A panic in `change` leaves the value as far as it was changed; it can still be read.
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,7 +45,7 @@ impl<T: Clone> Watched<T> {
         self.0.lock().0.clone()
     }
 
-    /// Changes it, and wakes whoever waits.
+    /// Changes it, and wakes all waiters.
     pub fn change(&self, change: impl FnOnce(&mut T)) {
         let mut value = self.0.lock();
         change(&mut value.0);
@@ -86,12 +86,12 @@ impl<T: Clone> Watcher<T> {
         self.inner.lock().0.clone()
     }
 
-    /// Waits for a change that was not seen yet. Dropping the future loses none.
+    /// Waits for a change that was not seen yet. Dropping the future loses no change.
     pub async fn changed(&mut self) {
         self.until(|_| true).await;
     }
 
-    /// Waits until the value is as described, perhaps not at all.
+    /// Waits until `is_right` holds for the value; returns at once if it already does.
     pub async fn wait_for(&mut self, is_right: impl Fn(&T) -> bool) {
         if !is_right(&self.get()) {
             self.until(is_right).await;

@@ -1,8 +1,10 @@
-//! A process of a host: the real workers, publisher, waker and breakers, with clients of the simulated servers.
+//! One process of a host: the real workers, publisher, waker and breakers, with clients of the simulated servers.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use taskhost::breaker::{self, Breakers};
 use taskhost::kafka::Limits;
 use taskhost::log::{Feeder, Publisher, PublisherSettings};
@@ -70,6 +72,13 @@ struct Tasks {
 
 impl Tasks {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let (net, process) = (self.net.clone(), self.process);
+        // A task that panics is a fault of the host, whoever takes over.
+        let work = AssertUnwindSafe(work).catch_unwind().map(move |ended| {
+            if ended.is_err() {
+                net.panicked(process);
+            }
+        });
         let work = Freezable {
             net: self.net.clone(),
             process: self.process,
@@ -157,7 +166,7 @@ impl Host {
         host
     }
 
-    /// A person orders that nothing of a plugin stops a route any more.
+    /// A person orders that the routes' breakers stay closed.
     pub(crate) fn hold_breakers_closed(&self) {
         for route in INPUTS {
             self.shared.routes_breakers.ordered(&BreakerOrder {
@@ -247,7 +256,7 @@ impl Host {
         });
     }
 
-    /// A host hears of an activation by and by; its batches are refused until it does.
+    /// A host learns of an activation after a while; until then its batches are refused.
     fn follow_activations(&self) {
         let versions = self.versions.clone();
         self.tasks.spawn(async move {

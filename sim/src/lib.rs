@@ -9,8 +9,8 @@
 //!                                                             oracle
 //! ```
 //!
-//! Everything runs on one thread with a clock of its own, so a world is the same each time it is lived through. At each end of
-//! each call its process may crash or freeze; calls get lost, or arrive when their caller has given up.
+//! A world runs on one thread with its own clock, so the same seed gives the same world. Before and after each call its
+//! process may crash or freeze. Requests and answers get lost, or a request arrives after its caller gave up.
 
 mod broker;
 mod host;

@@ -1,4 +1,4 @@
-//! Lives through seeded worlds, and tells the story of one that breaks a law.
+//! Runs seeded worlds, and prints the story of one that breaks a law.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Parser;
 use taskhost_sim::{Ended, live};
 
-/// Runs the worker and the publisher in worlds where processes crash, freeze and lose their answers, and checks the laws.
+/// Runs the worker and the publisher in worlds where processes crash, freeze and lose answers, and checks the laws.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  taskhost-sim --seeds 10000\n  taskhost-sim --seed 4711 --seeds 1 --story"
@@ -46,7 +46,11 @@ fn main() -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let ended = live(seed, args.story);
+                    let lived = std::panic::catch_unwind(|| live(seed, args.story));
+                    let Ok(ended) = lived else {
+                        eprintln!("The world of seed {seed} panicked.");
+                        std::process::exit(101);
+                    };
                     count(&seen, &ended);
                     if args.story {
                         ended.story.iter().for_each(|line| println!("{line}"));

@@ -1,5 +1,5 @@
-//! The network between hosts and servers: every call takes its time, may be late, lost, or answered to nobody, and at each
-//! of its two ends the host may crash or freeze.
+//! The network between hosts and servers. Every call takes time. Its request or its answer may be lost, or the request comes
+//! late. Before a call is sent and before its answer is received, the host may crash or freeze.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -53,7 +53,7 @@ pub(crate) struct Odds {
     pub(crate) freeze: u32,
 }
 
-/// The network, and the chance of a world.
+/// The network, and a world's source of random numbers.
 #[derive(Debug)]
 pub(crate) struct Net {
     state: Mutex<State>,
@@ -75,6 +75,8 @@ struct State {
     /// Until when a process can't reach a server.
     cut: BTreeMap<(Process, Server), Instant>,
     doomed: Vec<Process>,
+    /// Processes of which a task panicked.
+    panicked: Vec<Process>,
     frozen: BTreeMap<Process, Frozen>,
 }
 
@@ -104,6 +106,7 @@ impl Net {
                 away: BTreeMap::new(),
                 cut: BTreeMap::new(),
                 doomed: Vec::new(),
+                panicked: Vec::new(),
                 frozen: BTreeMap::new(),
             }),
             doomed: Notify::new(),
@@ -158,6 +161,18 @@ impl Net {
         ));
     }
 
+    /// A task of a process panicked.
+    pub(crate) fn panicked(&self, process: Process) {
+        self.lock().panicked.push(process);
+        self.story
+            .tell(format!("a task of process {process} panics"));
+    }
+
+    /// The processes of which a task panicked.
+    pub(crate) fn panics(&self) -> Vec<Process> {
+        self.lock().panicked.clone()
+    }
+
     /// Processes that are to be ended now.
     pub(crate) fn take_doomed(&self) -> Vec<Process> {
         std::mem::take(&mut self.lock().doomed)
@@ -187,7 +202,7 @@ impl Net {
         }
     }
 
-    /// Lets frozen processes go on whose time has come; says when the next is.
+    /// Lets frozen processes whose time is over go on; says when the next one may.
     pub(crate) fn thaw(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.lock();
@@ -317,7 +332,7 @@ impl Net {
         }
     }
 
-    /// What loses a call may hold up its process, too, for longer than a session.
+    /// The fault that loses a request may also freeze its process, for longer than a session lasts.
     async fn perhaps_pause(&self, process: Process) {
         let pause = {
             let mut state = self.lock();
@@ -373,7 +388,7 @@ impl State {
     }
 }
 
-/// What a process does, which stands still while the process is frozen.
+/// Work of a process; it makes no progress while the process is frozen.
 pub(crate) struct Freezable<F> {
     pub(crate) net: Arc<Net>,
     pub(crate) process: Process,

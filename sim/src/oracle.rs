@@ -1,4 +1,5 @@
-//! What must be so once a world has come to rest, told by what went in and what came out: the laws, not the code's rules.
+//! What must hold once a world has come to rest. The oracle compares what went in with what came out, by the laws and not by the
+//! code's rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -60,7 +60,7 @@ pub(crate) fn topics() -> BTreeMap<String, String> {
     BTreeMap::from([(OUTPUT.to_owned(), OUTPUT.to_owned())])
 }
 
-/// A host's view of the activations: what it heard of last.
+/// A host's view of the activations, as it last read them.
 #[derive(Debug)]
 pub(crate) struct Versions {
     pub(crate) ledger: MemoryLedger,
@@ -225,7 +225,7 @@ fn one(task: Option<&Task>, cause: &Cause) -> Result<Decision, Unanswered> {
     })
 }
 
-/// What the task's data say after a change: a chain over all changes, so that one that was made on something else shows.
+/// The task's data after a change: a hash over all changes so far, so that a change made on other data shows.
 pub(crate) fn linked(before: Option<&str>, at: &Position, asked: &str) -> String {
     let before = before.unwrap_or("");
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

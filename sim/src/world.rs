@@ -1,4 +1,4 @@
-//! A world: what goes in, what people do, what fails, and whether it comes to rest as the laws say. All of it follows from
+//! A world: what goes in, what people do, what fails, and whether it comes to rest with all laws kept. All of it follows from
 //! the seed.
 
 use std::collections::BTreeMap;
@@ -27,10 +27,10 @@ const RECORDS: u64 = 200;
 /// How long a world may take to come to rest once nothing fails any more.
 const REST: Duration = Duration::from_secs(600);
 
-/// When people see to what only people can.
+/// How long a world may try to come to rest before people decide what is left to them.
 const PEOPLE_AFTER: Duration = Duration::from_secs(15);
 
-/// How long readers may have to wait for what a dead process left open.
+/// How long readers may have to wait for a transaction that a dead process left open.
 const OPEN_MAX: Duration = Duration::from_secs(20);
 
 /// How long a transaction may be open.
@@ -43,13 +43,13 @@ pub struct Ended {
     pub wrong: Vec<String>,
     /// The story, if it was kept.
     pub story: Vec<String>,
-    /// The same for the same story.
+    /// Hash of the story: equal stories have equal ones.
     pub digest: u64,
-    /// How often what happened.
+    /// How often each kind of event happened.
     pub seen: BTreeMap<&'static str, u64>,
 }
 
-/// Lives through the world of a seed.
+/// Runs the world of a seed to its end.
 pub fn live(seed: u64, keep_story: bool) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -152,6 +152,9 @@ impl World {
         }
         if wrong.is_empty() {
             wrong = self.check_wake().await;
+        }
+        for process in self.place.net.panics() {
+            wrong.push(format!("a task of process {process} panicked"));
         }
         let mut seen = self.place.net.happened();
         let of_ledger = self.place.server.with(|tables| tables.seen.clone());
@@ -401,7 +404,7 @@ impl World {
         }
     }
 
-    /// Readers don't have to wait for what a dead process left open: its successor ends it.
+    /// Readers don't wait long for a transaction that a dead process left open: the next owner ends it.
     fn held_up(&self, until: Instant) -> Vec<String> {
         let began = until - REST;
         let now = Instant::now();
@@ -450,7 +453,8 @@ impl World {
         server.with(|tables| brokers.with(|cluster| oracle::check(tables, cluster, &self.inputs)))
     }
 
-    /// What waits for a task goes on soon after it is created, from whichever partition, and long before its time.
+    /// A message that waits for a task is decided soon after the task's creation, in whichever partition that happens, and long
+    /// before the message's due time.
     async fn check_wake(&mut self) -> Vec<String> {
         let last = self.partitions.len() - 1;
         self.put(0, "late", "patient", false);

@@ -1,4 +1,4 @@
-//! A world is the same each time, and each guard of the protocol is missed when it is switched off.
+//! The same seed gives the same world, and the oracle reports damage when a guard of the protocol is switched off.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
@@ -19,7 +19,7 @@ fn a_world_is_the_same_each_time() {
     }
 }
 
-/// In a process of its own, as a guard is switched off for the whole of one.
+/// That the absence of a guard is noticed. In a process of its own, because a guard is switched off for a whole process.
 fn is_missed(guard: &str) {
     let mut worlds = Command::new(env!("CARGO_BIN_EXE_taskhost-sim"));
     worlds

@@ -14,14 +14,15 @@ section! {
         url: Option<DatabaseUrl> = "", "DATABASE_URL" => "every connection";
         /// The most connections of one host. Each partition holds one while it commits.
         pool_max: u32 = "10" [2..=10000], "TASKHOST_DATABASE_POOL_MAX" => "the connection pool";
-        /// The schema in which taskhost's tables are: lower-case letters, digits and `_`. Each fleet of its own in one database
-        /// needs one of its own.
+        /// The schema of taskhost's tables: lower-case letters, digits and `_`. All hosts of a fleet need the same; fleets that
+        /// share a database need one each.
         schema: SchemaName = "taskhost", "TASKHOST_DATABASE_SCHEMA" => "every statement";
         /// How long one statement may run.
         statement_timeout: Duration = "10000" [1..=3600000], "TASKHOST_DATABASE_STATEMENT_TIMEOUT" => "statement_timeout";
         /// How long one statement may wait for a lock; at most the statement timeout.
         lock_timeout: Duration = "5000" [1..=3600000], "TASKHOST_DATABASE_LOCK_TIMEOUT" => "lock_timeout";
-        /// Whether statements are prepared once and kept. Set false behind a proxy that pools transactions.
+        /// Whether statements are prepared once and kept. Set false behind a proxy that pools transactions: each transaction
+        /// then sets what it needs.
         prepared_statements: bool = "true", "TASKHOST_DATABASE_PREPARED_STATEMENTS" => "the statement cache";
     }
 }

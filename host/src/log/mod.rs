@@ -1,4 +1,4 @@
-//! What a worker needs of Kafka, as ports: [`Log`] to take a partition over and to read it, [`Transactions`] to publish.
+//! The ports to Kafka: [`Log`] is for a worker, to take over a partition and to read it; [`Transactions`] is for the publisher.
 //!
 //! ```text
 //!   worker ──► Log ──────────────────────────► crate::kafka, or a broker in memory
@@ -6,9 +6,9 @@
 //!     └────► Publisher ──► Lanes ──► transaction ──► Transactions
 //! ```
 //!
-//! Everything here is free of Kafka's client: the order of frames, whose turn it is, what an answer means. `crate::kafka`
-//! implements the ports with librdkafka; the simulator in `sim/` implements them with a broker in memory, and runs the
-//! rest as it is.
+//! Nothing here calls librdkafka: the order of frames, whose turn it is, what an answer means. Of `crate::kafka` it uses only the
+//! error types and what a missing right is called. `crate::kafka` implements the ports with librdkafka; the simulator in
+//! `sim/` implements them with a broker in memory, and runs the rest unchanged.
 
 mod answer;
 mod committed;

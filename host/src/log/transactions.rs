@@ -51,7 +51,7 @@ pub trait Producer {
     /// Begins a transaction.
     fn begin(&self) -> impl Future<Output = std::result::Result<(), Stop>>;
 
-    /// Hands a record over; it is sent by and by.
+    /// Queues a record. It may be sent later.
     fn produce(&self, record: &Record) -> std::result::Result<(), Undelivered>;
 
     /// Waits until every record is delivered or has failed.
@@ -79,7 +79,7 @@ pub trait Producer {
         false
     }
 
-    /// Serves what its client has to say. Doesn't wait.
+    /// Handles the client's pending events, such as log lines. Doesn't wait.
     fn serve(&self) {}
 }
 
@@ -94,7 +94,7 @@ pub struct GroupOffset<'a> {
     pub batch: BatchNumber,
 }
 
-/// What became of the records of a transaction.
+/// Which records of a transaction were delivered.
 #[derive(Debug, Default)]
 pub struct Delivered {
     /// Messages the broker has, by topic.
@@ -114,7 +114,8 @@ pub struct Undelivered {
     pub reason: String,
 }
 
-/// What is to blame for a message that was not delivered. The first of these explains those that follow.
+/// What is to blame for a message that was not delivered. In a transaction with several, the first in this order explains the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blame {
     /// The message or its topic: another try would fail again.

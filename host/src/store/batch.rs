@@ -1,4 +1,8 @@
-//! A batch: the one transaction in which a partition's causes are decided and carried out.
+//! A batch in a transaction of its own: progress and tasks are locked before they are read.
+//!
+//! The host uses it as the last resort for a round that lost to others too often: [`Store::lock`], then [`Batch::complete`]. All
+//! other rounds are committed by [`Store::commit`]. The methods that lock, check and write statement by statement
+//! ([`Batch::lock_wakeups`], [`Batch::check_activations`], [`Batch::write`], [`Batch::commit`]) are called by tests only.
 
 use std::collections::HashMap;
 

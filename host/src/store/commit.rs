@@ -1,4 +1,4 @@
-//! One call that commits what a round decided: it checks all that the decisions rest on, and writes everything or nothing.
+//! The one call that commits what a round decided: it checks everything that the decisions rest on, and writes all or nothing.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ pub struct Commitment<'a> {
     pub seen: Seen<'a>,
     /// The activations that take effect with it.
     pub starts: &'a [NewStart],
-    /// Milliseconds since 1970: when a row gets its turn that waited behind one that is done.
+    /// Milliseconds since 1970: the due time of a row that gets its turn because the one before it is done.
     pub now: i64,
     /// How long the partition has worked, in milliseconds.
     pub worked: i64,
@@ -66,7 +66,7 @@ impl Store {
             true => self.disowned(key, commitment).await?,
             false => commitment,
         };
-        // Before anything is held: what isn't stored yet is, in a statement of its own.
+        // New deciders are stored in a statement of their own, before anything is locked.
         let deciders = self.number_deciders(&commitment.set.events).await?;
         let (call, frame) = call::of(key, commitment, &deciders)?;
         let ended = match self.sessions_are_set {
@@ -97,7 +97,7 @@ impl Store {
         Ok(batch)
     }
 
-    /// Whoever's claim it is ([`Mutant::Epoch`]).
+    /// The commitment with the partition's present claim and place instead of its own ([`Mutant::Epoch`]).
     async fn disowned<'a>(
         &self,
         key: &Key,

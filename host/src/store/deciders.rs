@@ -1,7 +1,7 @@
-//! The deciders that the history names by a number.
+//! The deciders, which events of the history name by number.
 //!
-//! Each is stored once, outside of any batch: a batch that waited for another one's row would hold its tasks meanwhile. So a
-//! decider may be there that no event names.
+//! Each is stored once, outside of any batch: a batch that waited for another one's row would keep its tasks locked meanwhile.
+//! So a decider may be stored that no event names.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use super::error::Error;
 use super::pool::Store;
 use super::session::Session;
 
-/// Deciders that are remembered: each route has one, and after a swap another one.
+/// How many deciders are remembered. Each route has one, and another one after each swap.
 const REMEMBERED_MAX: usize = 100;
 
 const FIND: &str = "SELECT number FROM taskhost.deciders WHERE identity = $1";
@@ -46,7 +46,7 @@ impl Deciders {
         known.push((decider.clone(), number));
     }
 
-    /// Asks Postgres anew from here on.
+    /// Forgets all numbers, so that Postgres is asked again.
     pub(super) fn forget(&self) {
         self.lock().clear();
     }
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Each part with its length, so that no two deciders run together to the same bytes.
+/// Each part is hashed with its length, so that two deciders never have the same bytes.
 fn identity(decider: &RecordedDecider, topics: &str) -> [u8; 32] {
     let activation = decider.activation.to_string();
     let parts = [

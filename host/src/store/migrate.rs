@@ -1,12 +1,12 @@
 //! The schema: brought up to date by whoever starts first, and refused if it is newer than this host.
 //!
-//! What was applied stands in the table `migrations` of the schema. Each migration is one transaction with a `search_path` of
-//! its own; where a text has to name the schema, as in a function's body, it says `taskhost.`, like a statement. What a
-//! migration says of itself stands in comments at its beginning ([`Header`]): whether the build before may run beside it, and
-//! indexes to build before it without a lock ([`indexes`]). Hosts of before migration 12 had their tables wherever their
+//! The table `migrations` of the schema has what was applied. Each migration is one transaction with the schema as its
+//! `search_path`. Where a text has to name the schema, as in a function's body, it says `taskhost.`, like a statement.
+//! Comments at a migration's beginning ([`Header`]) say whether the previous build may run beside it, and which indexes are built
+//! before it without a lock that stops writers ([`indexes`]). Hosts older than migration 12 had their tables wherever their
 //! `search_path` led: [`earlier`] moves them.
 //!
-//! If nothing is missing, nothing is locked and no right but to read is needed.
+//! If nothing is missing, nothing is locked and only the right to read is needed.
 
 mod earlier;
 mod header;
@@ -70,11 +70,11 @@ pub fn migrations() -> &'static [Migration] {
     &MIGRATIONS
 }
 
-/// How long a statement waits for a lock, and a host for another one that migrates.
+/// How long a statement waits for a lock, and how long a host waits for another one that migrates.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a host asks whether another one is done. It doesn't wait in a statement: building an index concurrently waits
-/// for all statements that began before it.
+/// How often a host asks whether another one is done. It doesn't wait within a statement, because building an index
+/// concurrently waits for all statements that began earlier.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
@@ -126,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SchemaNewer`] if the database was migrated by a newer taskhost, beside which this one may not run.
-    /// [`Error::Migrating`] if another host has been at it for a minute.
+    /// [`Error::Migrating`] if another host is still migrating after a minute.
     pub async fn migrate(&self) -> Result<SchemaState, Error> {
         if let Some(applied) = self.applied().await?
             && missing(&applied)?.is_empty()
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(migrations().iter().map(known).collect::<Vec<_>>(), all);
     }
 
-    /// Before 12 none said so. 12 and 13 are one upgrade, for which the hosts are stopped.
+    /// Migrations before 12 don't say it. 12 and 13 are one upgrade, for which the hosts are stopped.
     #[test]
     fn each_migration_says_whether_the_build_before_may_run_beside_it_and_all_but_the_move_say_yes()
     {

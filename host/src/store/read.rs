@@ -1,7 +1,7 @@
 //! What a round is decided on, read without locks: no transaction stays open while a plugin runs.
 //!
-//! It is one statement, and a second one only while messages of the partition wait: what is ahead of the batch. The second
-//! may see more than the first, and that is right: what it adds was there before the commit, which checks progress.
+//! It is one statement. While messages of the partition wait, a second one reads what is ahead of the batch. The second may see
+//! more than the first. That is right: what it adds was there before the commit, which checks progress.
 //!
 //! The commit checks all that a decision rests on: progress, the version of each task that changes, the rows that end or
 //! move, and the activations. So what is read here may be outdated, and then the round is decided again.

@@ -1,8 +1,8 @@
 //! The schema in the statements.
 //!
-//! Every statement names the schema: nothing depends on a session's `search_path`, which a proxy that pools transactions
-//! may hand to anybody. The texts in this crate say `taskhost.`; for a schema of another name they are rewritten, each once,
-//! so that it is prepared and cached by Postgres' client like any other.
+//! Every statement names the schema. So nothing depends on a session's `search_path`: a proxy that pools transactions may hand
+//! out a session with another one. The texts in this crate say `taskhost.`. For a schema of another name each text is rewritten
+//! once, so that the client prepares and caches it like any other.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

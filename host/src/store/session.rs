@@ -1,4 +1,5 @@
-//! One transaction on one connection of the pool: every answer has a deadline, and a failure is final.
+//! One transaction, or one statement that stands alone, on a connection of the pool. Every answer has a deadline, and a failure
+//! is final.
 //!
 //! sqlx' own transaction hides its connection, so that one whose server is gone could only be given back to the pool, where
 //! it would hold a place until TCP gives up. Here it is closed instead.
@@ -24,7 +25,7 @@ const RENEWED_PATIENCE: Duration = Duration::from_secs(1);
 /// A statement with its arguments.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// An open transaction. Dropping it rolls it back in the background.
+/// A connection in use, with the transaction that was begun on it, if any. Dropping it rolls that back in the background.
 #[derive(Debug)]
 pub(super) struct Session {
     /// Taken when the transaction has ended.

@@ -1,4 +1,7 @@
-//! A batch that is committed by one call: each thing that it rests on changes between the read and the call.
+//! A batch that is committed by one call: something that it rests on changes between the read and the call.
+//!
+//! `sim/tests/conformance.rs` shows for twelve checks of the function that their absence is noticed. These tests were not
+//! each run against a function without the check.
 
 use std::time::Duration;
 
@@ -270,7 +273,8 @@ async fn isolation_and_synchronous_commit_that_a_role_sets_against_the_host_chan
     sql(&mut admin, &format!("DROP ROLE {role}")).await.unwrap();
 }
 
-/// A standby says so by `pg_is_in_recovery`; here a function of that name before the real one does.
+/// A standby is recognised by `pg_is_in_recovery`. There is no real standby here: a function of that name in a schema before
+/// `pg_catalog` shadows it.
 #[tokio::test]
 async fn what_a_standby_says_is_not_decided_on() {
     let database = Database::migrated().await;

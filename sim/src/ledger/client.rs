@@ -28,7 +28,7 @@ pub struct Server {
     changed: Arc<Notify>,
 }
 
-/// Tables, and locks.
+/// The tables and the locks.
 #[derive(Debug, Default)]
 struct Inner {
     tables: Tables,

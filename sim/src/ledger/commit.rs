@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::tables::{Letter, Result, Tables};
 
-/// A text that no column takes: what Postgres says of a NUL.
+/// A text that stands for one that Postgres refuses, as it refuses a NUL.
 pub const UNSTORABLE: &str = "unstorable";
 
 /// A [`Question`] that has left its host.

@@ -1,7 +1,8 @@
-//! Moves the tables of hosts of before migration 12, which had no schema of their own.
+//! Moves the tables of hosts older than migration 12, which had no schema of their own.
 //!
-//! They stood wherever the hosts' `search_path` led, usually in `public`, beside sqlx' table of migrations. That table
-//! stays, with one row more, of a migration that those hosts don't know: they refuse to start, instead of making new tables.
+//! The tables are wherever the hosts' `search_path` led, usually in `public`, beside sqlx' table of migrations. That table
+//! stays and gets one more row, for a migration that those hosts don't know: so they refuse to start, instead of creating new
+//! tables.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,10 @@ use super::super::error::Error;
 use super::super::schema::Schema;
 use super::{migrations, run};
 
-/// The number that the hosts before don't know.
+/// The first number that earlier hosts don't know.
 const MOVED: i64 = 12;
 
-/// The tables of before. A database may lack the last ones.
+/// The tables of earlier hosts. A database of an old version may lack the last ones.
 const TABLES: [&str; 12] = [
     "tasks",
     "task_events",
@@ -31,7 +32,7 @@ const TABLES: [&str; 12] = [
     "rolled_back_versions",
 ];
 
-/// Schemas with a table of sqlx' that may be read, the first of the search path first.
+/// Schemas with a readable `_sqlx_migrations`, the one that the search path finds first.
 const CANDIDATES: &str = "
 SELECT n.nspname::text, c.oid IS NOT DISTINCT FROM to_regclass('_sqlx_migrations') AS found
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -43,14 +44,14 @@ const IS_THERE: &str = "
 SELECT count(*) > 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'r'";
 
-/// A database of before, not moved yet.
+/// The database of an earlier host, not moved yet.
 pub(super) struct Earlier {
     schema: String,
     /// Number of its last migration.
     pub(super) applied: i64,
 }
 
-/// Looks for tables of before. Other programs have tables of the same name: ours is the one with our first migration.
+/// Looks for the tables of an earlier host. Other programs may have a `_sqlx_migrations` too: ours has our first migration.
 pub(super) async fn find(connection: &mut PgConnection) -> Result<Option<Earlier>, Error> {
     let candidates: Vec<(String, bool)> = sqlx::query_as(CANDIDATES)
         .fetch_all(&mut *connection)
@@ -92,7 +93,7 @@ async fn applied(
     Ok(rows.into_iter().collect())
 }
 
-/// The name of somebody else's schema may have any character.
+/// A schema that others named may have any character in its name.
 fn quoted(schema: &str) -> String {
     format!("\"{}\"", schema.replace('"', "\"\""))
 }
@@ -105,7 +106,7 @@ fn of_lock(error: MigrateError) -> Error {
 }
 
 impl Earlier {
-    /// Keeps hosts of before from migrating: they take sqlx' own lock.
+    /// Keeps earlier hosts from migrating: they take this lock of sqlx.
     pub(super) async fn lock(&self, connection: &mut PgConnection) -> Result<(), Error> {
         connection.lock().await.map_err(of_lock)
     }

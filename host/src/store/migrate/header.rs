@@ -1,14 +1,14 @@
-//! What a migration says of itself, in comments at its beginning.
+//! What a migration declares in the comments at its beginning.
 //!
 //! ```sql
 //! -- beside: yes
 //! -- concurrently: tasks_by_type ON tasks (type)
 //! ```
 
-/// What a migration says of itself.
+/// What a migration declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Whether the build before, which doesn't know the migration, may run beside it.
+    /// Whether the previous build, which doesn't know the migration, may run beside it.
     pub(super) beside: bool,
     /// The indexes that are built before the migration, without a lock that keeps others from writing.
     pub(super) concurrently: Vec<Index>,

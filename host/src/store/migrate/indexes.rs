@@ -1,7 +1,7 @@
 //! Builds an index while others write.
 //!
-//! That can't be part of a transaction. What was interrupted leaves an index that isn't valid: it is dropped and built
-//! again. One that is valid is left as it is, so the step can be repeated at any time.
+//! That can't be part of a transaction. An interrupted build leaves an index that isn't valid: it is dropped and built
+//! again. A valid one is left as it is, so the step can be repeated at any time.
 
 use sqlx::PgConnection;
 
