@@ -80,6 +80,11 @@ impl Stage<'_> {
         let proxy = Proxy::start(self.world.database_url());
         self.fleet.set("DATABASE_URL", proxy.url());
         self.fleet.launch(0, None);
+        // What decides is stored with its first decision: that COMMIT is not the one to be lost.
+        self.world.send_all(&[new_task("t-first", 0)]);
+        soon("the first message is done", || {
+            self.world.is_caught_up().then_some(())
+        });
         self.rest();
         proxy.cut_next_and_hold(Cut::BeforeCommit);
         let messages: Vec<Message> = (0..10)
