@@ -120,7 +120,6 @@ impl Host {
         let versions = Arc::new(Versions {
             ledger: ledger.clone(),
             net: place.net.clone(),
-            process,
             seen: Mutex::new(vec![None; INPUTS.len()]),
         });
         (0..INPUTS.len()).for_each(|route| versions.follow(route));

@@ -16,7 +16,7 @@ use taskhost_core::round::{Unanswered, Work};
 use taskhost_core::task::{PluginVersion, Task};
 
 use crate::ledger::{MemoryLedger, UNSTORABLE};
-use crate::net::{Net, Process};
+use crate::net::Net;
 
 /// The input topics, with a route each. What is asked on one may be about tasks of the other.
 pub(crate) const INPUTS: [&str; 2] = ["in", "side"];
@@ -65,7 +65,6 @@ pub(crate) fn topics() -> BTreeMap<String, String> {
 pub(crate) struct Versions {
     pub(crate) ledger: MemoryLedger,
     pub(crate) net: Arc<Net>,
-    pub(crate) process: Process,
     /// The current activation of each route: its number and digest.
     pub(crate) seen: std::sync::Mutex<Vec<Option<(i64, String)>>>,
 }
@@ -110,7 +109,6 @@ impl Deciders for Versions {
         let millis = self.net.below(20);
         tokio::time::sleep(Duration::from_millis(millis)).await;
         self.follow(route);
-        let _ = self.process;
         Ok(())
     }
 }

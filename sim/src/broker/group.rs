@@ -1,8 +1,8 @@
 //! The consumer group's coordinator: who is a member, and which partitions are whose.
 //!
-//! As in Kafka's consumer protocol (KIP-848): a partition is given to a new owner only once the former one has given it back
-//! or was expelled, and a member's epoch rises once it has given back what it must. Offsets are taken from a member under its
-//! present epoch alone.
+//! As in Kafka's consumer protocol (KIP-848). A partition has a new owner only once the former one has given it back or was
+//! expelled. A member's epoch rises once it has given back what it must. Offsets are taken only under a member's present
+//! epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
