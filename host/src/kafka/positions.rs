@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::watermark::Watermark;
 
 use super::Settings;
 use super::committed;
 use super::context::Logging;
 use super::error::{Error, Result};
-use crate::log::Committed;
 
 /// Reads offsets. It never joins the group, so it disturbs no member.
 pub struct Positions {
@@ -34,7 +34,7 @@ impl Positions {
     ///
     /// # Errors
     /// If the group's coordinator doesn't answer or refuses.
-    pub fn committed(&self, partition: &TopicPartition) -> Result<Committed> {
+    pub fn committed(&self, partition: &TopicPartition) -> Result<Watermark> {
         committed::read(&self.client, partition, self.patience)
     }
 

@@ -11,7 +11,6 @@
 //! `sim/` implements them with a broker in memory, and runs the rest unchanged.
 
 mod answer;
-mod committed;
 mod feed;
 mod lanes;
 mod ownership;
@@ -27,12 +26,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::recovery::Log as Bounds;
+use taskhost_core::watermark::Watermark;
 use tokio::time::Instant;
 
 use crate::kafka::Result;
 
 pub use answer::{Answer, Unpublished};
-pub use committed::Committed;
 pub use feed::{Fed, Feed, Feeder, Flow, feed};
 pub use ownership::{Held, Ownership, Tag};
 pub use publisher::{Publisher, PublisherSettings, Publishing};
@@ -55,7 +54,7 @@ pub trait Log: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`crate::kafka::Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
-    async fn committed(&self, partition: &TopicPartition) -> Result<Committed>;
+    async fn committed(&self, partition: &TopicPartition) -> Result<Watermark>;
 
     /// Ends what a former owner may have left open under a transactional id, and keeps it from opening more; once is enough
     /// for all partitions that were assigned before `since`.
