@@ -1,5 +1,7 @@
 -- beside: yes
 --
+-- Here: who gave up what waits, and a batch as one call.
+--
 -- A batch is committed by one call, which checks all that it was decided on and writes everything or nothing.
 --
 -- The name carries a version: a later form comes beside this one, so that hosts of two versions run side by side.
@@ -8,6 +10,11 @@
 -- The order of the statements is the order of the locks: progress, tasks that change, wakeups, routes, new tasks. It must
 -- not come from a plan, so arrays come in id order and each row is found from its array element. Nor may a plan come from
 -- statistics, which say of a table that grew that it is empty: hence the settings, and LATERAL (… LIMIT 1).
+
+ALTER TABLE taskhost.wakeups ADD COLUMN given_up_by text;
+
+COMMENT ON COLUMN taskhost.wakeups.given_up_by IS
+    'Who gave it up: its owner makes a dead letter of it when its turn comes, without asking its plugin.';
 
 CREATE FUNCTION taskhost.taskhost_commit_1(
     -- The partition, and where its owner left it.
@@ -177,7 +184,8 @@ BEGIN
             w_why, w_tries, w_since_worked, w_place, w_counts_from) AS new;
     END IF;
     IF cardinality(p_ids) > 0 THEN
-        UPDATE taskhost.wakeups SET due = new.due, counts_from = new.due, attempt = new.attempt, reason = new.reason,
+        -- One that was given up meanwhile has its next turn at once.
+        UPDATE taskhost.wakeups SET due = CASE WHEN given_up_by IS NULL THEN new.due ELSE at_time END, counts_from = new.due, attempt = new.attempt, reason = new.reason,
             why = new.why, tries = new.tries, since_worked = new.since_worked, task_id = new.task_id
         FROM unnest(p_ids, p_due, p_attempt, p_reason, p_why, p_tries, p_since_worked, p_tasks)
             AS new (id, due, attempt, reason, why, tries, since_worked, task_id)

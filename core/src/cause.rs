@@ -125,6 +125,23 @@ impl Waited {
     }
 }
 
+/// A waiting row that a person gave up.
+#[derive(Debug, Clone)]
+pub struct GivenUp {
+    /// The record or timer; of a dead letter that is decided again, as it was edited last.
+    pub stored: Stored,
+    /// What the ids that come of it grow from.
+    pub seed: Uuid,
+    /// The route's name.
+    pub route: String,
+    /// Who gave it up, and why it waited.
+    pub reason: String,
+    /// Whether later messages of its task wait until its dead letter is replayed or discarded.
+    pub holds: bool,
+    /// Its row.
+    pub waited: Waited,
+}
+
 /// A cause as stored: in a wakeup, and beside each task event so that it can be decided again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Stored {

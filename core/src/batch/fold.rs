@@ -1,5 +1,6 @@
 //! Carries tasks from cause to cause and collects what has to be written.
 
+mod given_up;
 mod order;
 mod waiting;
 
@@ -366,6 +367,7 @@ impl Fold {
                     tries: 0,
                     since: due,
                     since_worked: None,
+                    given_up_by: None,
                     reason: String::new(),
                     cause: crate::cause::Stored::Timer(timer).encode(),
                 };

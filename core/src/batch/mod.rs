@@ -175,6 +175,8 @@ pub struct Wakeup {
     pub since_worked: Option<i64>,
     /// Why it waits, for people.
     pub reason: String,
+    /// Who gave it up: its owner makes a dead letter of it when its turn comes, without asking its plugin.
+    pub given_up_by: Option<String>,
     /// The cause ([`crate::cause::Stored`]).
     pub cause: Vec<u8>,
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Letters;
 use crate::batch::Wakeup;
-use crate::cause::{self, Cause, Route, Source, Stored, Waited};
+use crate::cause::{self, Cause, GivenUp, OnDeadLetter, Route, Source, Stored, Waited};
+use crate::dead_letter::Replay;
 use crate::descriptor::Descriptor;
 use crate::envelope::Undecodable;
 use crate::record::{Message, TopicPartition};
@@ -26,6 +27,8 @@ pub enum Item {
         /// Its replay.
         waited: Waited,
     },
+    /// A waiting row that a person gave up: a dead letter.
+    GivenUp(Box<GivenUp>),
     /// A record that can't be decided: a dead letter.
     Undecodable {
         /// The record.
@@ -71,6 +74,32 @@ pub struct Stranded {
     pub reason: String,
 }
 
+/// Why a row is stranded whose cause has a later form.
+const UNREADABLE: &str = "its stored cause can't be read by this version";
+
+/// What a row becomes that a person gave up.
+pub(super) fn given_up(
+    stored: Stored,
+    seed: Uuid,
+    row: &Wakeup,
+    by: &str,
+    holds: bool,
+    replay: Option<Replay>,
+) -> Item {
+    let reason = match row.reason.as_str() {
+        "" => format!("{by} gave it up"),
+        waited => format!("{by} gave it up; it waited because: {waited}"),
+    };
+    Item::GivenUp(Box::new(GivenUp {
+        stored,
+        seed,
+        route: row.route.clone(),
+        reason,
+        holds,
+        waited: row.waited(replay),
+    }))
+}
+
 impl Item {
     /// Set if it waited in Postgres.
     pub fn waited(&self) -> Option<&Waited> {
@@ -78,13 +107,14 @@ impl Item {
             Self::Cause(cause) => cause.waited.as_ref(),
             Self::Undecodable { waited, .. } => waited.as_ref(),
             Self::Republish { waited, .. } => Some(waited),
+            Self::GivenUp(given_up) => Some(&given_up.waited),
         }
     }
 
     fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Cause(cause) => Some(cause),
-            Self::Undecodable { .. } | Self::Republish { .. } => None,
+            Self::Undecodable { .. } | Self::Republish { .. } | Self::GivenUp(_) => None,
         }
     }
 }
@@ -117,9 +147,11 @@ impl Items {
             if stuck.contains(&row.task_id) {
                 continue;
             }
-            let item = match letters.of(row) {
-                Some(letter) => letter.item(row, reading),
-                None => reading.row(row),
+            let item = match (letters.of(row), &row.given_up_by) {
+                (Some(letter), Some(by)) => letter.given_up(row, by, reading),
+                (Some(letter), None) => letter.item(row, reading),
+                (None, Some(by)) => reading.given_up(row, by),
+                (None, None) => reading.row(row),
             };
             match item {
                 Ok(item) => {
@@ -267,7 +299,21 @@ impl Reading<'_> {
                     source: Source::Timer(timer),
                 })))
             }
-            None => Err("its stored cause can't be read by this version".to_owned()),
+            None => Err(UNREADABLE.to_owned()),
         }
+    }
+
+    /// No plugin is asked, so it needs no route that is configured here.
+    fn given_up(&self, row: &Wakeup, by: &str) -> Result<Item, String> {
+        let stored = Stored::decode(&row.cause).ok_or_else(|| UNREADABLE.to_owned())?;
+        let seed = match &stored {
+            Stored::Message(message) => {
+                cause::waiting_seed(row.id, &message.position, self.topic_id)
+            }
+            Stored::Timer(_) => derived_id(row.id, "timer"),
+        };
+        let mut routes = self.routes.iter().filter(|route| route.name == row.route);
+        let holds = routes.any(|route| route.on_dead_letter == OnDeadLetter::HoldTask);
+        Ok(given_up(stored, seed, row, by, holds, None))
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::items;
 use super::{Item, Reading};
 use crate::batch::{Wakeup, WakeupKind};
-use crate::cause::{self, Cause, Route, Waited};
+use crate::cause::{self, Cause, Route, Stored, Waited};
 use crate::dead_letter::{DeadLetter, Replay, Source, TASK_MISSING};
 use crate::record::Message;
 use crate::replay;
@@ -38,15 +39,7 @@ impl Letter {
     /// What the round is about; or why this host can't decide it: then it waits.
     pub(super) fn item(&self, row: &Wakeup, reading: &Reading<'_>) -> Result<Item, String> {
         let (letter, message) = (&self.letter, self.message.clone());
-        let waited = row.waited(Some(Replay {
-            letter: letter.id,
-            number: letter.replays.saturating_add(1),
-            failed_at: letter.failed_at,
-            source: letter.source,
-            is_waiting: row.kind == WakeupKind::Deferred,
-            holds: letter.holds,
-            was_missing: letter.code == TASK_MISSING,
-        }));
+        let waited = row.waited(Some(self.replay(row)));
         if self.republish || letter.source == Source::Outgoing {
             return Ok(Item::Republish { message, waited });
         }
@@ -74,6 +67,44 @@ impl Letter {
                 waited: Some(waited),
             },
         })
+    }
+
+    /// Its replay waits, and a person gave that up.
+    pub(super) fn given_up(
+        &self,
+        row: &Wakeup,
+        by: &str,
+        reading: &Reading<'_>,
+    ) -> Result<Item, String> {
+        let seed = replay::seed(
+            self.letter.id,
+            &self.letter.message,
+            reading.partition,
+            reading.topic_id,
+        );
+        let stored = Stored::Message(Message::clone(&self.message));
+        let replay = Some(self.replay(row));
+        Ok(items::given_up(
+            stored,
+            seed,
+            row,
+            by,
+            self.letter.holds,
+            replay,
+        ))
+    }
+
+    fn replay(&self, row: &Wakeup) -> Replay {
+        let letter = &self.letter;
+        Replay {
+            letter: letter.id,
+            number: letter.replays.saturating_add(1),
+            failed_at: letter.failed_at,
+            source: letter.source,
+            is_waiting: row.kind == WakeupKind::Deferred,
+            holds: letter.holds,
+            was_missing: letter.code == TASK_MISSING,
+        }
     }
 
     fn timer(&self, row: &Wakeup, waited: Waited, reading: &Reading<'_>) -> Result<Item, String> {

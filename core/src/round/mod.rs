@@ -217,6 +217,10 @@ fn undecided<'a>(fold: &mut Fold, item: &'a Item) -> Option<&'a Cause> {
             fold.republish(message, waited);
             None
         }
+        Item::GivenUp(given_up) => {
+            fold.given_up(given_up);
+            None
+        }
     }
 }
 

@@ -353,21 +353,11 @@ impl Drawn {
         let id = self.world.dice.one(&rows);
         let row = shelf.rows[&id].clone();
         let rank = (row.rank.sequence, row.rank.place);
-        if self.world.dice.chance(50) && shelf.letter_of(id).is_none() {
-            shelf.rows.remove(&id);
-            let Some(Stored::Message(message)) = Stored::decode(&row.cause) else {
-                panic!("no message");
-            };
-            let decider = &self.world.plugin.deciders[0];
-            let holds = decider.on_dead_letter == OnDeadLetter::HoldTask;
-            let (task_id, sequence) = (Some(row.task_id.clone()), Some(row.rank.sequence));
-            let letter = derived_id(id, "given-up");
-            let message = Arc::new(message);
-            let letter = letter_of(letter, message, "given-up", task_id, sequence, holds);
-            shelf.letters.insert(letter.id, Kept::new(letter));
-            given_up(shelf);
-            let (now, tasks) = (self.world.now, BTreeSet::from([row.task_id]));
-            self.world.store.settle(partition, now, &tasks);
+        if self.world.dice.chance(50) {
+            let now = self.world.now;
+            let row = shelf.rows.get_mut(&id).expect("a row");
+            row.given_up_by = Some("somebody".to_owned());
+            row.due = row.due.map(|_| now);
             self.world
                 .story
                 .push(format!("{partition}: row {rank:?} given up"));

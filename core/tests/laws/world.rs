@@ -202,6 +202,7 @@ pub(crate) fn row_of(id: Uuid, task_id: TaskId, route: String) -> Wakeup {
         tries: 0,
         since: NOW,
         since_worked: None,
+        given_up_by: None,
         reason: String::new(),
         cause: Vec::new(),
     }

@@ -29,6 +29,7 @@ mod task;
 mod task_show;
 mod test_kafka;
 mod test_task_updates;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,6 +90,9 @@ enum Command {
     /// Show, edit, replay and discard dead letters.
     #[command(subcommand, after_help = EXIT_CODES)]
     Dlq(dlq::Command),
+    /// Show what waits: deferred messages and timers; try it now, or give it up.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Waiting(waiting::Command),
     /// Show partitions, and resolve halted ones.
     #[command(subcommand, after_help = EXIT_CODES)]
     Partition(partition::Command),
@@ -112,6 +116,7 @@ impl Cli {
             Command::Task(command) => task::run(&command, &self.global),
             Command::Plugin(command) => plugin::run(&command, &self.global),
             Command::Dlq(command) => dlq::run(&command, &self.global),
+            Command::Waiting(command) => waiting::run(&command, &self.global),
             Command::Partition(command) => partition::run(&command, &self.global),
             Command::Breaker(command) => breaker::run(&command, &self.global),
         };

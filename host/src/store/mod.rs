@@ -34,6 +34,7 @@ mod history;
 mod listen;
 mod migrate;
 mod millis;
+mod pages;
 mod pool;
 mod probe;
 mod progress;
@@ -42,10 +43,10 @@ mod rollbacks;
 mod schema;
 mod session;
 mod settle;
-mod task_pages;
 mod tasks;
 mod versions;
 mod waiting;
+mod waiting_list;
 mod wakeups;
 mod write;
 
@@ -68,14 +69,15 @@ pub use error::{Disposition, Error};
 pub use halts::Halted;
 pub use listen::{Heard, Listener};
 pub use migrate::{SchemaState, migrations};
+pub use pages::Pages;
 pub use pool::{Settings, Store};
 pub use progress::{Claim, Counters, Epoch, PartitionProgress};
 pub use read::{Checkpoint, Question, Read};
 pub use rollbacks::RolledBack;
-pub use task_pages::{TaskPages, TaskRow};
-pub use tasks::{RecordedEvent, StatusCount, TaskFilter};
+pub use tasks::{RecordedEvent, StatusCount, TaskFilter, TaskRow};
 pub use versions::{Activated, Activation, ActivationKind, NewActivation, StoredVersion};
 pub use waiting::Due;
+pub use waiting_list::{Ordered, WaitingFilter, WaitingRow};
 
 /// One partition as one consumer group sees it: whose progress, outbox and wakeups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent
 use super::batch::{task, task_id};
 use super::error::Error;
 use super::millis::Millis;
+use super::pages::{Pages, open};
 use super::pool::Store;
 use super::session::Session;
 
@@ -34,6 +35,23 @@ pub struct RecordedEvent {
     pub stored_at: i64,
 }
 
+/// A task without its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRow {
+    /// Its id.
+    pub id: TaskId,
+    /// Its type.
+    pub kind: Arc<str>,
+    /// Its status.
+    pub status: Arc<str>,
+    /// Number of its last transition.
+    pub version: i64,
+    /// Time of the cause that created it, in milliseconds since 1970.
+    pub created_at: i64,
+    /// Time of the cause of its last transition, in milliseconds since 1970.
+    pub updated_at: i64,
+}
+
 /// How many tasks of a type are in a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusCount {
@@ -49,6 +67,13 @@ const LIST: &str = "
 SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
 ORDER BY updated_at DESC, id LIMIT $3";
+
+const PAGES: &str = concat!(
+    open!(),
+    "SELECT id, type, status, version, created_at, updated_at FROM taskhost.tasks
+     WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
+     ORDER BY updated_at DESC, id LIMIT $3"
+);
 
 const TASK: &str = "
 SELECT id, type, status, data::text AS data, version, created_at, updated_at FROM taskhost.tasks WHERE id = $1";
@@ -81,6 +106,18 @@ impl Store {
             .bind(i64::from(filter.limit));
         let rows = self.read_rows(statement).await?;
         rows.iter().map(task).collect()
+    }
+
+    /// Begins to list tasks. Reads the whole table, as [`Store::list_tasks`] does.
+    ///
+    /// # Errors
+    /// Trouble only.
+    pub async fn task_pages(&self, filter: &TaskFilter) -> Result<Pages<TaskRow>, Error> {
+        let statement = sqlx::query(PAGES)
+            .bind(filter.status.as_deref())
+            .bind(filter.kind.as_deref())
+            .bind(i64::from(filter.limit));
+        Pages::open(self, statement, task_row).await
     }
 
     /// A task with its whole history, oldest event first; none if there is no such task.
@@ -180,4 +217,18 @@ fn basis(row: &PgRow, plugin: &Arc<PluginVersion>) -> Result<Option<Basis>, Erro
         attempt: row.try_get("attempt")?,
         seed,
     }))
+}
+
+fn task_row(row: &PgRow) -> Result<TaskRow, Error> {
+    let (kind, status): (&str, &str) = (row.try_get("type")?, row.try_get("status")?);
+    let (created_at, updated_at): (Millis, Millis) =
+        (row.try_get("created_at")?, row.try_get("updated_at")?);
+    Ok(TaskRow {
+        id: task_id(row, "id")?,
+        kind: kind.into(),
+        status: status.into(),
+        version: row.try_get("version")?,
+        created_at: created_at.0,
+        updated_at: updated_at.0,
+    })
 }

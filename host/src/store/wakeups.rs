@@ -28,7 +28,7 @@ use super::settle::firsts;
 macro_rules! columns {
     () => {
         "id, kind, task_id, name, route, due, counts_from, sequence, place, why, attempt, tries, since, since_worked, \
-         reason, cause"
+         reason, given_up_by, cause"
     };
 }
 pub(super) use columns;
@@ -293,6 +293,7 @@ pub(super) fn wakeup(row: &PgRow) -> Result<Wakeup, Error> {
         tries: row.try_get("tries")?,
         since: since.0,
         since_worked: row.try_get("since_worked")?,
+        given_up_by: row.try_get("given_up_by")?,
         reason: row.try_get("reason")?,
         cause: row.try_get("cause")?,
     })

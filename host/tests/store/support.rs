@@ -298,6 +298,7 @@ pub(crate) fn waiting(of: &str, offset: i64, due: Option<i64>) -> Wakeup {
         tries: 0,
         since: NOW,
         since_worked: due.map(|_| 5),
+        given_up_by: None,
         reason: "the task does not exist yet".to_owned(),
         cause: Stored::Message(message(offset)).encode(),
     }

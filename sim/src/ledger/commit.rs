@@ -238,7 +238,10 @@ impl Tables {
         }
         for postponed in &set.postponed {
             if let Some((_, row)) = self.rows.get_mut(&postponed.id) {
-                row.due = Some(postponed.due);
+                row.due = Some(match row.given_up_by {
+                    None => postponed.due,
+                    Some(_) => sent.now,
+                });
                 row.counts_from = Some(postponed.due);
                 row.attempt = postponed.attempt;
                 row.reason.clone_from(&postponed.reason);

@@ -57,6 +57,7 @@ impl Tables {
             tries: 0,
             since: 0,
             since_worked: None,
+            given_up_by: None,
             reason: String::new(),
             cause: Vec::new(),
         };

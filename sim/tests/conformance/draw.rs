@@ -219,6 +219,7 @@ impl Draw {
             tries: 0,
             since: NOW,
             since_worked: Some(0),
+            given_up_by: None,
             reason: "not yet".to_owned(),
             cause: vec![7; self.below(900)],
         });
@@ -240,6 +241,7 @@ impl Draw {
             tries: 0,
             since: NOW,
             since_worked: None,
+            given_up_by: None,
             reason: String::new(),
             cause: vec![1],
         }

@@ -200,6 +200,7 @@ impl Fold {
             tries: wait.tries,
             since: self.now,
             since_worked: wait.since_worked,
+            given_up_by: None,
             reason: decision::clean(reason),
             cause: cause.encode(),
         }

@@ -214,7 +214,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A topic's name in Kafka.
-fn real(config: &Config, topic: &str) -> String {
+pub(super) fn real(config: &Config, topic: &str) -> String {
     let routed = config.routes.iter().find(|route| route.topic == topic);
     routed.map_or(topic, |route| &route.real_topic).to_owned()
 }

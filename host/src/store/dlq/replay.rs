@@ -244,6 +244,7 @@ fn due_replay(row: &PgRow) -> Result<DueReplay, Error> {
         tries: row.try_get("w_tries")?,
         since: since.0,
         since_worked: row.try_get("w_since_worked")?,
+        given_up_by: None,
         reason: String::new(),
         cause: Vec::new(),
     };
