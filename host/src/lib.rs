@@ -19,25 +19,24 @@
 //!    committed batches between watermark and progress, and only then decides.
 //!
 //! Each foreign library has one folder: rdkafka [`kafka`], wasmtime [`plugin`], SQL [`store`], HTTP
-//! [`admin`]. [`host`] puts the parts together from the [`config`]; [`dev`] starts a broker and a Postgres.
+//! [`admin`]. [`app`] puts the parts together from the [`config`]; [`dev`] starts a broker and a Postgres.
 
 pub mod admin;
+pub mod app;
 pub mod background;
-pub mod breaker;
+pub mod breakers;
 pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod failpoint;
-pub mod host;
 pub mod kafka;
 pub mod ledger;
 pub mod letters;
 pub mod log;
 pub mod mutant;
 pub mod plugin;
-pub mod route_breaker;
 pub mod shared;
 pub mod store;
 pub mod telemetry;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use taskhost::breaker::{self, Breakers};
+use taskhost::breakers::dependencies::{self as breaker, Breakers};
+use taskhost::breakers::routes::{self as route_breaker, RouteBreakers};
 use taskhost::kafka::Limits;
 use taskhost::log::{Feeder, Publisher, PublisherSettings};
-use taskhost::route_breaker::{self, RouteBreakers};
 use taskhost::shared::{
     Gate, HaltObserver, Impurity, Places, Purity, PurityObserver, Rules, Shared, Waker,
 };

@@ -9,8 +9,8 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::Settings;
 use super::context::Logging;
-use super::describe::{self, Group, TopicDescription};
 use super::error::{Disposition, Error, Result};
+use super::ffi::describe::{self, Group, TopicDescription};
 use super::rebootstrap::Rebootstrap;
 use super::rights::{self, MissingRight, Needs};
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::Settings;
 use super::context::Logging;
 use super::error::{Disposition, Error, Result};
-use super::events::Content;
-use super::native::PolledConsumer;
+use super::ffi::events::Content;
+use super::ffi::native::PolledConsumer;
 use super::reporting::Reporting;
 
 /// An idempotent producer without transactions.

@@ -12,9 +12,9 @@ use super::Settings;
 use super::admin::{Broker, Topic};
 pub use super::cause::Cause;
 use super::context::{Collecting, Report};
-use super::events::Content;
-use super::native::Queue;
-use super::verify;
+use super::ffi::events::Content;
+use super::ffi::native::Queue;
+use super::ffi::verify;
 
 /// The timeout of one question. librdkafka's reports are read between questions.
 const STEP: Duration = Duration::from_millis(100);

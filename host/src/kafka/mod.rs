@@ -19,22 +19,18 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 
 mod admin;
-mod c_text;
 mod cause;
 mod client;
 mod committed;
 mod consumer;
 mod context;
-mod describe;
 mod diagnose;
 mod error;
-mod events;
 mod fence;
-mod group;
+mod ffi;
 mod ids;
 mod limits;
 mod log;
-mod native;
 mod nudge;
 mod operation;
 mod poll;
@@ -46,15 +42,14 @@ mod reporting;
 mod rights;
 mod scan;
 mod tail;
-mod verify;
 
 pub use admin::{Admin, Broker, Topic};
 pub use client::{Sender, read_committed};
 pub use consumer::{Assignment, Consumer};
-pub use describe::{Group, GroupMember, TopicDescription};
 pub use diagnose::{Cause, Diagnosis, diagnose};
 pub use error::{Disposition, Error, Result};
 pub use fence::fence;
+pub use ffi::describe::{Group, GroupMember, TopicDescription};
 pub use limits::Limits;
 pub use log::KafkaLog;
 pub use operation::Operation;
@@ -97,7 +92,7 @@ impl Settings {
             config.set(*name, *value);
         }
         if is_classic(&config) {
-            config.set("partition.assignment.strategy", describe::ASSIGNOR);
+            config.set("partition.assignment.strategy", ffi::describe::ASSIGNOR);
         }
         for (name, value) in CONSUMER_DEFAULTS {
             if config.get(name).is_none() {

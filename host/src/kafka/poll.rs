@@ -19,9 +19,9 @@ use taskhost_core::record::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
 
 use super::consumer::{Assignment, Shared};
-use super::describe::other_consumer;
 use super::error::{Disposition, Error};
-use super::events::{Content, ErrorReport, Fetched, Rebalance};
+use super::ffi::describe::other_consumer;
+use super::ffi::events::{Content, ErrorReport, Fetched, Rebalance};
 use super::nudge::Nudge;
 use super::rights::{GRANT_IT, MissingRight};
 use crate::log::{Fed, Feeder, Flow, Tag, feed};

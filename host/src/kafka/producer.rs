@@ -15,8 +15,8 @@ use taskhost_core::record::Record;
 use super::Settings;
 use super::consumer::Consumer;
 use super::error::{Error, Result};
-use super::group::{Membership, send_offsets};
-use super::native::{CallError, Remedy};
+use super::ffi::group::{Membership, send_offsets};
+use super::ffi::native::{CallError, Remedy};
 use super::reporting::{Delivered, Reporting};
 
 /// How long one wait for reports takes before anything else is checked.

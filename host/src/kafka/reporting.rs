@@ -15,8 +15,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use taskhost_core::record::Record;
 
 use super::context::{self, Logging};
-use super::events::Content;
-use super::native::Queue;
+use super::ffi::events::Content;
+use super::ffi::native::Queue;
 use super::rebootstrap::Rebootstrap;
 
 /// How long to wait before a record is offered to a full queue again.

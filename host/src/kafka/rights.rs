@@ -11,8 +11,8 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::Settings;
 use super::context::Logging;
-use super::describe::{self, Client};
 use super::error::{Disposition, Error, Result};
+use super::ffi::describe::{self, Client};
 use super::operation::Operation;
 
 /// What a right is about.

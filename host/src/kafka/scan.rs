@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::Settings;
 use super::context::{self, Logging};
 use super::error::{Disposition, Error, Result};
-use super::events::Content;
-use super::native::PolledConsumer;
+use super::ffi::events::Content;
+use super::ffi::native::PolledConsumer;
 
 const DOING: &str = "reading a topic from its beginning";
 
@@ -87,7 +87,7 @@ impl Scan {
         while !self.open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             let event = self.reader.poll(left);
-            match event.as_ref().map(super::events::Event::content) {
+            match event.as_ref().map(super::ffi::events::Event::content) {
                 Some(Content::Fetched(fetched)) => {
                     return Ok(Some(fetched.to_message(self.topic.clone())));
                 }

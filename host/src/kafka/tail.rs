@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::Settings;
 use super::context::{self, Logging};
 use super::error::{Disposition, Error, Result};
-use super::events::Content;
-use super::native::PolledConsumer;
+use super::ffi::events::Content;
+use super::ffi::native::PolledConsumer;
 
 const DOING: &str = "reading a topic";
 
@@ -77,7 +77,7 @@ impl Tail {
                 .reader
                 .poll(left)
                 .as_ref()
-                .map(super::events::Event::content)
+                .map(super::ffi::events::Event::content)
             {
                 Some(Content::Fetched(fetched)) => {
                     return Ok(Some(fetched.to_message(self.topic.clone())));

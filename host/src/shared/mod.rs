@@ -18,11 +18,11 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::recovery::Reset;
 
-use crate::breaker::Breakers;
+use crate::breakers::dependencies::Breakers;
+use crate::breakers::routes::RouteBreakers;
 use crate::kafka::Limits;
 use crate::ledger::Ledger;
 use crate::log::{Log, Publisher};
-use crate::route_breaker::RouteBreakers;
 use crate::telemetry::health::Status;
 use crate::telemetry::metrics::Metrics;
 

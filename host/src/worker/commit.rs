@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Dependency, Failure, Worker};
-use crate::breaker::{Extent, Name};
+use crate::breakers::dependencies::{Extent, Name};
 use crate::chance;
 use crate::clock::now;
 use crate::failpoint;

@@ -9,7 +9,7 @@ use taskhost_core::partition::Action;
 use taskhost_core::retry;
 
 use super::{BACKOFF_MAX, Dependency, Worker};
-use crate::breaker::Name;
+use crate::breakers::dependencies::Name;
 use crate::chance;
 use crate::telemetry::health::PartitionState;
 
@@ -74,7 +74,7 @@ impl Worker {
         tokio::select! {
             biased;
             () = tokio::time::sleep(pause) => {}
-            () = open.wait_for(crate::breaker::Open::any) => {}
+            () = open.wait_for(crate::breakers::dependencies::Open::any) => {}
         }
     }
 }

@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::breaker::{Eras, Extent, Open};
+use crate::breakers::dependencies::{Eras, Extent, Open};
 use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;

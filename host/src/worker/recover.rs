@@ -13,7 +13,7 @@ use taskhost_core::recovery::Log;
 
 use super::claimed::Claimed;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker};
-use crate::breaker::Extent;
+use crate::breakers::dependencies::Extent;
 use crate::failpoint;
 use crate::log::Unpublished;
 use crate::mutant::{self, Mutant};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::commit::Tried;
 use super::{Dependency, Failure, Worker};
-use crate::breaker::Extent;
+use crate::breakers::dependencies::Extent;
 use crate::mutant::{self, Mutant};
 use crate::shared::Plugins;
 use crate::shared::{next_span, of_hint};

@@ -14,7 +14,7 @@ use super::claimed::Shut;
 use super::commit::Tried;
 use super::rounds::From;
 use super::{Failure, Worker};
-use crate::route_breaker::{Deciding, Gate, Probe};
+use crate::breakers::routes::{Deciding, Gate, Probe};
 use crate::shared::Plugins;
 use crate::telemetry::health::PartitionState;
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::cli::database::Database;
 use crate::cli::output::{self, table};
-use crate::cli::{EXIT_CODES, Failure, Global, Output, task_show};
+use crate::cli::task;
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::config::Config;
 use crate::letters;
 use crate::store::{Edit, RecordedEvent, StoredDeadLetter};
@@ -157,7 +158,7 @@ fn page(
     match (task, &letter.task_id) {
         (Some((task, events)), _) => {
             text.push_str("\ntask:\n");
-            text.push_str(&task_show::page(task, events));
+            text.push_str(&task::show::page(task, events));
         }
         (None, Some(id)) => text.push_str(&format!("\nthe task {id} does not exist\n")),
         (None, None) => {}

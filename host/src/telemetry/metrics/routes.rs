@@ -4,7 +4,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
 use super::super::names;
 use super::{counters, gauges};
-use crate::route_breaker::State;
+use crate::breakers::routes::State;
 
 /// The metrics of breakers, by route.
 #[derive(Debug)]

@@ -8,9 +8,10 @@ use serde_json::json;
 use taskhost_core::recovery::{Log, Progress, Watermark};
 use taskhost_core::reset::{self, Plan, To};
 
-use super::database::Database;
-use super::partition::{Which, confirm, find};
-use super::{EXIT_CODES, Failure, Global, Output, broker, output};
+use super::which::{Which, find};
+use crate::cli::confirm::confirm;
+use crate::cli::database::Database;
+use crate::cli::{EXIT_CODES, Failure, Global, Output, broker, output};
 use crate::config::Config;
 use crate::kafka::{Admin, Positions};
 use crate::store;
@@ -21,7 +22,7 @@ use crate::store;
 /// the partition goes on from there within a second. Other partitions are not affected.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition reset task-status 3 --to earliest\n  taskhost partition reset task-status 3 --to 1200 --yes\n\n{EXIT_CODES}"))]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// Where to go on: `earliest` or `latest` in the log, `progress` (where Postgres is), `committed` (the group's
@@ -61,7 +62,7 @@ impl FromStr for Place {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
     let partition = arguments.which.partition(&config);
     let database = Database::open(&config)?;

@@ -1,26 +1,28 @@
 //! `taskhost task list`: lists any number of tasks, page by page.
 
+pub(in crate::cli) mod show;
+
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, ColumnConstraint, Table, Width};
 use serde_json::json;
 use taskhost_core::timestamp;
 
-use super::database::Database;
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, task_show};
+use crate::cli::database::Database;
+use crate::cli::output::{self, table};
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::{TaskFilter, TaskRow};
 
 /// The subcommands of `taskhost task`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(in crate::cli) enum Command {
     List(List),
-    Show(task_show::Arguments),
+    Show(show::Arguments),
 }
 
 /// List tasks, the most recently changed first.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost task list --status error --limit 10\n  taskhost task list --all --json | jq -r .id\n\n{EXIT_CODES}"))]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     /// Only tasks in this status.
     #[arg(long)]
     pub(super) status: Option<String>,
@@ -37,10 +39,10 @@ pub(super) struct List {
     pub(super) output: Output,
 }
 
-pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
-        Command::Show(arguments) => task_show::run(arguments, global),
+        Command::Show(arguments) => show::run(arguments, global),
     }
 }
 

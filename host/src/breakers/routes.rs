@@ -8,8 +8,6 @@
 //! Each host has its own window and its own state; what a person orders holds for all of them. While a breaker is open
 //! every partition of its route's topic pauses: the topic has one order, so nothing behind a message can be decided before it.
 
-mod told;
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +20,7 @@ use crate::chance;
 use crate::store::{BreakerOrder, OrderedState};
 use crate::watched::{Watched, Watcher};
 
-pub use told::{Deciding, Observer, State, Told, Why};
+pub use super::told::{Deciding, Observer, State, Told, Why};
 
 /// Whether a batch of a topic may be decided.
 #[derive(Debug)]

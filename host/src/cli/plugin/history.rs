@@ -3,10 +3,12 @@
 
 use clap::Args;
 
-use super::database::Database;
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, plugin_activate};
-use crate::host;
+use super::activate;
+use crate::app;
+use crate::cli::database::Database;
+use crate::cli::output::{self, table};
+use crate::cli::routed::number_of;
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::telemetry::health::PastActivation;
 
 /// List the activations of each route, the current one first, with the record at which each took effect.
@@ -15,7 +17,7 @@ use crate::telemetry::health::PastActivation;
 /// came first, it is the offset of the next record at that moment. A partition without an offset decided nothing.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin history --route task-status --limit 2\n\n{EXIT_CODES}"))]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Only this route: a logical topic, or topic/task type.
     #[arg(long)]
     route: Option<String>,
@@ -26,11 +28,11 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
     let routes = match &arguments.route {
         Some(name) => {
-            let number = plugin_activate::number_of(&config, name)?;
+            let number = number_of(&config, name)?;
             &config.routes[number..=number]
         }
         None => &config.routes[..],
@@ -40,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
     let mut all = Vec::new();
     for route in routes {
         let past = store.past_activations(group, &route.name, arguments.limit);
-        all.extend(database.ask(past)?.into_iter().map(host::shown));
+        all.extend(database.ask(past)?.into_iter().map(app::shown));
     }
     output::print(&match arguments.output.json {
         true => lines(&all),
@@ -65,10 +67,7 @@ fn rows(all: &[PastActivation]) -> String {
             one.activation.to_string(),
             one.name.clone(),
             one.version.clone(),
-            one.digest
-                .chars()
-                .take(plugin_activate::DIGITS_SHOWN)
-                .collect(),
+            one.digest.chars().take(activate::DIGITS_SHOWN).collect(),
             one.since.clone(),
             one.by.clone(),
             one.reason.clone(),

@@ -10,11 +10,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use taskhost_core::timestamp;
 
-use super::database::Database;
-use super::{EXIT_CODES, Failure, Global, Output, output};
+use crate::app;
 use crate::background::Background;
+use crate::cli::database::Database;
+use crate::cli::person::by;
+use crate::cli::routed::number_of;
+use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
 use crate::config::{Config, Loaded, Origin};
-use crate::host;
 use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
 
 /// Activate another version of a route's plugin, on all hosts at once.
@@ -24,7 +26,7 @@ use crate::plugin::{Activation, Catalog, CatalogError, Offer, Offered, Wish};
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin activate task-status --file task_status.wasm\n  taskhost plugin activate task-status --previous\n\n{EXIT_CODES}"))]
 #[group(id = "version", required = true, multiple = false, args = ["file", "digest", "previous"])]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The route: a logical topic, or topic/task type.
     pub(super) route: String,
     /// The version in this file.
@@ -47,19 +49,19 @@ pub(super) struct Arguments {
 const DIGITS_MIN: usize = 4;
 
 /// Digits of a digest in texts for people.
-pub(super) const DIGITS_SHOWN: usize = 12;
+pub(in crate::cli) const DIGITS_SHOWN: usize = 12;
 
 /// Versions that an error lists if the beginning fits several.
 const CANDIDATES_MAX: u32 = 5;
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let config = with_cache(loaded);
     let route = number_of(&config, &arguments.route)?;
     // If the file can't be read, don't ask the database.
     let bytes = arguments.file.as_deref().map(read).transpose()?;
     let database = Database::open(&config)?;
-    let catalog = host::catalog(
+    let catalog = app::catalog(
         &config,
         Arc::new(database.store.clone()),
         Arc::new(()),
@@ -125,24 +127,6 @@ fn with_cache(loaded: Loaded) -> Config {
     config
 }
 
-pub(super) fn number_of(config: &Config, name: &str) -> Result<usize, Failure> {
-    config
-        .routes
-        .iter()
-        .position(|route| route.name == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = config
-                .routes
-                .iter()
-                .map(|route| route.name.as_str())
-                .collect();
-            Failure::Usage(format!(
-                "there is no route {name}; the routes are {}",
-                names.join(", ")
-            ))
-        })
-}
-
 fn read(file: &Path) -> Result<Arc<[u8]>, Failure> {
     std::fs::read(file)
         .map(Arc::from)
@@ -189,18 +173,6 @@ fn before<'a>(route: &str, history: &'a [Activation]) -> Result<&'a Activation, 
             "the route {route} has no previous version: {so_far}"
         ))
     })
-}
-
-/// The name of the user, for the history.
-pub(super) fn by() -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
-        .ok()
-        .flatten()
-        .map_or_else(|| nix::unistd::geteuid().to_string(), |user| user.name);
-    let host = nix::unistd::gethostname()
-        .ok()
-        .and_then(|name| name.into_string().ok());
-    format!("{user}@{}", host.as_deref().unwrap_or("unknown"))
 }
 
 fn ended(

@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 use taskhost_core::task::{Task, TaskId};
 use taskhost_core::timestamp;
 
-use super::database::Database;
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output};
+use crate::cli::database::Database;
+use crate::cli::output::{self, table};
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::RecordedEvent;
 
 /// Show one task and its whole history.
@@ -16,7 +16,7 @@ use crate::store::RecordedEvent;
 /// With --json the output is one object on one line: the task with its `data` and its `events`.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost task show 0b6f7f0e-6f6e-5c43-9d0e-3a1c2b4d5e6f\n  taskhost task show $id --json | jq -r '.events[].kind'\n\n{EXIT_CODES}"))]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The task's id.
     pub(super) id: String,
     #[command(flatten)]
@@ -75,7 +75,7 @@ struct ShownPlugin<'a> {
     digest: &'a str,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let id = TaskId::new(&arguments.id)
         .map_err(|error| Failure::Usage(format!("{:?} is not a task id: {error}", arguments.id)))?;
     let database = Database::open(&global.config()?)?;
@@ -135,7 +135,7 @@ fn line(task: &Task, events: &[RecordedEvent]) -> Result<String, Failure> {
     Ok(text + "\n")
 }
 
-pub(super) fn page(task: &Task, events: &[RecordedEvent]) -> String {
+pub(in crate::cli) fn page(task: &Task, events: &[RecordedEvent]) -> String {
     let mut head = table(["id", task.id.as_str()]);
     head.add_row(["type", &task.kind]);
     head.add_row(["status".into(), output::status(&task.status)]);

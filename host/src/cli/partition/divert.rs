@@ -10,9 +10,10 @@ use taskhost_core::frame::Frame;
 use taskhost_core::record::{Message, Record, TopicPartition};
 use uuid::Uuid;
 
-use super::database::Database;
-use super::partition::{Which, confirm, find};
-use super::{EXIT_CODES, Failure, Global, Output, broker, output};
+use super::which::{Which, find};
+use crate::cli::confirm::confirm;
+use crate::cli::database::Database;
+use crate::cli::{EXIT_CODES, Failure, Global, Output, broker, output};
 use crate::config::Config;
 use crate::kafka::{Admin, Limits};
 use crate::store;
@@ -24,7 +25,7 @@ use crate::store;
 /// topic that are larger than the topic takes or, if there is none, all of the batch's messages to that topic.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition divert task-status 3\n\n{EXIT_CODES}"))]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// Set aside this message of the batch instead, by its number in the batch, from 0; may be repeated.
@@ -37,7 +38,7 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
     let partition = arguments.which.partition(&config);
     let database = Database::open(&config)?;

@@ -8,8 +8,8 @@ use super::life::LifeCycle;
 use super::start::Parts;
 use super::{dead_letters, duties, history, partitions, probe, rights, route_breakers, topics};
 use crate::background::Background;
+use crate::breakers::routes::Told;
 use crate::config::Config;
-use crate::route_breaker::Told;
 use crate::shared;
 
 /// What the tasks receive from those that were there before them.

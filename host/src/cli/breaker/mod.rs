@@ -4,14 +4,16 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use taskhost_core::timestamp;
 
-use super::database::Database;
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate};
+use crate::cli::database::Database;
+use crate::cli::output::{self, table};
+use crate::cli::person::by;
+use crate::cli::routed::number_of;
+use crate::cli::{EXIT_CODES, Failure, Global, Output, host_url};
 use crate::store::OrderedState;
 
 /// The subcommands of `taskhost breaker`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(in crate::cli) enum Command {
     List(List),
     Open(Open),
     Close(Close),
@@ -20,7 +22,7 @@ pub(super) enum Command {
 /// List the breakers of a running host's routes, with the reason of each open one.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     /// The host's HTTP API. Without it: TASKHOST_URL, else http.addr if it is set, else a running `taskhost dev`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -34,7 +36,7 @@ pub(super) struct List {
 /// versions.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker open task-status --reason 'prices are wrong'\n\n{EXIT_CODES}"))]
-pub(super) struct Open {
+pub(in crate::cli) struct Open {
     /// The route: a logical topic, or topic/task type.
     route: String,
     /// Why, for the person who finds it open.
@@ -50,7 +52,7 @@ pub(super) struct Open {
 /// until it is closed without --hold.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost breaker close task-status\n\n{EXIT_CODES}"))]
-pub(super) struct Close {
+pub(in crate::cli) struct Close {
     /// The route: a logical topic, or topic/task type.
     route: String,
     /// Keep it closed: every message on which the plugin faults becomes a dead letter.
@@ -63,7 +65,7 @@ pub(super) struct Close {
     output: Output,
 }
 
-pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
         Command::Open(Open {
@@ -131,13 +133,13 @@ fn order(
     global: &Global,
 ) -> Result<(), Failure> {
     let config = global.config()?;
-    let number = plugin_activate::number_of(&config, route)?;
+    let number = number_of(&config, route)?;
     let route = &config.routes[number].name;
     if reason.trim().is_empty() {
         return Err(Failure::Usage("--reason must say why".to_owned()));
     }
     let database = Database::open(&config)?;
-    let by = plugin_activate::by();
+    let by = by();
     let done = database.ask(database.store.order_breaker(route, state, &by, reason))?;
     output::print(&match output.json {
         true => {

@@ -10,14 +10,14 @@ use rdkafka::config::NativeClientConfig;
 use rdkafka_sys as sys;
 
 /// Words for each kind, in lower case: they come back in librdkafka's log line beside subject and issuer.
-pub(super) const EXPIRED: &str = "it has expired";
-pub(super) const NOT_YET_VALID: &str = "it is not valid yet";
-pub(super) const OTHER_HOST: &str = "it is for another host name";
-pub(super) const UNTRUSTED: &str = "it is not signed by an authority known here";
+pub(in crate::kafka) const EXPIRED: &str = "it has expired";
+pub(in crate::kafka) const NOT_YET_VALID: &str = "it is not valid yet";
+pub(in crate::kafka) const OTHER_HOST: &str = "it is for another host name";
+pub(in crate::kafka) const UNTRUSTED: &str = "it is not signed by an authority known here";
 const OTHERWISE: &str = "it is not acceptable";
 
 /// Lets a client say what is wrong with a certificate, and refuse it as it would have anyway.
-pub(super) fn explain(config: &NativeClientConfig) {
+pub(in crate::kafka) fn explain(config: &NativeClientConfig) {
     // SAFETY: the configuration is alive. The answer tells whether TLS is built in, which it is.
     unsafe { sys::rd_kafka_conf_set_ssl_cert_verify_cb(config.ptr(), Some(verify)) };
 }

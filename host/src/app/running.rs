@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::life::LifeCycle;
 use super::start::Parts;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
-use crate::breaker;
+use crate::breakers::dependencies;
 use crate::kafka::{self, Admin, Assignment, Consumer, Disposition};
 use crate::shared::Shared;
 use crate::telemetry::health::PartitionState;
@@ -89,7 +89,7 @@ impl Running {
                     }
                 }
                 () = open.changed() => {
-                    let away = open.get().has(breaker::Name::Kafka);
+                    let away = open.get().has(dependencies::Name::Kafka);
                     if kafka_away && !away {
                         self.shared.publisher.renew();
                     }
@@ -141,7 +141,7 @@ impl Running {
             Assignment::Trouble(error) => self.trouble(&error),
             Assignment::Gone(error) => {
                 let breakers = &self.shared.breakers;
-                breakers.gone(breaker::Name::Kafka, &error.to_string());
+                breakers.gone(dependencies::Name::Kafka, &error.to_string());
             }
             Assignment::Failed(error) => return Err(error.into()),
         }
@@ -161,7 +161,7 @@ impl Running {
             }
             _ => {
                 tracing::warn!(%error, "Kafka meets trouble and is tried again");
-                self.shared.breakers.suspect(breaker::Name::Kafka);
+                self.shared.breakers.suspect(dependencies::Name::Kafka);
             }
         }
     }

@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::life::LifeCycle;
-use crate::breaker::{self, Breakers};
+use crate::breakers::dependencies::{self, Breakers};
+use crate::breakers::routes::{Deciding, RouteBreakers};
 use crate::log::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
-use crate::route_breaker::{Deciding, RouteBreakers};
 use crate::shared::{HaltObserver, Impurity, PurityObserver};
 use crate::store::Store;
 use crate::telemetry::health::{
@@ -37,7 +37,7 @@ impl Dependencies {
         metrics: Arc<Metrics>,
         life: LifeCycle,
     ) -> Self {
-        for name in breaker::Name::ALL {
+        for name in dependencies::Name::ALL {
             metrics.set_breaker(name.as_str(), false);
         }
         Self {
@@ -48,22 +48,22 @@ impl Dependencies {
         }
     }
 
-    fn down(&self, name: breaker::Name, reason: &str) {
+    fn down(&self, name: dependencies::Name, reason: &str) {
         let reason = reason.to_owned();
         self.status
             .set_dependency(dependency(name), DependencyState::Down { reason });
     }
 }
 
-fn dependency(name: breaker::Name) -> Dependency {
+fn dependency(name: dependencies::Name) -> Dependency {
     match name {
-        breaker::Name::Postgres => Dependency::Database,
-        breaker::Name::Kafka => Dependency::Kafka,
+        dependencies::Name::Postgres => Dependency::Database,
+        dependencies::Name::Kafka => Dependency::Kafka,
     }
 }
 
-impl breaker::Observer for Dependencies {
-    fn opened(&self, name: breaker::Name, reason: &str) {
+impl dependencies::Observer for Dependencies {
+    fn opened(&self, name: dependencies::Name, reason: &str) {
         self.down(name, reason);
         let name = name.as_str();
         self.metrics.set_breaker(name, true);
@@ -76,7 +76,7 @@ impl breaker::Observer for Dependencies {
         self.life.tell("breaker.opened", &fields);
     }
 
-    fn still_open(&self, name: breaker::Name, reason: &str) {
+    fn still_open(&self, name: dependencies::Name, reason: &str) {
         self.down(name, reason);
         tracing::debug!(
             breaker = name.as_str(),
@@ -85,8 +85,8 @@ impl breaker::Observer for Dependencies {
         );
     }
 
-    fn closed(&self, name: breaker::Name, after: Duration) {
-        if name == breaker::Name::Postgres {
+    fn closed(&self, name: dependencies::Name, after: Duration) {
+        if name == dependencies::Name::Postgres {
             self.store.renew();
         }
         self.status
@@ -133,7 +133,7 @@ impl PublishObserver for Publishing {
     }
 
     fn aborted(&self, _reason: &str) {
-        self.breakers.suspect(breaker::Name::Kafka);
+        self.breakers.suspect(dependencies::Name::Kafka);
     }
 }
 

@@ -1,31 +1,33 @@
 //! `taskhost partition list|resume`: shows how far each partition is and why it is halted, and lets it try again.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+mod divert;
+mod reset;
+mod which;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use taskhost_core::record::TopicPartition;
 use taskhost_core::timestamp;
 
-use super::database::Database;
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, partition_divert, partition_reset};
-use crate::config::Config;
-use crate::store::{Key, PartitionProgress};
+use which::{Which, find};
+
+use crate::cli::database::Database;
+use crate::cli::output::{self, table};
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
+use crate::store::PartitionProgress;
 
 /// The subcommands of `taskhost partition`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(in crate::cli) enum Command {
     List(List),
     Resume(Resume),
-    Reset(partition_reset::Arguments),
-    Divert(partition_divert::Arguments),
+    Reset(reset::Arguments),
+    Divert(divert::Arguments),
 }
 
 /// List how far the group's partitions are, which are halted, and why.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition list --halted\n  taskhost partition list --json | jq -r 'select(.state == \"halted\") | .topic, .partition'\n\n{EXIT_CODES}"))]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     /// Only halted partitions.
     #[arg(long)]
     halted: bool,
@@ -38,7 +40,7 @@ pub(super) struct List {
 /// Nothing is skipped or repeated. If the problem remains, the partition halts again. Its host tries within a second.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost partition resume task-status 3\n  taskhost partition resume --all\n\n{EXIT_CODES}"))]
-pub(super) struct Resume {
+pub(in crate::cli) struct Resume {
     #[command(flatten)]
     which: Option<Which>,
     /// Every halted partition of the group.
@@ -48,30 +50,12 @@ pub(super) struct Resume {
     output: Output,
 }
 
-/// A partition on the command line.
-#[derive(Args, Clone, Debug)]
-pub(super) struct Which {
-    /// The topic, by its name in Kafka or in the routes.
-    #[arg(requires = "partition")]
-    topic: String,
-    /// The partition's number.
-    partition: i32,
-}
-
-impl Which {
-    pub(super) fn partition(&self, config: &Config) -> TopicPartition {
-        let routed = config.routes.iter().find(|route| route.topic == self.topic);
-        let topic = routed.map_or(&self.topic, |route| &route.real_topic);
-        TopicPartition::new(&**topic, self.partition)
-    }
-}
-
-pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
         Command::Resume(arguments) => resume(arguments, global),
-        Command::Reset(arguments) => partition_reset::run(arguments, global),
-        Command::Divert(arguments) => partition_divert::run(arguments, global),
+        Command::Reset(arguments) => reset::run(arguments, global),
+        Command::Divert(arguments) => divert::run(arguments, global),
     }
 }
 
@@ -124,45 +108,6 @@ fn resume(arguments: &Resume, global: &Global) -> Result<(), Failure> {
             .collect(),
     };
     output::print(&text)
-}
-
-/// A partition's row, which must be there.
-pub(super) fn find(
-    database: &Database,
-    config: &Config,
-    partition: &TopicPartition,
-) -> Result<(Key, PartitionProgress), Failure> {
-    let group = config.kafka.group_id.as_str();
-    let all = database.ask(database.store.snapshot(group))?;
-    let found = all.into_iter().find(|one| one.partition == *partition);
-    let key = Key::new(group, partition.clone());
-    found.map(|found| (key, found)).ok_or_else(|| {
-        Failure::Failed(format!(
-            "the group {group} has no partition {partition}; `taskhost partition list` shows its partitions"
-        ))
-    })
-}
-
-/// Asks whether to go on, unless `--yes` was given. Only "y" and "yes" count as yes.
-pub(super) fn confirm(yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "nothing changed: there is no terminal to ask on; --yes goes on without asking"
-                .to_owned(),
-        ));
-    }
-    eprint!("Go on? [y/N] ");
-    let mut answer = String::new();
-    let asked = io::stderr()
-        .flush()
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match asked {
-        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::Failed("nothing changed".to_owned())),
-    }
 }
 
 fn state(one: &PartitionProgress) -> &'static str {

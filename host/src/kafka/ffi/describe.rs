@@ -15,11 +15,11 @@ use taskhost_core::record::TopicPartition;
 use uuid::Uuid;
 
 use super::c_text::text_of;
-use super::context::{self, Logging};
-use super::error::{Disposition, Error, Result};
 use super::events::{Content, Event, partitions_of};
 use super::native::{CallError, Queue};
-use super::operation::Operation;
+use crate::kafka::context::{self, Logging};
+use crate::kafka::error::{Disposition, Error, Result};
+use crate::kafka::operation::Operation;
 
 /// A topic's description.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::c_text::text_of;
-use super::context::Logging;
-use super::error::{Disposition, Error, Result};
 use super::events::Event;
+use crate::kafka::context::Logging;
+use crate::kafka::error::{Disposition, Error, Result};
 
 /// A client and its queue of events.
 pub(crate) struct PolledConsumer {

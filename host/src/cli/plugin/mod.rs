@@ -1,23 +1,26 @@
 //! `taskhost plugin list`: the active plugin versions of a running host.
 
+mod activate;
+mod history;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::output::{self, table};
-use super::{EXIT_CODES, Failure, Global, Output, host_url, plugin_activate, plugin_history};
+use crate::cli::output::{self, table};
+use crate::cli::{EXIT_CODES, Failure, Global, Output, host_url};
 
 /// The subcommands of `taskhost plugin`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(in crate::cli) enum Command {
     List(List),
-    Activate(plugin_activate::Arguments),
-    History(plugin_history::Arguments),
+    Activate(activate::Arguments),
+    History(history::Arguments),
 }
 
 /// List the active version of each route with its start, and refused versions with the reason.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost plugin list --url http://127.0.0.1:3000\n\n{EXIT_CODES}"))]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     /// The host's HTTP API. Without it: TASKHOST_URL, else http.addr if it is set, else a running `taskhost dev`.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -25,11 +28,11 @@ pub(super) struct List {
     output: Output,
 }
 
-pub(super) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+pub(in crate::cli) fn run(command: &Command, global: &Global) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments, global),
-        Command::Activate(arguments) => plugin_activate::run(arguments, global),
-        Command::History(arguments) => plugin_history::run(arguments, global),
+        Command::Activate(arguments) => activate::run(arguments, global),
+        Command::History(arguments) => history::run(arguments, global),
     }
 }
 
