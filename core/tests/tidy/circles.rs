@@ -48,15 +48,23 @@ fn roots() -> Vec<PathBuf> {
             match inside.as_slice() {
                 ["src", file] => matches!(*file, "lib.rs" | "main.rs"),
                 ["src", "bin", ..] | ["tests" | "benches", _] => {
-                    inside.len() == 2 || inside.len() == 3 && inside[1] == "bin"
+                    inside.len() == 2
+                        || inside.len() == 3 && inside[1] == "bin"
                         || inside.last() == Some(&"main.rs")
                 }
                 ["tests", .., last] => inside.len() == 3 && *last == "main.rs",
                 _ => false,
             }
         };
-        let found: Vec<PathBuf> = sources.iter().filter(|path| is_root(path)).cloned().collect();
-        assert!(sources.is_empty() || !found.is_empty(), "no crate in {krate}");
+        let found: Vec<PathBuf> = sources
+            .iter()
+            .filter(|path| is_root(path))
+            .cloned()
+            .collect();
+        assert!(
+            sources.is_empty() || !found.is_empty(),
+            "no crate in {krate}"
+        );
         found
     };
     CRATES.iter().flat_map(|krate| of(krate)).collect()
@@ -84,7 +92,11 @@ fn by_folder(tree: &Tree) -> Graph {
                 let file = crate::name(&tree.modules[[from.clone()].as_slice()].file);
                 let _ = file;
                 graph.entry(to.clone()).or_default();
-                graph.entry(from.clone()).or_default().entry(to.clone()).or_default();
+                graph
+                    .entry(from.clone())
+                    .or_default()
+                    .entry(to.clone())
+                    .or_default();
             }
         }
     }
@@ -95,7 +107,11 @@ fn by_folder(tree: &Tree) -> Graph {
             };
             if let Some(held) = graph.get_mut(a).and_then(|needs| needs.get_mut(b)) {
                 let by = from.join("::");
-                held.extend(names.iter().map(|name| format!("{by} takes {}::{name}", to.join("::"))));
+                held.extend(
+                    names
+                        .iter()
+                        .map(|name| format!("{by} takes {}::{name}", to.join("::"))),
+                );
             }
         }
     }
@@ -105,8 +121,10 @@ fn by_folder(tree: &Tree) -> Graph {
 
 /// Each set of nodes that reach each other, with the edges between them.
 fn circles_of(graph: &Graph) -> Vec<String> {
-    let reached: BTreeMap<&String, BTreeSet<&String>> =
-        graph.keys().map(|from| (from, reach(graph, from))).collect();
+    let reached: BTreeMap<&String, BTreeSet<&String>> = graph
+        .keys()
+        .map(|from| (from, reach(graph, from)))
+        .collect();
     let mut told: BTreeSet<&String> = BTreeSet::new();
     let mut circles = Vec::new();
     for from in graph.keys() {

@@ -1,10 +1,12 @@
-//! The rules of the house that a compiler doesn't check: module docs, short files, links that lead somewhere.
+//! The rules of the house that a compiler doesn't check: module docs, short files and functions, no circles of imports,
+//! links that lead somewhere.
+
+mod circles;
+mod modules;
+mod sizes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Lines of a file: one idea fits into 500, and a page of tests may come on top.
-const FILE_LINES_MAX: usize = 600;
 
 /// What would make `taskhost-core` touch the world: runtimes, clients, and the crates that bring them.
 const IMPURE: [&str; 14] = [
@@ -62,20 +64,6 @@ fn every_source_file_says_first_what_it_is() {
     none(
         &silent
             .map(|path| format!("{} does not start with //!", name(&path)))
-            .collect::<Vec<_>>(),
-    );
-}
-
-#[test]
-fn no_source_file_is_long() {
-    let lines = |path: &PathBuf| read(path).lines().count();
-    let long = tracked(".rs")
-        .into_iter()
-        .map(|path| (lines(&path), path))
-        .filter(|(lines, _)| *lines > FILE_LINES_MAX);
-    none(
-        &long
-            .map(|(lines, path)| format!("{} has {lines} lines", name(&path)))
             .collect::<Vec<_>>(),
     );
 }

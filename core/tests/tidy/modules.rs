@@ -79,8 +79,8 @@ impl Tree {
     fn load_module(&mut self, file: &Path, name: Names, children: &Path) {
         let source = std::fs::read_to_string(file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let parsed = syn::parse_file(&source)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let parsed =
+            syn::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut reader = Reader::new(name.clone());
         reader.declare(&parsed.items, &name);
         reader.visit_file(&parsed);

@@ -4,7 +4,7 @@
 //!   HTTP ─ Postgres, migrated ─ topics ─ publisher, plugins ─ consumer ─ a worker for each assigned partition
 //! ```
 //!
-//! What runs beside the messages is supervised (`crate::background`, `duties`): a task that fails ends the host with its
+//! What runs beside the messages is supervised (`crate::background` with its `duties`): a task that fails ends the host with its
 //! reason, or is started again.
 //!
 //! The order is that of the start; what is not there yet is waited for and said (log, `/readyz`), what is
@@ -12,18 +12,16 @@
 //! workers finish the batch in hand and publish it, the publisher drains, the consumer leaves the group.
 
 mod dead_letters;
-mod duties;
 mod ensure;
 mod error;
+mod held;
 mod history;
-mod life;
-mod name;
+mod identity;
 mod observe;
 mod partitions;
 mod plugins;
 mod probe;
 mod rights;
-mod route_breakers;
 mod running;
 mod settings;
 mod start;
@@ -38,7 +36,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::admin;
-use crate::background::{Background, Failed, Supervisor};
+use crate::background::{Background, Failed, Supervisor, duties};
 use crate::config::Config;
 use crate::telemetry::{Metrics, Status};
 use running::Running;

@@ -9,13 +9,13 @@ use taskhost_core::task::PluginVersion;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::life::LifeCycle;
 use crate::breakers::dependencies::{self, Breakers};
 use crate::breakers::routes::{Deciding, RouteBreakers};
 use crate::log::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::shared::{HaltObserver, Impurity, PurityObserver};
 use crate::store::Store;
+use crate::telemetry::LifeCycle;
 use crate::telemetry::health::{
     Dependency, DependencyState, ImpurePlugin, RefusedPlugin, RunningPlugin,
 };

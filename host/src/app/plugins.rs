@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Error;
-use super::duties::{ACTIVATIONS, DIRECTORY};
-use super::name::by;
+use super::identity::by;
 use super::observe;
 use super::settings::routes;
 use super::topics::real_topics;
 use crate::background::Background;
+use crate::background::duties::{ACTIVATIONS, DIRECTORY};
 use crate::config::Config;
 use crate::config::fixed::{ANSWER_BYTES_MAX, LOG_LINES_MAX};
 use crate::plugin::{

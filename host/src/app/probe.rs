@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::breakers::dependencies::{self, Breakers, Depth};
+use crate::breakers::dependencies::{self, Breakers};
 use crate::kafka::{Admin, Consumer};
 use crate::plugin::Catalog;
 use crate::shared::Waker;
 use crate::store::{self, Heard, Store};
 use crate::telemetry::Status;
 use crate::telemetry::health::BrokerCount;
+use taskhost_core::breaker::Depth;
 
 /// The pause before listening is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);

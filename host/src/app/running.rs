@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::life::LifeCycle;
 use super::start::Parts;
 use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
 use crate::breakers::dependencies;
 use crate::kafka::{self, Admin, Assignment, Consumer, Disposition};
 use crate::shared::Shared;
+use crate::telemetry::LifeCycle;
 use crate::telemetry::health::PartitionState;
 use crate::worker::Worker;
 

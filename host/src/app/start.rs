@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::life::LifeCycle;
+use super::identity::host_name;
 use super::running::Running;
 use super::settings::{batches_at_once, kafka_settings, rules};
 use super::topics::consumed;
-use super::{Error, ensure, observe, plugins, route_breakers, tasks, waiting};
+use super::{Error, ensure, held, observe, plugins, tasks, waiting};
 use crate::admin::Desk;
 use crate::background::Background;
 use crate::breakers::dependencies::Breakers;
 use crate::breakers::routes::{RouteBreakers, Told};
+use crate::breakers::{self, orders};
 use crate::config::Config;
 use crate::config::kafka::Delivery;
 use crate::kafka::{self, Admin, Consumer, Following, KafkaLog, Limits, Settings};
@@ -21,6 +22,7 @@ use crate::log::{Ownership, Publisher};
 use crate::plugin::Catalog;
 use crate::shared::{Gate, Places, Purity, Shared, Waker};
 use crate::store::Store;
+use crate::telemetry::LifeCycle;
 use crate::telemetry::{Metrics, Status};
 
 /// How long a question to Kafka's admin interface may take.
@@ -67,14 +69,19 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
         ensure::topics(config, &settings, &admin, &limits, status),
     )?;
     desk.open(store.clone());
-    let life = LifeCycle::start(&settings, config.topics.real("taskhost-events"), background)?;
+    let life = LifeCycle::start(
+        &settings,
+        config.topics.real("taskhost-events"),
+        host_name(),
+        background,
+    )?;
     let (routes_breakers, tripped) = breakers_of_routes(around, &store, &life).await?;
     let told =
         observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone());
     let breakers = Arc::new(Breakers::new(config.kafka.retry_backoff, told));
     // Taking the transactional ids takes as long as the plugins, and needs none of them.
     let (publisher, following) = publisher(around, &settings, &limits, &breakers)?;
-    let (swaps, swapped) = mpsc::channel(route_breakers::SWAPS_MAX);
+    let (swaps, swapped) = mpsc::channel(held::SWAPS_MAX);
     let observer = observe::Plugins {
         status: status.clone(),
         metrics: metrics.clone(),
@@ -135,12 +142,12 @@ async fn breakers_of_routes(
 ) -> Result<(Arc<RouteBreakers>, mpsc::Receiver<Told>), Error> {
     let (config, status, metrics) = (around.config, around.status, around.metrics);
     let (teller, tripped) =
-        route_breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
+        breakers::Teller::new(config, status.clone(), metrics.clone(), life.clone());
     let names = config.routes.iter().map(|route| route.name.as_str());
-    let rules = route_breakers::rules(config);
+    let rules = breakers::rules(config);
     let breakers = Arc::new(RouteBreakers::new(rules, names, teller));
     // What a person holds open is open before anything is decided.
-    let read = route_breakers::read_orders(store, &breakers);
+    let read = orders::read(store, &breakers);
     read.await.map_err(Error::Store)?;
     Ok((breakers, tripped))
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::life::LifeCycle;
+use super::identity::by;
 use super::start::Parts;
-use super::{dead_letters, duties, history, partitions, probe, rights, route_breakers, topics};
-use crate::background::Background;
+use super::{dead_letters, held, history, partitions, probe, rights, topics};
+use crate::background::{Background, duties};
 use crate::breakers::routes::Told;
+use crate::breakers::{orders, rollback};
 use crate::config::Config;
 use crate::shared;
+use crate::telemetry::LifeCycle;
 
 /// What the tasks receive from those that were there before them.
 pub(super) struct Inboxes<Waking> {
@@ -38,17 +40,18 @@ pub(super) fn start_needed(
     let shared = &parts.shared;
     let group = config.kafka.group_id.clone();
     background.forever(duties::WAKER, waking);
-    let rolling_back = route_breakers::roll_back(
+    let rolling_back = rollback::roll_back(
         parts.catalog.clone(),
         tripped,
         config.kafka.retry_backoff,
+        by(),
         shared.metrics.clone(),
         life.clone(),
         background.clone(),
     );
     background.forever(duties::ROLLBACKS, rolling_back);
     let (store, waker) = (parts.store.clone(), shared.waker.clone());
-    let releasing = route_breakers::release_held(store, waker, group.clone(), swapped);
+    let releasing = held::release(store, waker, group.clone(), swapped);
     background.forever(duties::HELD, releasing);
     let probing = probe::probe(
         parts.store.clone(),
@@ -61,7 +64,7 @@ pub(super) fn start_needed(
     let (store, breakers) = (parts.store.clone(), shared.routes_breakers.clone());
     let (hint, every) = (ordered.clone(), config.plugins.poll_interval);
     background.again(duties::ORDERS, move || {
-        route_breakers::follow_orders(store.clone(), breakers.clone(), hint.clone(), every)
+        orders::follow(store.clone(), breakers.clone(), hint.clone(), every)
     });
     let (store, waker) = (parts.store.clone(), shared.waker.clone());
     let catalog = parts.catalog.clone();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::chance;
 use crate::watched::{Watched, Watcher};
-use taskhost_core::breaker::{Breaker, Change, Era, Rules, Turn};
+use taskhost_core::breaker::{Breaker, Change, Depth, Era, Extent, Rules, Turn};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -52,28 +52,6 @@ impl Name {
             Self::Kafka => "kafka",
         }
     }
-}
-
-/// How much of a dependency a failure speaks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it: nobody's next try would end otherwise.
-    Whole,
-    /// One connection, one broker or one batch, or all of it: a probe decides.
-    Unclear,
-    /// This step alone, such as a lock that somebody holds.
-    Own,
-}
-
-/// How thoroughly a probe looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// While all is well: a question that costs nearly nothing.
-    Light,
-    /// After a failure that may be everybody's.
-    Suspicion,
-    /// While it is open: does what a batch would do, so that it doesn't succeed where batches fail, and may take its time.
-    Recovery,
 }
 
 /// Hears of changes. Called under the breaker's lock, so it must not wait.

@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use taskhost_core::breaker::{Change, Era, Turn};
 use taskhost_core::fault::Fault;
-use taskhost_core::route_breaker::{Hold, Judged, Receipt, RouteBreaker, Rules, Snapshot, Tally};
+use taskhost_core::route_breaker::{
+    Hold, Judged, Receipt, RouteBreaker, Rules, Snapshot, State, Tally,
+};
 use tokio::time::Instant;
 
 use crate::chance;
 use crate::store::{BreakerOrder, OrderedState};
 use crate::watched::{Watched, Watcher};
 
-pub use super::told::{Deciding, Observer, State, Told, Why};
+pub use super::told::{Deciding, Observer, Told, Why};
 
 /// Whether a batch of a topic may be decided.
 #[derive(Debug)]

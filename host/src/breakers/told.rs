@@ -3,33 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::route_breaker::Tally;
-
-/// How a breaker is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Everything is decided.
-    Closed,
-    /// Nothing is.
-    Open,
-    /// Single messages are.
-    HalfOpen,
-}
-
-impl State {
-    /// All of them, for metrics that start at 0.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// Its name in metrics, events and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-        }
-    }
-}
+use taskhost_core::route_breaker::{State, Tally};
 
 /// What made a breaker change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

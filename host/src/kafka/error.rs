@@ -2,7 +2,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::breakers::dependencies::Extent;
+use taskhost_core::breaker::Extent;
 
 /// The result of everything in this folder.
 pub type Result<T> = std::result::Result<T, Error>;

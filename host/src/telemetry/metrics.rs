@@ -19,7 +19,7 @@ use routes::RouteMetrics;
 
 use super::window::Window;
 use super::{exposition, names};
-use crate::breakers::routes::State;
+use taskhost_core::route_breaker::State;
 
 /// The content type of [`Metrics::text`].
 pub const TEXT_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Dependency, Failure, Worker};
-use crate::breakers::dependencies::{Extent, Name};
+use crate::breakers::dependencies::Name;
 use crate::chance;
 use crate::clock::now;
 use crate::failpoint;
@@ -20,6 +20,7 @@ use crate::ledger::Held;
 use crate::mutant::{self, Mutant};
 use crate::shared::{Evidence, Plugins, deciding};
 use crate::store::{Commit, Commitment, Disposition, Error, Question, Seen};
+use taskhost_core::breaker::Extent;
 
 /// How a try to commit a round ended.
 pub(super) enum Tried {

@@ -35,12 +35,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::breakers::dependencies::{Eras, Extent, Open};
+use crate::breakers::dependencies::{Eras, Open};
 use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;
 use crate::telemetry::health::PartitionState;
 use crate::watched::Watcher;
+use taskhost_core::breaker::Extent;
 
 use claimed::Claimed;
 use tokio::time::Instant;

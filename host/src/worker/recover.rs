@@ -13,10 +13,10 @@ use taskhost_core::recovery::Log;
 
 use super::claimed::Claimed;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker};
-use crate::breakers::dependencies::Extent;
 use crate::failpoint;
 use crate::log::Unpublished;
 use crate::mutant::{self, Mutant};
+use taskhost_core::breaker::Extent;
 
 /// How long a partition that is given back waits for its last frames. The revoke handler waits 1 s at most.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(900);

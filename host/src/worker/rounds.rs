@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::commit::Tried;
 use super::{Dependency, Failure, Worker};
-use crate::breakers::dependencies::Extent;
 use crate::mutant::{self, Mutant};
 use crate::shared::Plugins;
 use crate::shared::{next_span, of_hint};
 use crate::store::Checkpoint;
+use taskhost_core::breaker::Extent;
 
 /// Where a round takes its causes from.
 #[derive(Debug)]

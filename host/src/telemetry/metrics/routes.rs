@@ -4,7 +4,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
 use super::super::names;
 use super::{counters, gauges};
-use crate::breakers::routes::State;
+use taskhost_core::route_breaker::State;
 
 /// The metrics of breakers, by route.
 #[derive(Debug)]

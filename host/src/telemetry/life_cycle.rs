@@ -10,9 +10,7 @@ use taskhost_core::record::Record;
 use taskhost_core::timestamp;
 use tokio::sync::watch;
 
-use super::duties::LIFE_CYCLE;
-use super::name::host_name;
-use crate::background::Background;
+use crate::background::{Background, duties::LIFE_CYCLE};
 use crate::kafka::{self, Sender, Settings};
 
 /// Events that may wait for Kafka; beyond it they are dropped, since the log has them too.
@@ -23,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The handle; clones share it.
 #[derive(Clone)]
-pub(super) struct LifeCycle {
+pub(crate) struct LifeCycle {
     queue: SyncSender<Option<Record>>,
     topic: String,
     host: String,
@@ -32,9 +30,10 @@ pub(super) struct LifeCycle {
 
 impl LifeCycle {
     /// Starts the thread that sends.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: &Settings,
         topic: &str,
+        host: String,
         background: &Background,
     ) -> kafka::Result<Self> {
         let sender = Sender::new(settings)?;
@@ -50,7 +49,6 @@ impl LifeCycle {
         };
         // Without the thread the queue fills and events are dropped: nothing else depends on it.
         let _ = background.thread_again(LIFE_CYCLE, sending);
-        let host = host_name();
         Ok(Self {
             queue,
             topic: topic.to_owned(),
@@ -60,7 +58,7 @@ impl LifeCycle {
     }
 
     /// Tells something. Never waits.
-    pub(super) fn tell(&self, kind: &str, fields: &[(&str, &str)]) {
+    pub(crate) fn tell(&self, kind: &str, fields: &[(&str, &str)]) {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -80,7 +78,7 @@ impl LifeCycle {
     }
 
     /// Sends what waits, for a while.
-    pub(super) async fn end(mut self, patience: Duration) {
+    pub(crate) async fn end(mut self, patience: Duration) {
         let _ = self.queue.try_send(None);
         let _ = tokio::time::timeout(patience, self.ended.wait_for(|ended| *ended)).await;
     }

@@ -1,0 +1,47 @@
+//! What a rollback held, made due at once when another version decides.
+
+use std::time::Duration;
+
+use taskhost_core::retry;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::shared::Waker;
+use crate::store::{self, Store};
+
+/// Swaps that may wait until what is held on their routes is due.
+pub(super) const SWAPS_MAX: usize = 1000;
+
+/// The longest pause between two tries while the database is away.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Makes what is held due at once when another version decides.
+pub(super) async fn release(
+    store: Store,
+    waker: Waker,
+    group: String,
+    mut swapped: mpsc::Receiver<String>,
+) {
+    while let Some(route) = swapped.recv().await {
+        let mut attempt = 0;
+        while let Err(error) = release_once(&store, &waker, &group, &route).await {
+            tracing::debug!(route, %error, "what is held can't be made due now; trying again");
+            let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
+            tokio::time::sleep(pause).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+}
+
+async fn release_once(
+    store: &Store,
+    waker: &Waker,
+    group: &str,
+    route: &str,
+) -> Result<(), store::Error> {
+    let woken = store.release_held(group, route, clock::now()).await?;
+    for key in &woken {
+        waker.poke(&key.partition);
+    }
+    store.notify(&woken).await
+}
