@@ -29,6 +29,7 @@ pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod deciders;
 pub mod dev;
 pub mod failpoint;
 pub mod kafka;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Item, Reading};
+use super::item::{Item, Reading};
 use crate::batch::{Wakeup, WakeupKind};
 use crate::cause::{self, Cause, Route, Waited};
 use crate::dead_letter::{DeadLetter, Replay, Source, TASK_MISSING};

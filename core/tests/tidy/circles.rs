@@ -85,34 +85,17 @@ fn by_file(tree: &Tree) -> Graph {
 fn by_folder(tree: &Tree) -> Graph {
     let mut graph = Graph::new();
     for (from, needs) in tree.edges() {
-        for (to, _) in needs {
-            if let (Some(from), Some(to)) = (from.first(), to.first())
-                && from != to
-            {
-                let file = crate::name(&tree.modules[[from.clone()].as_slice()].file);
-                let _ = file;
-                graph.entry(to.clone()).or_default();
-                graph
-                    .entry(from.clone())
-                    .or_default()
-                    .entry(to.clone())
-                    .or_default();
-            }
-        }
-    }
-    for (from, needs) in tree.edges() {
+        let Some(folder) = from.first() else {
+            continue;
+        };
+        let own = graph.entry(folder.clone()).or_default();
         for (to, names) in needs {
-            let (Some(a), Some(b)) = (from.first(), to.first()) else {
+            let Some(other) = to.first().filter(|other| *other != folder) else {
                 continue;
             };
-            if let Some(held) = graph.get_mut(a).and_then(|needs| needs.get_mut(b)) {
-                let by = from.join("::");
-                held.extend(
-                    names
-                        .iter()
-                        .map(|name| format!("{by} takes {}::{name}", to.join("::"))),
-                );
-            }
+            let (to, from) = (to.join("::"), from.join("::"));
+            let names = names.iter().map(|name| format!("{to}::{name} in {from}"));
+            own.entry(other.clone()).or_default().extend(names);
         }
     }
     assert!(graph.len() > 5, "only {} folders", graph.len());

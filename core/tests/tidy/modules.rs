@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-/// Names from the crate's root.
+/// The names of a path, from the crate's root.
 pub(crate) type Names = Vec<String>;
 
 /// How often a name may lead on to another one: more is a circle of re-exports, which no compiler takes.
@@ -251,7 +251,6 @@ impl Reader {
                     Self::flatten(tree, before, found);
                 }
             }
-            _ => {}
         }
     }
 
@@ -290,7 +289,7 @@ impl Reader {
 
 impl<'ast> Visit<'ast> for Reader {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if !attributes(item).is_some_and(is_test_of) {
+        if !attributes(item).is_some_and(|attributes| is_test(attributes)) {
             visit::visit_item(self, item);
         }
     }
@@ -332,10 +331,6 @@ impl<'ast> Visit<'ast> for Reader {
         self.tokens(called.tokens.clone());
         visit::visit_macro(self, called);
     }
-}
-
-fn is_test_of(attributes: &Vec<syn::Attribute>) -> bool {
-    is_test(attributes)
 }
 
 fn attributes(item: &syn::Item) -> Option<&Vec<syn::Attribute>> {

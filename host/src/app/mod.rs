@@ -19,6 +19,7 @@ mod history;
 mod identity;
 mod observe;
 mod partitions;
+mod parts;
 mod plugins;
 mod probe;
 mod rights;
@@ -31,7 +32,6 @@ mod versions;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -39,7 +39,7 @@ use crate::admin;
 use crate::background::{Background, Failed, Supervisor, duties};
 use crate::config::Config;
 use crate::telemetry::{Metrics, Status};
-use running::Running;
+use running::{CLIENTS_PATIENCE, Running};
 use start::{Surroundings, start};
 
 pub use error::Error;
@@ -47,12 +47,6 @@ pub use history::shown;
 pub use plugins::catalog;
 pub use settings::{connect, kafka_settings, routes, store_settings};
 pub use topics::{consumed, needs, produced};
-
-/// How long the workers may take to finish and publish: with what follows below the 10 s that orchestrators give.
-const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the publisher and the consumer may each take to end.
-const CLIENTS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the host until `shutdown`. `ready` is told the HTTP address once everything is there and the group
 /// is being joined; the API answers before, and says what is missing.

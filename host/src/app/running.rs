@@ -10,14 +10,20 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::start::Parts;
-use super::{CLIENTS_PATIENCE, Error, WORKERS_PATIENCE};
+use super::Error;
+use super::parts::Parts;
 use crate::breakers::dependencies;
 use crate::kafka::{self, Admin, Assignment, Consumer, Disposition};
 use crate::shared::Shared;
 use crate::telemetry::LifeCycle;
 use crate::telemetry::health::PartitionState;
 use crate::worker::Worker;
+
+/// How long the workers may take to finish and publish: with what follows below the 10 s that orchestrators give.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the publisher and the consumer may each take to end.
+pub(super) const CLIENTS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long joining the group takes at most when nobody has to be waited for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);

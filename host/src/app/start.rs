@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::identity::host_name;
+use super::parts::Parts;
 use super::running::Running;
 use super::settings::{batches_at_once, kafka_settings, rules};
 use super::topics::consumed;
@@ -19,7 +20,6 @@ use crate::config::Config;
 use crate::config::kafka::Delivery;
 use crate::kafka::{self, Admin, Consumer, Following, KafkaLog, Limits, Settings};
 use crate::log::{Ownership, Publisher};
-use crate::plugin::Catalog;
 use crate::shared::{Gate, Places, Purity, Shared, Waker};
 use crate::store::Store;
 use crate::telemetry::LifeCycle;
@@ -37,20 +37,6 @@ pub(super) struct Surroundings<'a> {
     /// Where people's orders are written down, once there is a database.
     pub(super) desk: &'a Desk,
     pub(super) background: &'a Background,
-}
-
-/// What a host consists of, once it has started.
-pub(super) struct Parts {
-    /// Postgres.
-    pub(super) store: Store,
-    /// Kafka's answers about topics and groups.
-    pub(super) admin: Admin,
-    /// The group's consumer.
-    pub(super) consumer: Arc<Consumer>,
-    /// The current plugin of each route.
-    pub(super) catalog: Arc<Catalog>,
-    /// What the workers share.
-    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
 use super::identity::by;
-use super::start::Parts;
+use super::parts::Parts;
 use super::{dead_letters, held, history, partitions, probe, rights, topics};
 use crate::background::{Background, duties};
 use crate::breakers::routes::Told;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Offered;
 use super::fixed::Fixed;
 use super::nearest::nearest;
+use super::offered::{CONFIG_VARIABLE, Offered, URL_VARIABLE};
 use super::problem::{Origin, Problem};
 use super::setting::Setting;
 use super::value::{MASK, Value};
@@ -212,8 +212,8 @@ const PREFIXES: [&str; 4] = ["KAFKA_", "TASKHOST_", "TASK_", "WEB_CRAWL_"];
 
 /// Names that the command line reads itself.
 const OTHER_NAMES: [&str; 5] = [
-    super::CONFIG_VARIABLE,
-    super::URL_VARIABLE,
+    CONFIG_VARIABLE,
+    URL_VARIABLE,
     crate::dev::broker::LIBS_VARIABLE,
     crate::failpoint::VARIABLE,
     "TASKHOST_BIN",

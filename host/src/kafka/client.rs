@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::context::Logging;
-use super::error::{Disposition, Error, Result};
 use super::ffi::events::Content;
 use super::ffi::native::PolledConsumer;
 use super::reporting::Reporting;
+use crate::log::{Disposition, Error, Result};
 
 /// An idempotent producer without transactions.
 pub struct Sender {

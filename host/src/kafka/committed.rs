@@ -9,8 +9,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use taskhost_core::record::TopicPartition;
 
 use super::context::Logging;
-use super::error::{Error, Result};
 use crate::log::Committed;
+use crate::log::{Error, Result};
 
 /// Reads it from the group's coordinator. While a transaction is pending that would change it, the
 /// broker has no stable answer, and the call times out.

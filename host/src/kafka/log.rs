@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::admin::Admin;
 use super::consumer::Consumer;
-use super::error::{Disposition, Error, Result};
 use super::{Settings, fence};
 use crate::log::{Committed, Log, Ownership, Tag};
+use crate::log::{Disposition, Error, Result};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.

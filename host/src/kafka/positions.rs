@@ -8,8 +8,8 @@ use taskhost_core::record::{Offset, TopicPartition};
 use super::Settings;
 use super::committed;
 use super::context::Logging;
-use super::error::{Error, Result};
 use crate::log::Committed;
+use crate::log::{Error, Result};
 
 /// Reads offsets. It never joins the group, so it disturbs no member.
 pub struct Positions {

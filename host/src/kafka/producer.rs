@@ -14,10 +14,10 @@ use taskhost_core::record::Record;
 
 use super::Settings;
 use super::consumer::Consumer;
-use super::error::{Error, Result};
 use super::ffi::group::{Membership, send_offsets};
 use super::ffi::native::{CallError, Remedy};
 use super::reporting::{Delivered, Reporting};
+use crate::log::{Error, Result};
 
 /// How long one wait for reports takes before anything else is checked.
 const REPORT_PATIENCE: Duration = Duration::from_millis(20);

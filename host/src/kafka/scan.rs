@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::context::{self, Logging};
-use super::error::{Disposition, Error, Result};
 use super::ffi::events::Content;
 use super::ffi::native::PolledConsumer;
+use crate::log::{Disposition, Error, Result};
 
 const DOING: &str = "reading a topic from its beginning";
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::{Offset, Record, TopicPartition};
 
+use super::error::Result;
 use super::ownership::Ownership;
-use crate::kafka::Result;
 
 /// Where producers come from.
 pub trait Transactions: Send + 'static {

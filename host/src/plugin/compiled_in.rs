@@ -10,7 +10,7 @@ use taskhost_core::decision::Decision;
 
 use taskhost_core::round::Work;
 
-use super::component::Question;
+use super::question::Question;
 
 #[path = "convert.rs"]
 #[allow(

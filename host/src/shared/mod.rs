@@ -20,6 +20,7 @@ use taskhost_core::recovery::Reset;
 
 use crate::breakers::dependencies::Breakers;
 use crate::breakers::routes::RouteBreakers;
+use crate::deciders::Deciders;
 use crate::kafka::Limits;
 use crate::ledger::Ledger;
 use crate::log::{Log, Publisher};
@@ -28,7 +29,6 @@ use crate::telemetry::metrics::Metrics;
 
 pub use gate::Gate;
 pub use lag::{Places, watch as watch_lag};
-pub use plugins::{Current, Deciders, Rule};
 pub(crate) use plugins::{Plugins, deciding};
 pub(crate) use purity::Evidence;
 pub use purity::{Impurity, Purity, PurityObserver};

@@ -18,8 +18,8 @@ use super::c_text::text_of;
 use super::events::{Content, Event, partitions_of};
 use super::native::{CallError, Queue};
 use crate::kafka::context::{self, Logging};
-use crate::kafka::error::{Disposition, Error, Result};
-use crate::kafka::operation::Operation;
+use crate::log::Operation;
+use crate::log::{Disposition, Error, Result};
 
 /// A topic's description.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use rdkafka_sys as sys;
 use super::c_text::text_of;
 use super::events::Event;
 use crate::kafka::context::Logging;
-use crate::kafka::error::{Disposition, Error, Result};
+use crate::log::{Disposition, Error, Result};
 
 /// A client and its queue of events.
 pub(crate) struct PolledConsumer {

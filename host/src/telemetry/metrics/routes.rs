@@ -2,8 +2,8 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::super::names;
-use super::{counters, gauges};
+use super::build::{counters, gauges};
+use crate::telemetry::names;
 use taskhost_core::route_breaker::State;
 
 /// The metrics of breakers, by route.
