@@ -164,14 +164,17 @@ impl fmt::Display for Halt {
                         format!("offset {offset} with metadata that can't be read")
                     }
                     Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
-                    Watermark::Ours { offset, batch } => {
-                        format!("batch {batch} at offset {offset}")
+                    Watermark::Ours(mark) if mark.batch == *batch => {
+                        format!("another attempt of batch {batch} at offset {}", mark.offset)
+                    }
+                    Watermark::Ours(mark) => {
+                        format!("batch {} at offset {}", mark.batch, mark.offset)
                     }
                 };
                 write!(
                     f,
                     "Postgres has batch {batch} (published: {published}), the group's offset says {mark}: \
-                     offsets were moved by hand, or the database was restored from a backup"
+                     offsets were moved by hand, the database was restored from a backup, or a failover lost its last commits"
                 )
             }
             Self::FrameMissing { batch } => {

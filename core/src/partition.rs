@@ -16,7 +16,7 @@
 use crate::frame::BatchNumber;
 use crate::halt::Halt;
 use crate::record::Offset;
-use crate::recovery::{self, Log, Progress, Reset, Verdict, Watermark};
+use crate::recovery::{self, Log, Mark, Progress, Reset, Verdict, Watermark};
 
 /// What the worker is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +39,8 @@ pub enum Action {
     },
     /// Make the own transactional ids the only owners.
     OwnAlone,
-    /// Commit an offset with its batch's number and no messages.
-    CommitOffset {
-        /// The batch to name as published.
-        batch: BatchNumber,
-        /// The next record to decide.
-        offset: Offset,
-    },
+    /// Commit an offset with its batch as metadata, and no messages.
+    CommitOffset(Mark),
     /// Record that everything up to a batch is published.
     MarkPublished {
         /// The batch.
@@ -235,7 +230,7 @@ impl Partition {
                 Action::OwnAlone
             }
             Action::OwnAlone => self.compared(),
-            Action::CommitOffset { batch, .. } => Action::MarkPublished { batch },
+            Action::CommitOffset(mark) => Action::MarkPublished { batch: mark.batch },
             Action::Publish { last, .. } => Action::MarkPublished { batch: last },
             Action::MarkPublished { .. } => self.assign(),
             Action::Assign { .. } => {
@@ -257,8 +252,9 @@ impl Partition {
         let offset = progress.next_offset.unwrap_or(log.low);
         match recovery::compare(progress, watermark, log) {
             Err(halt) => Action::Halt(halt),
-            Ok(Verdict::CommitBatchZero) => Action::CommitOffset { batch: 0, offset },
-            Ok(Verdict::Recommit { batch }) => Action::CommitOffset { batch, offset },
+            Ok(Verdict::CommitBatchZero | Verdict::Recommit) => {
+                Action::CommitOffset(progress.mark(offset))
+            }
             Ok(Verdict::Publish { first, last }) if first > last => {
                 Action::MarkPublished { batch: last }
             }
@@ -295,6 +291,7 @@ mod tests {
             next_offset,
             batch,
             published: next_offset.map(|_| 0),
+            token: None,
             decided_watermark: None,
         };
         Event::Claimed {
@@ -327,10 +324,11 @@ mod tests {
         let next = partition.handle(Event::Done);
         assert_eq!(
             next,
-            Action::CommitOffset {
+            Action::CommitOffset(Mark {
                 batch: 0,
-                offset: 0
-            }
+                offset: 0,
+                token: None
+            })
         );
         assert_eq!(
             partition.handle(Event::Done),
@@ -357,10 +355,11 @@ mod tests {
             }
         );
         assert_eq!(partition.handle(Event::Done), Action::Inspect);
-        let mark = Watermark::Ours {
+        let mark = Watermark::Ours(Mark {
             offset: 30,
             batch: 5,
-        };
+            token: None,
+        });
         assert_eq!(partition.handle(inspected(mark)), Action::OwnAlone);
         assert_eq!(
             partition.handle(Event::Done),
@@ -433,10 +432,11 @@ mod tests {
     fn working() -> Partition {
         let mut partition = Partition::new(Reset::Earliest);
         partition.handle(claimed(&[], Some(10), 2));
-        partition.handle(inspected(Watermark::Ours {
+        partition.handle(inspected(Watermark::Ours(Mark {
             offset: 10,
             batch: 2,
-        }));
+            token: None,
+        })));
         for _ in 0..3 {
             partition.handle(Event::Done);
         }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::frame::BatchNumber;
 use crate::halt::Halt;
 use crate::record::Offset;
-pub use crate::watermark::Watermark;
+pub use crate::watermark::{Mark, Watermark};
 
 /// What Postgres says of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Progress {
     pub next_offset: Option<Offset>,
     /// Number of the last committed batch.
     pub batch: BatchNumber,
+    /// The token of the attempt that committed it.
+    pub token: Option<Uuid>,
     /// Highest batch known to be published.
     pub published: Option<BatchNumber>,
     /// The watermark that a person decided on: believed where the one in Kafka can't be.
@@ -24,14 +26,23 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The last batch and the offset behind it, if Postgres knew that everything is published. Only then may an offset that
+    /// The last batch, if Postgres knew that everything is published. Only then may an offset that
     /// the group's coordinator holds for pending be committed once more: otherwise it could belong to a transaction that was
     /// aborted.
-    pub fn all_published(&self) -> Option<(BatchNumber, Offset)> {
+    pub fn all_published(&self) -> Option<Mark> {
         let is_known = self.batch > 0 && self.published == Some(self.batch);
         self.next_offset
             .filter(|_| is_known)
-            .map(|offset| (self.batch, offset))
+            .map(|offset| self.mark(offset))
+    }
+
+    /// The last batch as a watermark.
+    pub fn mark(&self, offset: Offset) -> Mark {
+        Mark {
+            batch: self.batch,
+            offset,
+            token: self.token,
+        }
     }
 }
 
@@ -71,7 +82,7 @@ pub fn start(
     reset: Reset,
 ) -> Result<Offset, Halt> {
     match watermark {
-        Watermark::Ours { batch, .. } => Err(Halt::ProgressLost { batch }),
+        Watermark::Ours(mark) => Err(Halt::ProgressLost { batch: mark.batch }),
         Watermark::Unreadable(offset) => Err(Halt::MetadataUnreadable { offset }),
         Watermark::Foreign(_) if reset == Reset::Anew => Ok(log.low),
         Watermark::Foreign(offset) if !(log.low..=log.high).contains(&offset) => {
@@ -96,10 +107,7 @@ pub enum Verdict {
     /// Batch 0 was never committed to Kafka: commit it, then record that it is published.
     CommitBatchZero,
     /// The group's offset expired and nothing is owed: commit the last batch as the watermark.
-    Recommit {
-        /// The batch to name.
-        batch: BatchNumber,
-    },
+    Recommit,
     /// Publish these frames, none if `first > last`.
     Publish {
         /// The first that is not published.
@@ -135,9 +143,7 @@ pub fn compare(progress: Progress, watermark: Watermark, log: Log) -> Result<Ver
     let explained = explain(progress, watermark);
     match (explained, progress.decided_watermark) {
         // Nothing is left to publish that would bring the offset in line with progress.
-        (Err(_), Some(mark)) if mark >= progress.batch => Ok(Verdict::Recommit {
-            batch: progress.batch,
-        }),
+        (Err(_), Some(mark)) if mark >= progress.batch => Ok(Verdict::Recommit),
         (Err(_), Some(mark)) => Ok(Verdict::Publish {
             first: mark + 1,
             last: progress.batch,
@@ -149,25 +155,32 @@ pub fn compare(progress: Progress, watermark: Watermark, log: Log) -> Result<Ver
 /// What a crash leaves behind, row by row; a watermark that no crash leaves is not explained.
 fn explain(progress: Progress, watermark: Watermark) -> Result<Verdict, Halt> {
     let batch = progress.batch;
+    let disagree = Halt::Disagree {
+        batch,
+        published: progress.published,
+        watermark,
+    };
     match (watermark, progress.published) {
         (Watermark::Unreadable(offset), _) => Err(Halt::MetadataUnreadable { offset }),
         (Watermark::None | Watermark::Foreign(_), None) if batch == 0 => {
             Ok(Verdict::CommitBatchZero)
         }
-        (Watermark::None, Some(published)) if published == batch => Ok(Verdict::Recommit { batch }),
-        (Watermark::Ours { batch: mark, .. }, published)
-            if published.unwrap_or(0) <= mark && mark <= batch =>
+        (Watermark::None, Some(published)) if published == batch => Ok(Verdict::Recommit),
+        // A failover of Postgres lost the end of its log, and what was decided again has the number that was published.
+        (Watermark::Ours(mark), _)
+            if mark.batch == batch && mark.is_of_another_attempt(progress.token) =>
+        {
+            Err(disagree)
+        }
+        (Watermark::Ours(mark), published)
+            if published.unwrap_or(0) <= mark.batch && mark.batch <= batch =>
         {
             Ok(Verdict::Publish {
-                first: mark + 1,
+                first: mark.batch + 1,
                 last: batch,
             })
         }
-        _ => Err(Halt::Disagree {
-            batch,
-            published: progress.published,
-            watermark,
-        }),
+        _ => Err(disagree),
     }
 }
 
@@ -177,6 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     const ID: Uuid = Uuid::from_u128(7);
+    const TOKEN: Uuid = Uuid::from_u128(8);
     const LOG: Log = Log {
         topic_id: ID,
         low: 10,
@@ -188,13 +202,18 @@ mod tests {
             topic_id: Some(ID),
             next_offset: Some(50),
             batch,
+            token: Some(TOKEN),
             published,
             decided_watermark: None,
         }
     }
 
     fn ours(batch: BatchNumber) -> Watermark {
-        Watermark::Ours { offset: 50, batch }
+        Watermark::Ours(Mark {
+            offset: 50,
+            batch,
+            token: None,
+        })
     }
 
     #[test]
@@ -212,11 +231,7 @@ mod tests {
                 ours(0),
                 Ok(Verdict::Publish { first: 1, last: 0 }),
             ),
-            (
-                progress(5, Some(5)),
-                Watermark::None,
-                Ok(Verdict::Recommit { batch: 5 }),
-            ),
+            (progress(5, Some(5)), Watermark::None, Ok(Verdict::Recommit)),
             (
                 progress(5, Some(3)),
                 ours(3),
@@ -261,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_another_attempt_published_halts() {
+        let by = |batch, token| {
+            let mark = Mark {
+                offset: 50,
+                batch,
+                token: Some(token),
+            };
+            compare(progress(5, Some(3)), Watermark::Ours(mark), LOG)
+        };
+        let other = Uuid::from_u128(9);
+        assert_eq!(by(5, TOKEN), Ok(Verdict::Publish { first: 6, last: 5 }));
+        assert!(matches!(by(5, other), Err(Halt::Disagree { .. })));
+        // Only the last batch's token is known.
+        assert_eq!(by(4, other), Ok(Verdict::Publish { first: 5, last: 5 }));
+    }
+
+    #[test]
     fn what_a_person_decided_is_believed_only_where_the_watermark_is_not() {
         let decided = |published, mark| Progress {
             decided_watermark: Some(mark),
@@ -273,7 +305,7 @@ mod tests {
             (decided(3, 3), Watermark::Foreign(50), publish(4)),
             (decided(3, 3), Watermark::Unreadable(50), publish(4)),
             (decided(3, 3), ours(4), publish(5)),
-            (decided(5, 5), ours(4), Ok(Verdict::Recommit { batch: 5 })),
+            (decided(5, 5), ours(4), Ok(Verdict::Recommit)),
         ] {
             assert_eq!(
                 compare(progress, watermark, LOG),

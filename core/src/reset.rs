@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::frame::BatchNumber;
 use crate::record::Offset;
-use crate::recovery::{Log, Progress, Watermark};
+use crate::recovery::{Log, Mark, Progress, Watermark};
 
 /// Where the partition is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub fn plan(
             Watermark::None => return Err(Impossible::NothingCommitted),
             Watermark::Foreign(offset)
             | Watermark::Unreadable(offset)
-            | Watermark::Ours { offset, .. } => offset,
+            | Watermark::Ours(Mark { offset, .. }) => offset,
         },
     };
     if !(log.low..=log.high).contains(&next_offset) {
@@ -106,8 +106,8 @@ pub fn plan(
     }
     let known = progress.published.unwrap_or(0);
     let (batch, published, explained) = match watermark {
-        Watermark::Ours { batch: mark, .. } if mark >= known => {
-            (progress.batch.max(mark), mark, true)
+        Watermark::Ours(mark) if mark.batch >= known => {
+            (progress.batch.max(mark.batch), mark.batch, true)
         }
         _ => (progress.batch, known, progress.batch == known),
     };
@@ -150,12 +150,17 @@ mod tests {
             next_offset: Some(next),
             batch,
             published: Some(published),
+            token: None,
             decided_watermark: None,
         }
     }
 
     fn ours(offset: Offset, batch: BatchNumber) -> Watermark {
-        Watermark::Ours { offset, batch }
+        Watermark::Ours(Mark {
+            offset,
+            batch,
+            token: None,
+        })
     }
 
     #[test]
@@ -221,6 +226,7 @@ mod tests {
             next_offset: None,
             batch: 0,
             published: None,
+            token: None,
             decided_watermark: None,
         };
         assert_eq!(
@@ -257,6 +263,7 @@ mod tests {
                 next_offset: Some(plan.next_offset),
                 batch: plan.batch,
                 published: Some(plan.published),
+                token: None,
                 decided_watermark: Some(plan.published),
                 ..before
             };
@@ -264,7 +271,7 @@ mod tests {
                 Ok(Verdict::Publish { first, last }) => {
                     prop_assert_eq!(first..last + 1, plan.publishes);
                 }
-                Ok(Verdict::Recommit { batch }) => {
+                Ok(Verdict::Recommit) => {
                     prop_assert!(plan.publishes.is_empty());
                     prop_assert_eq!(batch, plan.batch);
                 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use taskhost::log::Committed;
 use taskhost::store::State;
 use taskhost_core::record::{Position, TopicPartition};
 use taskhost_core::task::{TaskEvent, TaskId};
+use taskhost_core::watermark::Watermark;
 
 use crate::broker::Cluster;
 use crate::ledger::Tables;
@@ -39,10 +39,7 @@ pub(crate) fn unrest(
             found.push(format!("{partition} is decided up to {next:?} of {end}"));
         }
         let watermark = cluster.committed(partition);
-        let expected = Committed::Ours {
-            offset: row.at.next_offset.unwrap_or(-1),
-            batch: row.at.batch,
-        };
+        let expected = Watermark::Ours(row.at.mark(row.at.next_offset.unwrap_or(-1)));
         if watermark != Some(expected) {
             found.push(format!(
                 "{partition} is published up to {watermark:?}, and decided up to {expected:?}"

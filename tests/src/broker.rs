@@ -177,7 +177,7 @@ impl Watermark {
     /// The number of the last published batch.
     #[must_use]
     pub fn batch(&self) -> Option<i64> {
-        self.metadata.strip_prefix("taskhost/1 ")?.parse().ok()
+        taskhost_core::watermark::Watermark::parse(0, &self.metadata).batch()
     }
 }
 

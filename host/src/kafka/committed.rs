@@ -7,9 +7,9 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Watermark;
 
 use super::context::Logging;
-use crate::log::Committed;
 use crate::log::{Error, Result};
 
 /// Reads it from the group's coordinator. While a transaction is pending that would change it, the
@@ -18,7 +18,7 @@ pub(crate) fn read(
     client: &BaseConsumer<Logging>,
     partition: &TopicPartition,
     patience: Duration,
-) -> Result<Committed> {
+) -> Result<Watermark> {
     const DOING: &str = "reading the committed offset";
     let mut list = TopicPartitionList::new();
     list.add_partition(&partition.topic, partition.partition);
@@ -36,8 +36,8 @@ pub(crate) fn read(
         .error()
         .map_err(|error: KafkaError| Error::kafka(DOING, &error))?;
     match element.offset() {
-        Position::Offset(offset) => Ok(Committed::parse(offset, &raw_metadata(&list))),
-        _ => Ok(Committed::None),
+        Position::Offset(offset) => Ok(Watermark::parse(offset, &raw_metadata(&list))),
+        _ => Ok(Watermark::None),
     }
 }
 

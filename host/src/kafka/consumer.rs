@@ -11,6 +11,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::watermark::Watermark;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committed;
@@ -23,8 +24,8 @@ use super::poll::PollThread;
 use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
 use crate::background::{Background, Duty};
-use crate::log::{Committed, Ownership, Tag};
 use crate::log::{Disposition, Error, Result};
+use crate::log::{Ownership, Tag};
 
 /// The thread that polls.
 const POLL: Duty = Duty {
@@ -147,7 +148,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
-    pub fn committed(&self, partition: &TopicPartition, patience: Duration) -> Result<Committed> {
+    pub fn committed(&self, partition: &TopicPartition, patience: Duration) -> Result<Watermark> {
         committed::read(self.shared.polled.client(), partition, patience)
     }
 

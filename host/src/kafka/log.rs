@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::recovery::Log as Bounds;
+use taskhost_core::watermark::Watermark;
 use tokio::time::Instant;
 
 use super::admin::Admin;
 use super::consumer::Consumer;
 use super::{Settings, fence};
-use crate::log::{Committed, Log, Ownership, Tag};
 use crate::log::{Disposition, Error, Result};
+use crate::log::{Log, Ownership, Tag};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a
 /// healthy broker answers at once.
@@ -58,7 +59,7 @@ impl Log for KafkaLog {
         }))
     }
 
-    async fn committed(&self, partition: &TopicPartition) -> Result<Committed> {
+    async fn committed(&self, partition: &TopicPartition) -> Result<Watermark> {
         let (consumer, partition) = (self.consumer.clone(), partition.clone());
         blocking(move || consumer.committed(&partition, WATERMARK_PATIENCE)).await
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::watermark::Watermark;
 
 use super::Settings;
 use super::committed;
 use super::context::Logging;
-use crate::log::Committed;
 use crate::log::{Error, Result};
 
 /// Reads offsets. It never joins the group, so it disturbs no member.
@@ -34,7 +34,7 @@ impl Positions {
     ///
     /// # Errors
     /// If the group's coordinator doesn't answer or refuses.
-    pub fn committed(&self, partition: &TopicPartition) -> Result<Committed> {
+    pub fn committed(&self, partition: &TopicPartition) -> Result<Watermark> {
         committed::read(&self.client, partition, self.patience)
     }
 

@@ -18,8 +18,8 @@ use super::producer::TransactionalProducer;
 use crate::background::{Background, Duty};
 use crate::log::MissingRight;
 use crate::log::{
-    Blame, Committed, Delivered, Group, GroupOffset, Ownership, PRODUCERS, Producer,
-    PublishObserver, Publisher, PublisherSettings, Stop, Transactions, Undelivered,
+    Blame, Delivered, Group, GroupOffset, Ownership, PRODUCERS, Producer, PublishObserver,
+    Publisher, PublisherSettings, Stop, Transactions, Undelivered,
 };
 use crate::log::{Disposition, Error, Result};
 
@@ -197,11 +197,15 @@ fn list(offsets: &[GroupOffset<'_>]) -> std::result::Result<TopicPartitionList, 
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for one in offsets {
         let name = one.partition;
-        list.add_partition_offset(&name.topic, name.partition, Position::Offset(one.offset))
-            .map_err(|error| error.to_string())?;
+        list.add_partition_offset(
+            &name.topic,
+            name.partition,
+            Position::Offset(one.mark.offset),
+        )
+        .map_err(|error| error.to_string())?;
         list.find_partition(&name.topic, name.partition)
             .ok_or("a partition is missing in its own list")?
-            .set_metadata(Committed::metadata(one.batch));
+            .set_metadata(one.mark.metadata());
     }
     Ok(list)
 }

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Mark;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::answer::{Answer, Unpublished};
 use super::ownership::Tag;
@@ -17,33 +19,33 @@ use super::ownership::Tag;
 /// One thing to publish.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Frame(Arc<Frame>),
+    /// A frame, and the token of the attempt that committed it, where that is known.
+    Frame(Arc<Frame>, Option<Uuid>),
     /// The offset of a batch whose frame is published already.
-    Recommit {
-        batch: BatchNumber,
-        offset: Offset,
-    },
+    Recommit(Mark),
 }
 
 impl Work {
     pub(crate) fn batch(&self) -> BatchNumber {
-        match self {
-            Self::Frame(frame) => frame.batch,
-            Self::Recommit { batch, .. } => *batch,
-        }
+        self.mark().batch
     }
 
-    pub(crate) fn offset(&self) -> Offset {
+    /// The watermark once it is published.
+    pub(crate) fn mark(&self) -> Mark {
         match self {
-            Self::Frame(frame) => frame.next_offset,
-            Self::Recommit { offset, .. } => *offset,
+            Self::Frame(frame, token) => Mark {
+                batch: frame.batch,
+                offset: frame.next_offset,
+                token: *token,
+            },
+            Self::Recommit(mark) => *mark,
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Self::Frame(frame) => frame.size(),
-            Self::Recommit { .. } => 0,
+            Self::Frame(frame, _) => frame.size(),
+            Self::Recommit(_) => 0,
         }
     }
 }
@@ -132,7 +134,7 @@ impl Lanes {
                 closed: Some(why), ..
             }) => Some(why.clone()),
             Some(lane) => match item.work {
-                Work::Frame(_) if found != lane.next => Some(Unpublished::Gap {
+                Work::Frame(..) if found != lane.next => Some(Unpublished::Gap {
                     expected: Some(lane.next),
                     found,
                 }),
@@ -330,7 +332,7 @@ mod tests {
                 &name,
                 tag,
                 Item {
-                    work: Work::Frame(frame),
+                    work: Work::Frame(frame, None),
                     reply,
                 },
             );

@@ -10,7 +10,6 @@
 //! `sim/` implements them with a broker in memory, and runs the rest unchanged.
 
 mod answer;
-mod committed;
 mod error;
 mod feed;
 mod lanes;
@@ -28,10 +27,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::recovery::Log as Bounds;
+use taskhost_core::watermark::Watermark;
 use tokio::time::Instant;
 
 pub use answer::{Answer, Unpublished};
-pub use committed::Committed;
 pub use error::{Disposition, Error, Result};
 pub use feed::{Fed, Feed, Feeder, Flow, feed};
 pub use ownership::{Held, Ownership, Tag};
@@ -57,7 +56,7 @@ pub trait Log: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
-    async fn committed(&self, partition: &TopicPartition) -> Result<Committed>;
+    async fn committed(&self, partition: &TopicPartition) -> Result<Watermark>;
 
     /// Ends what a former owner may have left open under a transactional id, and keeps it from opening more; once is enough
     /// for all partitions that were assigned before `since`.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Mark;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::answer::Answer;
 use super::ownership::Tag;
@@ -60,14 +62,16 @@ impl Publisher {
         });
     }
 
-    /// Hands in a partition's next frame. The caller limits how many wait.
+    /// Hands in a partition's next frame, with the token of the attempt that committed it, where that is known. The caller
+    /// limits how many wait.
     pub fn publish(
         &self,
         partition: &TopicPartition,
         tag: Tag,
         frame: Arc<Frame>,
+        token: Option<Uuid>,
     ) -> oneshot::Receiver<Answer> {
-        self.work(partition, tag, Work::Frame(frame))
+        self.work(partition, tag, Work::Frame(frame, token))
     }
 
     /// Commits the offset of a batch that is known to be published, as its watermark; the next frame is
@@ -76,10 +80,9 @@ impl Publisher {
         &self,
         partition: &TopicPartition,
         tag: Tag,
-        batch: BatchNumber,
-        offset: Offset,
+        mark: Mark,
     ) -> oneshot::Receiver<Answer> {
-        self.work(partition, tag, Work::Recommit { batch, offset })
+        self.work(partition, tag, Work::Recommit(mark))
     }
 
     /// Removes a partition; its waiting frames are answered [`Unpublished::NotOwner`].
@@ -118,14 +121,13 @@ impl Publisher {
         &self,
         partition: &TopicPartition,
         tag: Tag,
-        batch: BatchNumber,
-        offset: Offset,
+        mark: Mark,
         former: Vec<String>,
     ) {
         self.order(Order::RecommitByAll {
             partition: partition.clone(),
             tag,
-            work: Work::Recommit { batch, offset },
+            mark,
             former,
         });
     }

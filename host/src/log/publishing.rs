@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Mark;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -75,7 +76,7 @@ pub(crate) enum Order {
     RecommitByAll {
         partition: TopicPartition,
         tag: Tag,
-        work: Work,
+        mark: Mark,
         former: Vec<String>,
     },
     Stop {
@@ -102,7 +103,7 @@ pub struct Publishing<T: Transactions> {
     /// The workers that wait until nothing of their partition is in flight.
     withdrawn: Vec<oneshot::Sender<()>>,
     /// Partitions with pending offsets: the offset to commit once more, and the former owners.
-    hanging: BTreeMap<TopicPartition, (Tag, Work, Vec<String>)>,
+    hanging: BTreeMap<TopicPartition, (Tag, Mark, Vec<String>)>,
 }
 
 type Membership<T> = <<T as Transactions>::Group as Group>::Membership;
@@ -212,10 +213,10 @@ impl<T: Transactions> Publishing<T> {
             Order::RecommitByAll {
                 partition,
                 tag,
-                work,
+                mark,
                 former,
             } => {
-                self.hanging.insert(partition, (tag, work, former));
+                self.hanging.insert(partition, (tag, mark, former));
             }
             Order::Stop { deadline } => self.stop_by = Some(deadline),
         }
@@ -263,7 +264,7 @@ impl<T: Transactions> Publishing<T> {
         let Some(group) = group.filter(|_| !self.transactions.is_at_least_once()) else {
             return;
         };
-        for (partition, (tag, work, former)) in hanging {
+        for (partition, (tag, mark, former)) in hanging {
             // First the membership, then the tag, as for every publication: the partition may have another owner by now.
             let Some(membership) = self.membership(&group) else {
                 return;
@@ -274,8 +275,7 @@ impl<T: Transactions> Publishing<T> {
             let part = Part {
                 partition: &partition,
                 frames: Vec::new(),
-                offset: work.offset(),
-                batch: work.batch(),
+                mark,
             };
             match self.recommit(&part, &former, &group, &membership).await {
                 Ok(()) => {
@@ -476,14 +476,13 @@ fn parts(shares: &[Share]) -> Vec<Part<'_>> {
 fn part(share: &Share) -> Option<Part<'_>> {
     let last = share.items.last()?;
     let frames = share.items.iter().filter_map(|item| match &item.work {
-        Work::Frame(frame) => Some(frame),
-        Work::Recommit { .. } => None,
+        Work::Frame(frame, _) => Some(frame),
+        Work::Recommit(_) => None,
     });
     Some(Part {
         partition: &share.partition,
         frames: frames.collect(),
-        offset: last.work.offset(),
-        batch: last.work.batch(),
+        mark: last.work.mark(),
     })
 }
 

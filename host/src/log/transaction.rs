@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::frame::Frame;
+use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Mark;
 use tokio::time::Instant;
 
 use super::transactions::{Blame, Delivered, Group, GroupOffset, Producer, Stop, Undelivered};
@@ -56,9 +57,8 @@ pub(crate) struct Part<'a> {
     pub(crate) partition: &'a TopicPartition,
     /// In order.
     pub(crate) frames: Vec<&'a Arc<Frame>>,
-    /// The group's new offset, and its batch.
-    pub(crate) offset: Offset,
-    pub(crate) batch: BatchNumber,
+    /// The group's new offset.
+    pub(crate) mark: Mark,
 }
 
 /// How a transaction ended.
@@ -169,8 +169,7 @@ async fn publish<P: Producer>(
 ) -> Result<HashMap<String, u64>, Failed> {
     let offsets = parts.iter().map(|part| GroupOffset {
         partition: part.partition,
-        offset: part.offset,
-        batch: part.batch,
+        mark: part.mark,
     });
     let offsets: Vec<GroupOffset<'_>> = offsets.collect();
     producer.begin().await?;

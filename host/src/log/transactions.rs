@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use taskhost_core::frame::BatchNumber;
-use taskhost_core::record::{Offset, Record, TopicPartition};
+use taskhost_core::record::{Record, TopicPartition};
+use taskhost_core::watermark::Mark;
 
 use super::error::Result;
 use super::ownership::Ownership;
@@ -88,10 +88,8 @@ pub trait Producer {
 pub struct GroupOffset<'a> {
     /// Which partition.
     pub partition: &'a TopicPartition,
-    /// The next record to decide.
-    pub offset: Offset,
-    /// The last batch that is published then: the watermark.
-    pub batch: BatchNumber,
+    /// Which offset, and the batch that is published then: the watermark.
+    pub mark: Mark,
 }
 
 /// Which records of a transaction were delivered.

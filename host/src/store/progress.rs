@@ -28,8 +28,6 @@ pub struct Claim {
     pub previous_owners: Vec<String>,
     /// Where the partition is.
     pub progress: Progress,
-    /// The token of the attempt that committed its last batch.
-    pub token: Option<Uuid>,
     /// Messages that wait.
     pub waiting: i64,
     /// Whether there are dead letters that hold their task.
@@ -147,7 +145,6 @@ impl Store {
             epoch: row.try_get("epoch")?,
             previous_owners: row.try_get("previous")?,
             progress: progress(&row)?,
-            token: row.try_get("batch_token")?,
             waiting,
             holding,
             worked: row.try_get("worked_ms")?,
@@ -315,6 +312,7 @@ fn progress(row: &PgRow) -> Result<Progress, Error> {
         topic_id: row.try_get("topic_id")?,
         next_offset: row.try_get("next_offset")?,
         batch: row.try_get("batch")?,
+        token: row.try_get("batch_token")?,
         published: row.try_get("published")?,
         decided_watermark: row.try_get("decided_watermark")?,
     })

@@ -11,6 +11,7 @@ use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Message, Offset};
 use taskhost_core::recovery::Log;
 use taskhost_core::round::Ladder;
+use taskhost_core::watermark::Mark;
 use taskhost_core::worked::Worked;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -57,7 +58,7 @@ pub(super) struct Found {
     /// Transactional ids of owners before this one who didn't give the partition back.
     pub(super) former: Vec<String>,
     /// The last batch and the offset behind it, if Postgres knew at the claim that everything is published.
-    pub(super) all_published: Option<(BatchNumber, Offset)>,
+    pub(super) all_published: Option<Mark>,
     /// Whether the partition's row still speaks of a halt that is over once the partition is ready.
     pub(super) unresolved: bool,
 }
@@ -153,7 +154,7 @@ impl Claimed {
             },
             reached: Reached {
                 batch,
-                token: claim.token,
+                token: claim.progress.token,
                 marked: claim.progress.published.unwrap_or(0),
                 ..Reached::default()
             },

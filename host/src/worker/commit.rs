@@ -295,7 +295,7 @@ impl Worker {
         };
         self.shared.metrics.committed(began.elapsed());
         self.claimed.reached.committed(&frame, token);
-        self.publish(frame);
+        self.publish(frame, Some(token));
         Ok(())
     }
 

@@ -227,9 +227,7 @@ impl Worker {
             Action::Inspect => Box::pin(self.inspect()).await,
             Action::Start { offset, log } => Box::pin(self.start(offset, log)).await,
             Action::OwnAlone => Box::pin(self.own_alone()).await,
-            Action::CommitOffset { batch, offset } => {
-                Box::pin(self.commit_offset(batch, offset)).await
-            }
+            Action::CommitOffset(mark) => Box::pin(self.commit_offset(mark)).await,
             Action::MarkPublished { batch } => Box::pin(self.mark_published(batch)).await,
             Action::Publish { first, last } => Box::pin(self.publish_stored(first, last)).await,
             Action::Assign { offset, batch } => Box::pin(self.assign(offset, batch)).await,

@@ -10,6 +10,7 @@ use taskhost_core::halt::Halt;
 use taskhost_core::partition::Event;
 use taskhost_core::record::Offset;
 use taskhost_core::recovery::Log;
+use taskhost_core::watermark::Mark;
 
 use super::claimed::Claimed;
 use super::{BACKOFF_MAX, Dependency, Failure, Worker};
@@ -80,7 +81,7 @@ impl Worker {
         let committed = committed.inspect_err(|_| self.end_what_hangs())?;
         self.claimed.inspected = Some((log, self.batch_settings(log)));
         Ok(Event::Inspected {
-            watermark: committed.into(),
+            watermark: committed,
             log,
             topic_known,
         })
@@ -90,9 +91,9 @@ impl Worker {
     /// Only where all batches are known to be published, and which offset it must be: else it could be of a transaction that
     /// was aborted.
     fn end_what_hangs(&self) {
-        if let Some((batch, offset)) = self.claimed.found.all_published {
+        if let Some(mark) = self.claimed.found.all_published {
             let (publisher, former) = (&self.shared.publisher, self.claimed.found.former.clone());
-            publisher.recommit_by_all(&self.partition, self.tag, batch, offset, former);
+            publisher.recommit_by_all(&self.partition, self.tag, mark, former);
         }
     }
 
@@ -139,11 +140,8 @@ impl Worker {
         Ok(Event::Done)
     }
 
-    pub(super) async fn commit_offset(
-        &mut self,
-        batch: BatchNumber,
-        offset: Offset,
-    ) -> Result<Event, Failure> {
+    pub(super) async fn commit_offset(&mut self, mark: Mark) -> Result<Event, Failure> {
+        let Mark { batch, offset, .. } = mark;
         if batch > 0 {
             tracing::warn!(
                 batch,
@@ -158,7 +156,7 @@ impl Worker {
         let answer = self
             .shared
             .publisher
-            .recommit(&self.partition, self.tag, batch, offset)
+            .recommit(&self.partition, self.tag, mark)
             .await;
         self.claimed.reached.published = batch;
         answer
@@ -195,7 +193,10 @@ impl Worker {
             let stored = frames.into_iter().map(Some).chain(std::iter::repeat(None));
             for (batch, frame) in (from..=to).zip(stored) {
                 match frame {
-                    Some(frame) if frame.batch == batch => self.publish(frame),
+                    Some(frame) if frame.batch == batch => {
+                        let token = self.claimed.reached.token;
+                        self.publish(frame, token.filter(|_| batch == last));
+                    }
                     _ => return Err(Failure::Halt(Halt::FrameMissing { batch })),
                 }
             }

@@ -7,6 +7,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::halt::Halt;
 use taskhost_core::partition::{Action, Event};
+use uuid::Uuid;
 
 use super::recover::unpublished;
 use super::rounds::From;
@@ -252,12 +253,12 @@ impl Worker {
     }
 
     /// Hands a committed batch's frame to the publisher.
-    pub(super) fn publish(&mut self, frame: Frame) {
+    pub(super) fn publish(&mut self, frame: Frame, token: Option<Uuid>) {
         let batch = frame.batch;
-        let answer = self
-            .shared
-            .publisher
-            .publish(&self.partition, self.tag, Arc::new(frame));
+        let answer =
+            self.shared
+                .publisher
+                .publish(&self.partition, self.tag, Arc::new(frame), token);
         let answer = async move { (batch, answer.await.unwrap_or(Err(Unpublished::Stopped))) };
         self.claimed.publishing.push_back(answer.boxed());
     }

@@ -12,9 +12,10 @@ use taskhost::background::Background;
 use taskhost::kafka::{
     Admin, Assignment, Consumer, Limits, Sender, Settings, publisher, read_committed,
 };
-use taskhost::log::{Committed, Fed, Feed, Ownership, PublishObserver, Publisher, Tag};
+use taskhost::log::{Fed, Feed, Ownership, PublishObserver, Publisher, Tag};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::record::{Message, Offset, Record, TopicPartition};
+use taskhost_core::watermark::{Mark, Watermark};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -125,6 +126,18 @@ pub(crate) async fn send(records: Vec<Record>) {
 pub(crate) async fn read(topic: &str) -> Vec<Message> {
     let topic = topic.to_owned();
     blocking(move || read_committed(&settings("none"), &topic, PATIENCE).unwrap()).await
+}
+
+/// The token of all batches.
+pub(crate) const TOKEN: Option<Uuid> = Some(Uuid::from_u128(7));
+
+/// The watermark of a batch.
+pub(crate) fn mark(batch: BatchNumber, offset: Offset) -> Mark {
+    Mark {
+        batch,
+        offset,
+        token: TOKEN,
+    }
 }
 
 pub(crate) fn frame(batch: BatchNumber, next_offset: Offset, records: Vec<Record>) -> Arc<Frame> {
@@ -256,13 +269,13 @@ impl Host {
         soon(
             "an answer",
             self.publisher
-                .publish(partition, self.tag(partition), frame),
+                .publish(partition, self.tag(partition), frame, TOKEN),
         )
         .await
         .unwrap()
     }
 
-    pub(crate) async fn committed(&self, partition: &TopicPartition) -> Committed {
+    pub(crate) async fn committed(&self, partition: &TopicPartition) -> Watermark {
         let (consumer, partition) = (Arc::clone(&self.consumer), partition.clone());
         blocking(move || consumer.committed(&partition, PATIENCE).unwrap()).await
     }

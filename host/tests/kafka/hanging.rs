@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use taskhost::log::Committed;
 use taskhost_core::record::TopicPartition;
+use taskhost_core::watermark::Watermark;
 
 use crate::fixture::*;
 
@@ -122,7 +122,7 @@ async fn offsets_that_nobody_ends_end_with_the_next_commit_and_take_no_effect() 
     assert!(read().await.is_err(), "nobody is told the watermark");
 
     let publisher = &host.publisher;
-    publisher.recommit_by_all(&partition, host.tag(&partition), 0, 5, vec![former]);
+    publisher.recommit_by_all(&partition, host.tag(&partition), mark(0, 5), vec![former]);
     let swept = soon("an answer", async {
         loop {
             if let Ok(committed) = read().await {
@@ -130,15 +130,9 @@ async fn offsets_that_nobody_ends_end_with_the_next_commit_and_take_no_effect() 
             }
         }
     });
-    let before = Committed::Ours {
-        offset: 5,
-        batch: 0,
-    };
+    let before = Watermark::Ours(mark(0, 5));
     assert_eq!(swept.await, before);
     publish(1).await;
-    let after = Committed::Ours {
-        offset: 6,
-        batch: 1,
-    };
+    let after = Watermark::Ours(mark(1, 6));
     assert_eq!(host.committed(&partition).await, after);
 }

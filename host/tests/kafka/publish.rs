@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use taskhost::kafka::{Admin, Consumer, Settings, fence};
-use taskhost::log::{Committed, Unpublished};
+use taskhost::log::Unpublished;
 use taskhost_core::record::{Offset, TopicPartition};
+use taskhost_core::watermark::Watermark;
 
 use crate::fixture::*;
 
@@ -17,18 +18,12 @@ async fn the_watermark_comes_back(protocol: &str) {
         TopicPartition::new(&*input, 0),
         TopicPartition::new(&*input, 1),
     );
-    assert_eq!(host.committed(&zero).await, Committed::None);
+    assert_eq!(host.committed(&zero).await, Watermark::None);
     host.begin(&zero, None);
     host.begin(&one, None);
     host.publish(&zero, frame(0, 7, vec![])).await.unwrap();
-    assert_eq!(
-        host.committed(&zero).await,
-        Committed::Ours {
-            offset: 7,
-            batch: 0
-        }
-    );
-    assert_eq!(host.committed(&one).await, Committed::None);
+    assert_eq!(host.committed(&zero).await, Watermark::Ours(mark(0, 7)));
+    assert_eq!(host.committed(&one).await, Watermark::None);
     for batch in 1..=50 {
         let records = (0..10)
             .map(|n| record(&output, format!("{batch}/{n}")))
@@ -38,20 +33,8 @@ async fn the_watermark_comes_back(protocol: &str) {
             .unwrap();
     }
     host.publish(&one, frame(0, 3, vec![])).await.unwrap();
-    assert_eq!(
-        host.committed(&zero).await,
-        Committed::Ours {
-            offset: 57,
-            batch: 50
-        }
-    );
-    assert_eq!(
-        host.committed(&one).await,
-        Committed::Ours {
-            offset: 3,
-            batch: 0
-        }
-    );
+    assert_eq!(host.committed(&zero).await, Watermark::Ours(mark(50, 57)));
+    assert_eq!(host.committed(&one).await, Watermark::Ours(mark(0, 3)));
 
     let values: Vec<_> = read(&output)
         .await
@@ -93,14 +76,14 @@ async fn frames_that_wait_go_together_and_stopping_waits_for_them() {
         .map(|batch| {
             let frame = frame(batch, batch, vec![record(&output, format!("{batch}"))]);
             host.publisher
-                .publish(&partition, host.tag(&partition), frame)
+                .publish(&partition, host.tag(&partition), frame, TOKEN)
         })
         .collect();
     assert!(host.publisher.stop(PATIENCE).await);
     for answer in answers {
         assert_eq!(answer.await.unwrap(), Ok(()));
     }
-    assert_eq!(host.committed(&partition).await.watermark(), Some(499));
+    assert_eq!(host.committed(&partition).await.batch(), Some(499));
     assert_eq!(read(&output).await.len(), 500);
     let transactions = host.counts.transactions.lock().unwrap().len();
     println!("500 frames in {transactions} transactions");
@@ -129,15 +112,12 @@ async fn a_missing_frame_is_refused() {
     assert_eq!(host.publish(&partition, frame(5, 9, vec![])).await, Ok(()));
     assert_eq!(
         host.committed(&partition).await,
-        Committed::Ours {
-            offset: 9,
-            batch: 5
-        }
+        Watermark::Ours(mark(5, 9))
     );
     // An expired watermark is committed again as it was, and the next frame follows it.
     let answer = host
         .publisher
-        .recommit(&partition, host.tag(&partition), 5, 9)
+        .recommit(&partition, host.tag(&partition), mark(5, 9))
         .await
         .unwrap();
     assert_eq!(answer, Ok(()));
@@ -170,6 +150,7 @@ async fn a_message_that_is_too_large_halts_its_own_partition_only() {
                     partition,
                     host.tag(partition),
                     frame(batch, batch, vec![to]),
+                    TOKEN,
                 ),
             )
         })
@@ -185,8 +166,8 @@ async fn a_message_that_is_too_large_halts_its_own_partition_only() {
             assert_eq!(answer, Ok(()));
         }
     }
-    assert_eq!(host.committed(&partitions[1]).await.watermark(), Some(0));
-    assert_eq!(host.committed(&partitions[2]).await.watermark(), Some(2));
+    assert_eq!(host.committed(&partitions[1]).await.batch(), Some(0));
+    assert_eq!(host.committed(&partitions[2]).await.batch(), Some(2));
     assert_eq!(read(&output).await.len(), 7);
     assert_eq!(read(&small).await.len(), 0);
     // With its message diverted, the partition goes on.
@@ -213,6 +194,7 @@ async fn a_missing_output_topic_halts_its_own_partition_only() {
         &zero,
         host.tag(&zero),
         frame(0, 0, vec![record(&missing, "x")]),
+        TOKEN,
     );
     assert_eq!(
         host.publish(&one, frame(0, 0, vec![record(&output, "y")]))
@@ -362,7 +344,7 @@ async fn a_living_publisher_that_was_fenced_begins_again() {
         matches!(after, Err(Unpublished::Uncertain { .. })),
         "{after:?}"
     );
-    let watermark = host.committed(&partition).await.watermark();
+    let watermark = host.committed(&partition).await.batch();
     assert_eq!(watermark, Some(0));
     host.begin(&partition, watermark);
     host.publish(&partition, frame(1, 1, vec![record(&output, "b")]))
@@ -397,12 +379,15 @@ async fn what_is_withdrawn_is_not_published_behind_the_watermark_that_is_read_th
     host.publish(&partition, message(0)).await.unwrap();
     // Some are in a transaction and some wait for the next when they are withdrawn.
     let answers: Vec<_> = (1..=200)
-        .map(|batch| host.publisher.publish(&partition, tag, message(batch)))
+        .map(|batch| {
+            host.publisher
+                .publish(&partition, tag, message(batch), TOKEN)
+        })
         .collect();
     soon("the answer", host.publisher.withdraw(&partition, tag))
         .await
         .unwrap();
-    let watermark = host.committed(&partition).await.watermark().unwrap();
+    let watermark = host.committed(&partition).await.batch().unwrap();
     let mut published = 0;
     for answer in answers {
         published += i64::from(soon("an answer", answer).await.unwrap().is_ok());
@@ -439,7 +424,7 @@ async fn a_message_that_the_client_itself_refuses_ends_its_transaction() {
         host.begin(partition, None);
         let frame = frame(0, 0, vec![record(&output, value)]);
         let tag = host.tag(partition);
-        answers.push(host.publisher.publish(partition, tag, frame));
+        answers.push(host.publisher.publish(partition, tag, frame, TOKEN));
     }
     let refused = soon("an answer", answers.remove(1)).await.unwrap();
     assert!(
@@ -448,7 +433,7 @@ async fn a_message_that_the_client_itself_refuses_ends_its_transaction() {
     );
     assert_eq!(soon("an answer", answers.remove(0)).await.unwrap(), Ok(()));
     // It was not committed without its message.
-    assert_eq!(host.committed(&partitions[1]).await.watermark(), None);
+    assert_eq!(host.committed(&partitions[1]).await.batch(), None);
     assert_eq!(read(&output).await.len(), 1);
 }
 

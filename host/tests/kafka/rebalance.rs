@@ -60,7 +60,7 @@ async fn a_second_host_takes_half(protocol: &str) {
         first.publisher.begin(&partition, tag, None);
         let answer = first
             .publisher
-            .publish(&partition, tag, frame(0, 0, vec![]))
+            .publish(&partition, tag, frame(0, 0, vec![]), TOKEN)
             .await
             .unwrap();
         assert_eq!(answer, Err(Unpublished::NotOwner));

@@ -21,6 +21,7 @@ async fn a_claim_raises_the_epoch_and_returns_the_previous_owners() {
     let both = vec!["a-1".to_owned(), "b-1".to_owned()];
     assert_eq!((again.epoch, again.previous_owners), (3, both));
     let never = Progress {
+        token: None,
         decided_watermark: None,
         topic_id: None,
         next_offset: None,

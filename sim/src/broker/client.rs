@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use taskhost::kafka::{Disposition, Error, Result};
 use taskhost::log::{
-    Blame, Committed, Delivered, Feeder, Group, GroupOffset, Log, Ownership, Producer, Stop, Tag,
+    Blame, Delivered, Feeder, Group, GroupOffset, Log, Ownership, Producer, Stop, Tag,
     Transactions, Undelivered,
 };
 use taskhost_core::record::{Offset, Record, TopicPartition};
 use taskhost_core::recovery::Log as Bounds;
+use taskhost_core::watermark::Watermark;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -106,7 +107,7 @@ impl Log for Client {
             .map_err(|_| trouble("reading the log's bounds"))
     }
 
-    async fn committed(&self, partition: &TopicPartition) -> Result<Committed> {
+    async fn committed(&self, partition: &TopicPartition) -> Result<Watermark> {
         let of = partition.clone();
         let committed = self.call(move |cluster| cluster.committed(&of)).await;
         let committed = committed.ok().flatten();
@@ -295,7 +296,7 @@ impl Producer for MemoryProducer {
     ) -> std::result::Result<(), Stop> {
         let offsets = offsets.iter();
         let offsets: Vec<_> = offsets
-            .map(|one| (one.partition.clone(), one.offset, one.batch))
+            .map(|one| (one.partition.clone(), one.mark))
             .collect();
         let member = (self.client.process, *membership);
         self.coordinate(move |cluster, id, epoch| {

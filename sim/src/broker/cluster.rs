@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskhost::log::Committed;
-use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::{Offset, Record, TopicPartition};
+use taskhost_core::watermark::{Mark, Watermark};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -188,15 +187,15 @@ impl Cluster {
         &mut self,
         (id, epoch): (&str, i64),
         (member, generation): (Process, i32),
-        offsets: &[(TopicPartition, Offset, BatchNumber)],
+        offsets: &[(TopicPartition, Mark)],
     ) -> Result<(), Refused> {
         self.check(id, epoch)?;
         if !self.group.is_current(member, generation) {
             return Err(Refused::Outdated);
         }
         let open = self.open(id);
-        for (partition, offset, batch) in offsets {
-            let committed = (*offset, Committed::metadata(*batch));
+        for (partition, mark) in offsets {
+            let committed = (mark.offset, mark.metadata());
             open.offsets.insert(partition.clone(), committed);
         }
         Ok(())
@@ -235,14 +234,14 @@ impl Cluster {
     }
 
     /// The group's offset in a partition; none while a transaction is open that would change it.
-    pub(crate) fn committed(&self, partition: &TopicPartition) -> Option<Committed> {
+    pub(crate) fn committed(&self, partition: &TopicPartition) -> Option<Watermark> {
         let mut open = self.ids.values().filter_map(|id| id.open.as_ref());
         if open.any(|open| open.offsets.contains_key(partition)) {
             return None;
         }
         let stored = self.offsets.get(partition);
-        Some(stored.map_or(Committed::None, |(offset, metadata)| {
-            Committed::parse(*offset, metadata)
+        Some(stored.map_or(Watermark::None, |(offset, metadata)| {
+            Watermark::parse(*offset, metadata)
         }))
     }
 

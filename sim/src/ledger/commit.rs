@@ -346,7 +346,7 @@ impl Tables {
         row.at.published = row.at.published.max(published);
         row.at.batch += 1;
         row.at.next_offset = Some(sent.frame.next_offset);
-        row.token = Some(sent.token);
+        row.at.token = Some(sent.token);
         row.worked = row.worked.max(sent.worked);
         add(&mut row.counts, sent.set.counts);
         let batch = row.at.batch;
@@ -362,7 +362,7 @@ fn checkpoint(row: &super::tables::Progress) -> Checkpoint {
     Checkpoint {
         batch: row.at.batch,
         next_offset: row.at.next_offset.unwrap_or(0),
-        token: row.token,
+        token: row.at.token,
     }
 }
 

@@ -63,8 +63,6 @@ pub struct Progress {
     pub owners: Vec<String>,
     /// Where it is.
     pub at: recovery::Progress,
-    /// The token of the attempt that committed the last batch.
-    pub token: Option<Uuid>,
     /// How long it has worked.
     pub worked: i64,
     /// How its records ended.
@@ -82,10 +80,10 @@ impl Default for Progress {
                 topic_id: None,
                 next_offset: None,
                 batch: 0,
+                token: None,
                 published: None,
                 decided_watermark: None,
             },
-            token: None,
             worked: 0,
             counts: Counts::default(),
             halted: None,
@@ -128,7 +126,6 @@ impl Tables {
             epoch: progress.epoch,
             previous_owners,
             progress: progress.at,
-            token: progress.token,
             waiting: i64::try_from(waiting).unwrap_or(i64::MAX),
             holding: self
                 .letters
@@ -223,7 +220,7 @@ impl Tables {
 
     pub(crate) fn settle(&self, key: &Key, token: Uuid) -> bool {
         let row = self.progress.get(key);
-        row.is_some_and(|row| row.token == Some(token))
+        row.is_some_and(|row| row.at.token == Some(token))
     }
 
     pub(crate) fn next_due(&self, key: &Key) -> Option<i64> {

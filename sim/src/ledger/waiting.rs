@@ -211,19 +211,19 @@ impl Tables {
     }
 
     pub(crate) fn settle_tasks(&mut self, tasks: &[TaskId], now: i64) -> Vec<Key> {
-        let mut keys = Vec::new();
+        let mut keys = BTreeSet::new();
         for task in tasks {
             for key in self.waited_in(task) {
                 if self.give_turn(&key, task, now) {
-                    keys.push(key);
+                    keys.insert(key);
                 }
             }
         }
-        keys
+        keys.into_iter().collect()
     }
 
     pub(crate) fn wake_tasks(&mut self, tasks: &[TaskId], now: i64) -> Vec<Key> {
-        let mut keys = Vec::new();
+        let mut keys = BTreeSet::new();
         for task in tasks {
             for key in self.waited_in(task) {
                 let first = self.chain(&key, task).first().map(|row| row.id);
@@ -233,11 +233,11 @@ impl Tables {
                     && row.due.is_some_and(|due| due > now)
                 {
                     row.due = Some(now);
-                    keys.push(key);
+                    keys.insert(key);
                 }
             }
         }
-        keys
+        keys.into_iter().collect()
     }
 
     /// The partitions in which messages of a task wait.

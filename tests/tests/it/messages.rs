@@ -68,12 +68,12 @@ fn the_documented_updates_mean_the_same_in_every_form() {
     assert_eq!(events.len(), 12, "two events for each of six tasks");
     assert_eq!(world.dead_letters(), []);
 
-    // The group's offset is the published watermark, with the batch in its metadata.
+    // The group's offset is the published watermark, with the batch and its token in its metadata.
     for row in world.progress() {
         let watermark = world.watermarks()[&(row.topic.clone(), row.partition)]
             .clone()
             .expect("a watermark");
-        assert_eq!(watermark.metadata, format!("taskhost/1 {}", row.batch));
+        assert_eq!(watermark.batch(), Some(row.batch));
         assert_eq!(Some(watermark.offset), row.next_offset);
     }
     host.stop();

@@ -159,6 +159,20 @@ fn states() -> Vec<State> {
             Halts(DISAGREE),
         ),
         state(
+            "a build before tokens published the last batch",
+            Row::Kept,
+            At(3, "taskhost/1 3"),
+            &[],
+            GoesOn(&[], 3),
+        ),
+        state(
+            "another attempt published the last batch",
+            Row::Kept,
+            At(3, "taskhost/2 3 7f7c5a52-8c61-4d0a-9a44-1f4b1d5f9a01"),
+            ALL,
+            Halts(DISAGREE),
+        ),
+        state(
             "the database is from an older backup",
             Row::Set("batch = 1, published = 1, next_offset = 1"),
             Kept,
