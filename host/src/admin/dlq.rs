@@ -6,7 +6,6 @@
 mod change;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
@@ -16,13 +15,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use taskhost_core::cause::Route;
 use taskhost_core::record::Message;
 use uuid::Uuid;
 
-use super::State;
+use super::{Letters, State};
 use crate::letters;
-use crate::store::{self, Edited, Filter, Imported, Key, Place, Store};
+use crate::store::{self, Edited, Filter, Imported, Key, Place};
 
 pub(super) use change::{cancel, discard, replay};
 
@@ -40,19 +38,6 @@ const EXPORT_MAX: u32 = 50;
 
 /// The header with the place of an export's next page.
 const NEXT: HeaderName = HeaderName::from_static("taskhost-next");
-
-/// The state for the requests.
-#[derive(Clone, Debug)]
-pub struct Letters {
-    /// Postgres, over separate connections.
-    pub store: Store,
-    /// The consumer group.
-    pub group: Arc<str>,
-    /// The routes, to check an edited payload against.
-    pub routes: Arc<[Route]>,
-    /// How often a dead letter is replayed before it is parked.
-    pub replays_max: u32,
-}
 
 /// Why a request is refused.
 pub(super) enum Refusal {

@@ -21,8 +21,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-pub use dlq::Letters;
-pub use state::{Desk, State};
+pub use state::{Desk, Letters, State};
 
 /// All routes of the API.
 pub fn router(state: State) -> Router {

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::dlq::Letters;
+use taskhost_core::cause::Route;
+
 use crate::store::Store;
 use crate::telemetry::{Metrics, Status};
 
@@ -33,4 +34,17 @@ impl Desk {
     pub(super) fn store(&self) -> Option<&Store> {
         self.0.get()
     }
+}
+
+/// The sources of the answers about dead letters.
+#[derive(Clone, Debug)]
+pub struct Letters {
+    /// Postgres, over separate connections.
+    pub store: Store,
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The routes, to check an edited payload against.
+    pub routes: Arc<[Route]>,
+    /// How often a dead letter is replayed before it is parked.
+    pub replays_max: u32,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::input::Input;
 use super::schema_name::SchemaName;
-use super::setting::section;
+use super::section::section;
 use super::value::DatabaseUrl;
 
 section! {

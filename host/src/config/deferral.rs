@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::millis;
 
 section! {

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::choices;
 
 section! {

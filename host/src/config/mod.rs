@@ -11,6 +11,7 @@ mod nearest;
 mod offered;
 mod problem;
 mod schema_name;
+mod section;
 
 pub mod batch;
 pub mod breaker;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::Share;
 
 section! {

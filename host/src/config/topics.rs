@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::file::Extras;
 use super::input::Input;
 use super::problem::Problem;
-use super::setting::section;
+use super::section::section;
 
 section! {
     /// The topics that have a setting of their own.

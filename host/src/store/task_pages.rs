@@ -6,10 +6,10 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskhost_core::task::TaskId;
 
-use super::batch::task_id;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
+use super::row::task_id;
 use super::session::Session;
 use super::tasks::TaskFilter;
 

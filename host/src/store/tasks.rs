@@ -8,10 +8,10 @@ use sqlx::postgres::PgRow;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 
-use super::batch::{task, task_id};
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
+use super::row::{task, task_id};
 use super::session::Session;
 
 /// Which tasks to list.
