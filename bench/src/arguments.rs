@@ -11,6 +11,7 @@ use crate::contender::Contender;
 #[command(
     after_help = "Examples:\n  make bench\n  QUICK=1 make bench\n  make bench ARGS=\"--contenders taskhost --contenders seed --rounds 1\""
 )]
+// Many fields: each is an option of the command line.
 pub(crate) struct Arguments {
     /// A short run of one round. Don't publish its figures.
     #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::draw::{Drawn, body, letter_of, task_of};
 use crate::plugin::{NOW, here};
 use crate::reading::{Pick, Picks};
-use crate::store::{Kept, Shelf, State, add};
+use crate::store::{Kept, Shelf, State};
 use crate::world::{Bad, Origin, World};
 
 impl World {
@@ -388,5 +388,5 @@ fn given_up(shelf: &mut Shelf) {
         left_waiting: 1,
         ..Counts::default()
     };
-    add(&mut shelf.counts, counts);
+    shelf.counts += counts;
 }

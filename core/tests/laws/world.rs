@@ -27,6 +27,7 @@ pub(crate) enum Origin {
 
 /// Everything.
 #[derive(Debug)]
+// Many fields: each part of a world can fail or be drawn by itself.
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) plugin: Plugin,

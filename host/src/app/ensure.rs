@@ -66,8 +66,24 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
             missing.join(", ")
         )));
     }
+    create(config, admin, &missing, partitions).await?;
+    wait_for(admin, &names).await?;
+    let produced = needs.produced.iter().map(String::as_str);
+    let sent: Vec<&str> = produced.filter(|name| names.contains(name)).collect();
+    learn_limits(admin, limits, &sent).await;
+    Ok(())
+}
+
+/// Makes the topics that are missing: those for dead letters with as many partitions as their source.
+async fn create(
+    config: &Config,
+    admin: &Admin,
+    missing: &[String],
+    partitions: impl Fn(&str) -> Option<usize>,
+) -> Result<(), Missing> {
+    let sources = consumed(config);
     let mut refused = Vec::new();
-    for name in &missing {
+    for name in missing {
         let source = sources
             .iter()
             .find(|source| config.dead_letter_topic(source) == **name);
@@ -89,13 +105,12 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
             refused.join(", ")
         )));
     }
-    wait_for(admin, &names).await?;
-    let sent: Vec<&str> = needs.produced.iter().map(String::as_str).collect();
-    let sent: Vec<&str> = sent
-        .into_iter()
-        .filter(|name| names.contains(name))
-        .collect();
-    match admin.limits(&sent).await {
+    Ok(())
+}
+
+/// Asks what the topics take that this host sends to.
+async fn learn_limits(admin: &Admin, limits: &Limits, sent: &[&str]) {
+    match admin.limits(sent).await {
         Ok(known) => {
             let unknown = sent.iter().filter(|name| !known.contains_key(**name));
             let unknown: Vec<&str> = unknown.copied().collect();
@@ -112,7 +127,6 @@ async fn ensure_once(config: &Config, admin: &Admin, limits: &Arc<Limits>) -> Re
             tracing::warn!(%error, "what the topics take is not known; a record that is too large is found when it is sent")
         }
     }
-    Ok(())
 }
 
 /// As many partitions as its source, and room for the headers that say why.

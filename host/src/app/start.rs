@@ -18,7 +18,7 @@ use crate::breakers::routes::{RouteBreakers, Told};
 use crate::breakers::{self, orders};
 use crate::config::Config;
 use crate::config::kafka::Delivery;
-use crate::kafka::{self, Admin, Consumer, Following, KafkaLog, Limits, Settings};
+use crate::kafka::{self, Admin, Assignment, Consumer, Following, KafkaLog, Limits, Settings};
 use crate::log::{Ownership, Publisher};
 use crate::shared::{Gate, Places, Purity, Shared, Waker};
 use crate::store::Store;
@@ -76,13 +76,7 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
         swaps,
     };
     let catalog = plugins::start(config, &store, observer, background).await?;
-    let (assigned, assignments) = mpsc::unbounded_channel();
-    let names = consumed(config);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let ownership = Arc::new(Ownership::new());
-    let consumer = Arc::new(Consumer::start(
-        &settings, &names, ownership, assigned, background,
-    )?);
+    let (consumer, assignments) = join(around, &settings)?;
     following.follow(consumer.clone());
     let (waker, waking) = Waker::new(Arc::new(store.clone()));
     let transactional_ids = to_fence(config, &publisher);
@@ -118,6 +112,19 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
     tasks::start_needed(config, &parts, &life, inboxes, background);
     life.tell("host.started", &[("version", env!("CARGO_PKG_VERSION"))]);
     Ok(Running::new(parts, assignments, life))
+}
+
+/// Joins the group, and where its assignments come.
+fn join(
+    around: Surroundings<'_>,
+    settings: &Settings,
+) -> Result<(Arc<Consumer>, mpsc::UnboundedReceiver<Assignment>), Error> {
+    let (assigned, assignments) = mpsc::unbounded_channel();
+    let names = consumed(around.config);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ownership = Arc::new(Ownership::new());
+    let consumer = Consumer::start(settings, &names, ownership, assigned, around.background)?;
+    Ok((Arc::new(consumer), assignments))
 }
 
 /// The breakers of the routes, and where those that open are told.

@@ -1,6 +1,7 @@
 //! Tells of the routes' breakers: to health, metrics, log and the topic of the life cycle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskhost_core::route_breaker::{Rules, State};
 use taskhost_core::timestamp;
@@ -59,28 +60,22 @@ impl Teller {
 
 impl Observer for Teller {
     fn changed(&self, told: &Told) {
-        let Told {
-            state, why, reason, ..
-        } = told;
-        let now = clock::now();
-        let pause = told
-            .pause
-            .map(|pause| i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
-        self.status.set_breaker(RouteBreaker {
-            route: told.name.to_string(),
-            state: state.as_str(),
-            held: told.held,
-            since: Some(timestamp::to_rfc3339(now)),
-            why: Some(why.as_str()),
-            reason: reason.clone(),
-            by: told.by.clone(),
-            probe_at: pause.map(|pause| timestamp::to_rfc3339(now.saturating_add(pause))),
-            decided: told.figures.decided,
-            faults: told.figures.faults,
-            activation: told.deciding.activation,
-        });
-        self.metrics.set_route_breaker(&told.name, *state);
-        let kind = match state {
+        self.status.set_breaker(shown(told));
+        self.metrics.set_route_breaker(&told.name, told.state);
+        self.tell_life(told);
+        log(told);
+        if (told.state, told.why) == (State::Open, Why::Faults) {
+            self.metrics.route_tripped(&told.name);
+            // One that is dropped comes again with the next fault; the breaker is open meanwhile.
+            let _ = self.trips.try_send(told.clone());
+        }
+    }
+}
+
+impl Teller {
+    /// On the topic of the life cycle.
+    fn tell_life(&self, told: &Told) {
+        let kind = match told.state {
             State::Open => "breaker.opened",
             State::HalfOpen => "breaker.half-open",
             State::Closed => "breaker.closed",
@@ -90,51 +85,70 @@ impl Observer for Teller {
             told.figures.faults.to_string(),
             told.deciding.activation.to_string(),
             BREAKER_WINDOW.as_millis().to_string(),
-            pause.unwrap_or_default().to_string(),
+            told.pause.map(millis).unwrap_or_default().to_string(),
         ];
         let mut fields = vec![
             ("breaker", "route"),
             ("route", &*told.name),
-            ("why", why.as_str()),
-            ("reason", reason),
+            ("why", told.why.as_str()),
+            ("reason", &told.reason),
             ("activation", &activation),
             ("digest", &told.deciding.digest),
         ];
-        if *why == Why::Faults {
+        if told.why == Why::Faults {
             fields.extend([
                 ("decided", &*decided),
                 ("faults", &faults),
                 ("windowMs", &window),
             ]);
         }
-        fields.extend(
-            told.code
-                .filter(|_| *state == State::Open)
-                .map(|code| ("code", code)),
-        );
+        let code = told.code.filter(|_| told.state == State::Open);
+        fields.extend(code.map(|code| ("code", code)));
         fields.extend(told.by.as_deref().map(|by| ("by", by)));
         fields.extend(told.pause.map(|_| ("openMs", &*pause)));
         self.life.tell(kind, &fields);
-        let (route, state, why) = (&*told.name, state.as_str(), why.as_str());
-        match told.state {
-            State::Open => {
-                tracing::warn!(
-                    route,
-                    state,
-                    why,
-                    reason,
-                    activation,
-                    "nothing of the route is decided; nothing is lost"
-                );
-            }
-            State::HalfOpen | State::Closed => {
-                tracing::info!(route, state, why, reason, activation, "the route's breaker");
-            }
+    }
+}
+
+/// As health shows it.
+fn shown(told: &Told) -> RouteBreaker {
+    let now = clock::now();
+    let probe_at = |pause| timestamp::to_rfc3339(now.saturating_add(millis(pause)));
+    RouteBreaker {
+        route: told.name.to_string(),
+        state: told.state.as_str(),
+        held: told.held,
+        since: Some(timestamp::to_rfc3339(now)),
+        why: Some(told.why.as_str()),
+        reason: told.reason.clone(),
+        by: told.by.clone(),
+        probe_at: told.pause.map(probe_at),
+        decided: told.figures.decided,
+        faults: told.figures.faults,
+        activation: told.deciding.activation,
+    }
+}
+
+fn log(told: &Told) {
+    let (route, state, why) = (&*told.name, told.state.as_str(), told.why.as_str());
+    let (reason, activation) = (&told.reason, told.deciding.activation.to_string());
+    match told.state {
+        State::Open => {
+            tracing::warn!(
+                route,
+                state,
+                why,
+                reason,
+                activation,
+                "nothing of the route is decided; nothing is lost"
+            );
         }
-        if (told.state, told.why) == (State::Open, Why::Faults) {
-            self.metrics.route_tripped(route);
-            // One that is dropped comes again with the next fault; the breaker is open meanwhile.
-            let _ = self.trips.try_send(told.clone());
+        State::HalfOpen | State::Closed => {
+            tracing::info!(route, state, why, reason, activation, "the route's breaker");
         }
     }
+}
+
+fn millis(pause: Duration) -> i64 {
+    i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)
 }

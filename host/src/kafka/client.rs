@@ -73,6 +73,9 @@ impl std::fmt::Debug for Sender {
     }
 }
 
+/// What is being done, for errors.
+const DOING: &str = "reading a topic";
+
 /// Reads a topic from its beginning to its end, as a `read_committed` reader sees it; each partition's
 /// messages are in order. Blocks for up to `patience`.
 ///
@@ -83,7 +86,6 @@ pub fn read_committed(
     topic: &str,
     patience: Duration,
 ) -> Result<Vec<Message>> {
-    const DOING: &str = "reading a topic";
     let deadline = Instant::now() + patience;
     let mut config = settings.for_consumer();
     // librdkafka assigns only in a group; nothing is joined, and nothing committed.
@@ -92,32 +94,7 @@ pub fn read_committed(
         .create_with_context(Logging)
         .map_err(|error| Error::kafka(DOING, &error))?;
     let reader = PolledConsumer::new(client)?;
-    let metadata = reader
-        .client()
-        .fetch_metadata(Some(topic), patience)
-        .map_err(|error| Error::kafka(DOING, &error))?;
-    let mut open = HashSet::new();
-    let mut list = TopicPartitionList::new();
-    for partition in metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions())
-    {
-        list.add_partition_offset(topic, partition.id(), Position::Beginning)
-            .map_err(|error| Error::kafka(DOING, &error))?;
-        open.insert(partition.id());
-    }
-    if open.is_empty() {
-        return Err(Error::new(
-            DOING,
-            Disposition::UnknownTopic,
-            format!("{topic} does not exist"),
-        ));
-    }
-    reader
-        .client()
-        .assign(&list)
-        .map_err(|error| Error::kafka(DOING, &error))?;
+    let mut open = assign_whole(&reader, topic, patience)?;
     let name: std::sync::Arc<str> = topic.into();
     let mut messages = Vec::new();
     while !open.is_empty() {
@@ -156,4 +133,35 @@ pub fn read_committed(
         }
     }
     Ok(messages)
+}
+
+/// Assigns every partition of the topic from its beginning, and says which those are.
+fn assign_whole(reader: &PolledConsumer, topic: &str, patience: Duration) -> Result<HashSet<i32>> {
+    let metadata = reader
+        .client()
+        .fetch_metadata(Some(topic), patience)
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    let mut open = HashSet::new();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
+        list.add_partition_offset(topic, partition.id(), Position::Beginning)
+            .map_err(|error| Error::kafka(DOING, &error))?;
+        open.insert(partition.id());
+    }
+    if open.is_empty() {
+        return Err(Error::new(
+            DOING,
+            Disposition::UnknownTopic,
+            format!("{topic} does not exist"),
+        ));
+    }
+    reader
+        .client()
+        .assign(&list)
+        .map_err(|error| Error::kafka(DOING, &error))?;
+    Ok(open)
 }

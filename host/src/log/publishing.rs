@@ -85,6 +85,7 @@ pub(crate) enum Order {
 }
 
 /// Does the publisher's work.
+// Many fields: one thread has the whole state of the publisher.
 pub struct Publishing<T: Transactions> {
     settings: PublisherSettings,
     transactions: T,

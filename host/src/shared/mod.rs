@@ -37,6 +37,7 @@ pub use waker::Waker;
 
 /// What all workers of a host share.
 #[derive(Debug)]
+// Many fields: whatever a worker uses comes by this handle.
 pub struct Shared {
     /// Postgres.
     pub ledger: Arc<dyn Ledger>,
@@ -70,6 +71,7 @@ pub struct Shared {
 
 /// The bounds and names that workers go by.
 #[derive(Debug, Clone)]
+// Many fields: each is a setting that workers go by.
 pub struct Rules {
     /// The consumer group.
     pub group: Arc<str>,

@@ -84,28 +84,19 @@ pub(in crate::cli) fn run(arguments: &Arguments, global: &Global) -> Result<(), 
         }
         Err(error) => return Err(database.failed(&error)),
     }
+    let ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
     output::print(&match arguments.output.json {
-        true => letters
+        true => ids
             .iter()
-            .map(|letter| {
-                format!(
-                    "{}\n",
-                    json!({"id": letter.id, "topic": topic, "batch": batch})
-                )
-            })
+            .map(|id| format!("{}\n", json!({"id": id, "topic": topic, "batch": batch})))
             .collect(),
         false => format!(
             "{partition} goes on; kept as {}: {}\n",
-            if letters.len() == 1 {
-                "dead letter"
-            } else {
-                "dead letters"
+            match ids.len() {
+                1 => "dead letter",
+                _ => "dead letters",
             },
-            letters
-                .iter()
-                .map(|letter| letter.id.to_string())
-                .collect::<Vec<_>>()
-                .join(" ")
+            ids.join(" ")
         ),
     })
 }

@@ -42,6 +42,7 @@ struct Shown<'a> {
 /// A task event for scripts.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+// Many fields: each is a field of the line that scripts read.
 struct ShownEvent<'a> {
     event_id: String,
     version: i64,

@@ -184,26 +184,35 @@ pub(crate) fn topics(
         }
     };
     // SAFETY: descriptions and what they lead to live as long as the event.
-    let described = descriptions.iter().map(|description| unsafe {
-        let id = sys::rd_kafka_TopicDescription_topic_id(*description);
+    let described = descriptions
+        .iter()
+        .map(|description| unsafe { described_topic(*description) });
+    Ok(described.collect())
+}
+
+/// # Safety
+/// The description is alive.
+unsafe fn described_topic(description: *const sys::rd_kafka_TopicDescription_t) -> DescribedTopic {
+    // SAFETY: the caller's promise; what the description leads to lives as long.
+    unsafe {
+        let id = sys::rd_kafka_TopicDescription_topic_id(description);
         let id = Uuid::from_u64_pair(
             sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned(),
             sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned(),
         );
         let mut partitions = 0;
-        sys::rd_kafka_TopicDescription_partitions(*description, &raw mut partitions);
+        sys::rd_kafka_TopicDescription_partitions(description, &raw mut partitions);
         let mut count = 0;
         let list =
-            sys::rd_kafka_TopicDescription_authorized_operations(*description, &raw mut count);
+            sys::rd_kafka_TopicDescription_authorized_operations(description, &raw mut count);
         DescribedTopic {
-            name: text_of(sys::rd_kafka_TopicDescription_name(*description)),
-            code: sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(*description))
+            name: text_of(sys::rd_kafka_TopicDescription_name(description)),
+            code: sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(description))
                 .into(),
             description: TopicDescription { id, partitions },
             operations: operations_of(list, count),
         }
-    });
-    Ok(described.collect())
+    }
 }
 
 /// A copy of the allowed operations; null if the broker doesn't say.

@@ -158,6 +158,7 @@ pub struct StrandedWakeups {
 
 /// The whole state at one moment.
 #[derive(Clone, Debug, Default)]
+// Many fields: each is a part of the health page.
 pub struct Snapshot {
     /// The routes that need a plugin.
     pub routes: Vec<Route>,
