@@ -62,9 +62,7 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
         background,
     )?;
     let (routes_breakers, tripped) = breakers_of_routes(around, &store, &life).await?;
-    let told =
-        observe::Dependencies::new(store.clone(), status.clone(), metrics.clone(), life.clone());
-    let breakers = Arc::new(Breakers::new(config.kafka.retry_backoff, told));
+    let breakers = breakers_of_dependencies(around, &store, &life);
     // Taking the transactional ids takes as long as the plugins, and needs none of them.
     let (publisher, following) = publisher(around, &settings, &limits, &breakers)?;
     let (swaps, swapped) = mpsc::channel(held::SWAPS_MAX);
@@ -125,6 +123,16 @@ fn join(
     let ownership = Arc::new(Ownership::new());
     let consumer = Consumer::start(settings, &names, ownership, assigned, around.background)?;
     Ok((Arc::new(consumer), assignments))
+}
+
+fn breakers_of_dependencies(
+    around: Surroundings<'_>,
+    store: &Store,
+    life: &LifeCycle,
+) -> Arc<Breakers> {
+    let (status, metrics) = (around.status.clone(), around.metrics.clone());
+    let told = observe::Dependencies::new(store.clone(), status, metrics, life.clone());
+    Arc::new(Breakers::new(around.config.kafka.retry_backoff, told))
 }
 
 /// The breakers of the routes, and where those that open are told.

@@ -77,6 +77,12 @@ const fn state(
 
 /// The first rows are those of the protocol's table, then the start, then what is compared before both.
 fn states() -> Vec<State> {
+    let all = [nothing_is_wrong(), offset_disagrees(), lost_or_behind()];
+    all.into_iter().flatten().collect()
+}
+
+/// Progress and watermark as crashes leave them.
+fn nothing_is_wrong() -> Vec<State> {
     use Committed::{At, Gone, Kept};
     let published = |row: &'static str| Row::Set(row);
     vec![
@@ -144,6 +150,13 @@ fn states() -> Vec<State> {
             ALL,
             GoesOn(ALL, 3),
         ),
+    ]
+}
+
+/// Offsets that no crash explains.
+fn offset_disagrees() -> Vec<State> {
+    use Committed::{At, Kept};
+    vec![
         state(
             "the offset went back",
             Row::Kept,
@@ -207,6 +220,14 @@ fn states() -> Vec<State> {
             &[],
             Halts(UNKNOWN_METADATA),
         ),
+    ]
+}
+
+/// What one of the two has lost, and where the log ends.
+fn lost_or_behind() -> Vec<State> {
+    use Committed::{At, Gone, Kept};
+    let published = |row: &'static str| Row::Set(row);
+    vec![
         state(
             "Postgres lost its data",
             Row::Lost,
@@ -392,8 +413,24 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             Halts(code) => halts(&world, &host, TOPIC, partition, code, state.what),
         }
     }
-    let counts = published(&world);
-    for (partition, state) in (0..).zip(&states) {
+    check_published(&world, &states, &built);
+    let halted = states
+        .iter()
+        .filter(|state| matches!(state.then, Halts(_)))
+        .count();
+    let health = host.get("/api/health/detailed");
+    assert_eq!(health.status, 503);
+    assert_eq!(
+        health.json()["details"]["partitions"]["halts"],
+        json!(halted)
+    );
+    host.stop();
+}
+
+/// What was owed is published again and nothing else, and where a partition halts nothing moves.
+fn check_published(world: &World, states: &[State], built: &[ProgressRow]) {
+    let counts = published(world);
+    for (partition, state) in (0..).zip(states) {
         let count = |offset: i64| counts.get(&id(partition, offset)).copied().unwrap_or(0);
         for offset in 0..RECORDS {
             let again = matches!(state.then, GoesOn(owed, _) if owed.contains(&(offset + 1)));
@@ -415,7 +452,7 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             let old = built
                 .iter()
                 .find(|old| old.partition == partition && old.topic == world.topic(TOPIC));
-            let now = row(&world, partition);
+            let now = row(world, partition);
             let place =
                 |row: &ProgressRow| (row.next_offset, row.batch, row.published, row.consumed);
             let started = old.map(place).unwrap_or((None, 0, None, 0));
@@ -427,17 +464,6 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             );
         }
     }
-    let halted = states
-        .iter()
-        .filter(|state| matches!(state.then, Halts(_)))
-        .count();
-    let health = host.get("/api/health/detailed");
-    assert_eq!(health.status, 503);
-    assert_eq!(
-        health.json()["details"]["partitions"]["halts"],
-        json!(halted)
-    );
-    host.stop();
 }
 
 /// The partition decides all that was left of it and publishes it.
