@@ -24,6 +24,7 @@
 pub mod admin;
 pub mod app;
 pub mod background;
+mod backoff;
 pub mod breakers;
 pub mod chance;
 pub mod cli;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use taskhost_core::retry;
 use tokio::sync::mpsc;
 
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::shared::Waker;
 use crate::store::{self, Store};
@@ -23,13 +23,12 @@ pub(super) async fn release(
     mut swapped: mpsc::Receiver<String>,
 ) {
     while let Some(route) = swapped.recv().await {
-        let mut attempt = 0;
-        while let Err(error) = release_once(&store, &waker, &group, &route).await {
+        let failed = |error: &store::Error| {
             tracing::debug!(route, %error, "what is held can't be made due now; trying again");
-            let pause = retry::full_jitter(BACKOFF_MAX, attempt, BACKOFF_MAX, rand::random());
-            tokio::time::sleep(pause).await;
-            attempt = attempt.saturating_add(1);
-        }
+        };
+        Backoff::new(BACKOFF_MAX, BACKOFF_MAX)
+            .until_done(failed, || release_once(&store, &waker, &group, &route))
+            .await;
     }
 }
 

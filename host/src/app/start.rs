@@ -66,13 +66,7 @@ pub(super) async fn start(around: Surroundings<'_>) -> Result<Running, Error> {
     // Taking the transactional ids takes as long as the plugins, and needs none of them.
     let (publisher, following) = publisher(around, &settings, &limits, &breakers)?;
     let (swaps, swapped) = mpsc::channel(held::SWAPS_MAX);
-    let observer = observe::Plugins {
-        status: status.clone(),
-        metrics: metrics.clone(),
-        life: life.clone(),
-        breakers: routes_breakers.clone(),
-        swaps,
-    };
+    let observer = plugins_observer(around, &life, &routes_breakers, swaps);
     let catalog = plugins::start(config, &store, observer, background).await?;
     let (consumer, assignments) = join(around, &settings)?;
     following.follow(consumer.clone());
@@ -123,6 +117,21 @@ fn join(
     let ownership = Arc::new(Ownership::new());
     let consumer = Consumer::start(settings, &names, ownership, assigned, around.background)?;
     Ok((Arc::new(consumer), assignments))
+}
+
+fn plugins_observer(
+    around: Surroundings<'_>,
+    life: &LifeCycle,
+    breakers: &Arc<RouteBreakers>,
+    swaps: mpsc::Sender<String>,
+) -> observe::Plugins {
+    observe::Plugins {
+        status: around.status.clone(),
+        metrics: around.metrics.clone(),
+        life: life.clone(),
+        breakers: breakers.clone(),
+        swaps,
+    }
 }
 
 fn breakers_of_dependencies(

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use taskhost_core::retry;
-
 use super::settings::connect;
 use super::{Error, rights};
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::kafka::{self, Disposition, MissingRight};
 use crate::store::{self, Store};
@@ -34,7 +33,7 @@ impl From<kafka::Error> for Missing {
 /// Connects to Postgres and brings its schema up, however long Postgres takes to come.
 pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, Error> {
     let store = connect(config)?;
-    let mut attempt = 0;
+    let mut backoff = Backoff::new(config.kafka.retry_backoff, BACKOFF_MAX);
     loop {
         match store.migrate().await {
             Ok(_) => {
@@ -47,7 +46,7 @@ pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, 
             }
             Err(error) => return Err(Error::Store(error)),
         }
-        pause(config, &mut attempt).await;
+        backoff.pause().await;
     }
 }
 
@@ -58,7 +57,7 @@ pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>
     status: &Status,
     step: impl Fn() -> F,
 ) -> Result<(), Error> {
-    let mut attempt = 0;
+    let mut backoff = Backoff::new(config.kafka.retry_backoff, BACKOFF_MAX);
     loop {
         match step().await {
             Ok(()) => {
@@ -84,7 +83,7 @@ pub(super) async fn until_kafka_answers<F: Future<Output = Result<(), Missing>>>
                 _ => return Err(error.into()),
             },
         }
-        pause(config, &mut attempt).await;
+        backoff.pause().await;
     }
 }
 
@@ -96,18 +95,6 @@ async fn why(settings: &kafka::Settings, error: &kafka::Error, config: &Config) 
         Ok(Err(diagnosis)) => diagnosis.to_string(),
         _ => error.to_string(),
     }
-}
-
-async fn pause(config: &Config, attempt: &mut u32) {
-    let base = config.kafka.retry_backoff;
-    tokio::time::sleep(retry::full_jitter(
-        base,
-        *attempt,
-        BACKOFF_MAX,
-        rand::random(),
-    ))
-    .await;
-    *attempt = attempt.saturating_add(1);
 }
 
 fn down(status: &Status, dependency: Dependency, error: &impl ToString) {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::retry;
 use tokio::sync::mpsc;
 
 use super::told::Told;
 use crate::background::{Background, duties::ROLLBACKS};
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::plugin::{Catalog, CatalogError, Offered};
 use crate::telemetry::{LifeCycle, Metrics};
@@ -30,15 +30,20 @@ pub(crate) async fn roll_back(
         let (catalog, metrics, life) = (catalog.clone(), metrics.clone(), life.clone());
         let by = by.clone();
         background.once(ROLLBACKS, async move {
-                let mut attempt = 0;
-                while let Err(error) = roll_back_once(&catalog, &told, &by, &metrics, &life).await {
-                    let route = &*told.name;
-                    tracing::warn!(route, %error, "a version on probation can't be rolled back now; trying again");
-                    let pause = retry::full_jitter(backoff, attempt, BACKOFF_MAX, rand::random());
-                    tokio::time::sleep(pause).await;
-                    attempt = attempt.saturating_add(1);
-                }
-            });
+            let route = &*told.name;
+            let failed = |error: &CatalogError| {
+                tracing::warn!(
+                    route,
+                    %error,
+                    "a version on probation can't be rolled back now; trying again"
+                );
+            };
+            Backoff::new(backoff, BACKOFF_MAX)
+                .until_done(failed, || {
+                    roll_back_once(&catalog, &told, &by, &metrics, &life)
+                })
+                .await;
+        });
     }
 }
 

@@ -37,6 +37,7 @@ mod poll;
 mod positions;
 mod producer;
 mod publish;
+mod reader;
 mod rebootstrap;
 mod reporting;
 mod rights;
@@ -45,7 +46,7 @@ mod tail;
 
 pub use crate::log::{Disposition, Error, GRANT_IT, MissingRight, Operation, Resource, Result};
 pub use admin::{Admin, Broker, Topic};
-pub use client::{Sender, read_committed};
+pub use client::Sender;
 pub use consumer::Consumer;
 pub use diagnose::{Cause, Diagnosis, diagnose};
 pub use fence::fence;
@@ -56,7 +57,7 @@ pub use membership::Assignment;
 pub use positions::Positions;
 pub use publish::{Following, publisher};
 pub use rights::{Needs, may_transact, missing_rights};
-pub use scan::Scan;
+pub use scan::{Scan, read_committed};
 pub use tail::Tail;
 
 /// librdkafka's properties from the host's configuration, by kind of client.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use taskhost::store::{
     Activated, ActivationKind, Checkpoint, Commit, Commitment, Disposition, Epoch, Error, Key,
     NewActivation, Question, Seen, Store,

@@ -356,18 +356,16 @@ fn state(state: sys::rd_kafka_consumer_group_state_t) -> &'static str {
 
 /// Nobody else serves an admin client's log queue.
 pub(crate) fn serve_log(client: &Client) {
-    // SAFETY: the client is alive, and outlives the queue, which is dropped here.
-    let queue = unsafe { Queue::main(client.inner().native_ptr()) };
-    while let Some(event) = queue.as_ref().and_then(|queue| queue.poll(Duration::ZERO)) {
+    Queue::drain_main(client.inner(), |content| {
         if let Content::Log {
             level,
             facility,
             text,
-        } = event.content()
+        } = content
         {
             context::log(level, &facility, &text);
         }
-    }
+    });
 }
 
 /// Sends a request and waits for its answer.

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
 
+use rdkafka::config::NativeClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 use taskhost_core::record::{Header, Message, Offset, TopicPartition};
@@ -285,4 +286,10 @@ pub(crate) unsafe fn partitions_of(
             .map(|element| TopicPartition::new(text_of(element.topic), element.partition))
             .collect()
     }
+}
+
+/// Makes a client that is made with this configuration report its errors as events.
+pub(in crate::kafka) fn report_errors(config: &NativeClientConfig) {
+    // SAFETY: the configuration is alive.
+    unsafe { sys::rd_kafka_conf_set_events(config.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
 }

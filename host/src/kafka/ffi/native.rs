@@ -6,12 +6,13 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::c_text::text_of;
-use super::events::Event;
+use super::events::{Content, Event};
 use crate::kafka::context::Logging;
 use crate::log::{Disposition, Error, Result};
 
@@ -131,6 +132,18 @@ impl Queue {
     pub(crate) unsafe fn main(client: *mut sys::rd_kafka_t) -> Option<Self> {
         // SAFETY: the caller's promise.
         NonNull::new(unsafe { sys::rd_kafka_queue_get_main(client) }).map(Self)
+    }
+
+    /// Takes what is in a client's main queue.
+    pub(crate) fn drain_main<C: ClientContext>(
+        client: &Client<C>,
+        mut take: impl FnMut(Content<'_>),
+    ) {
+        // SAFETY: the client is alive, and outlives the queue, which is dropped here.
+        let queue = unsafe { Self::main(client.native_ptr()) };
+        while let Some(event) = queue.as_ref().and_then(|queue| queue.poll(Duration::ZERO)) {
+            take(event.content());
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rd_kafka_queue_t {
