@@ -31,6 +31,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deciders;
+pub mod dependency;
 pub mod dev;
 pub mod failpoint;
 pub mod kafka;

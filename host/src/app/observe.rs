@@ -11,14 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::breakers::dependencies::{self, Breakers};
 use crate::breakers::routes::{Deciding, RouteBreakers};
+use crate::dependency::Dependency;
 use crate::log::PublishObserver;
 use crate::plugin::{PluginObserver, Refusal};
 use crate::shared::{HaltObserver, Impurity, PurityObserver};
 use crate::store::Store;
 use crate::telemetry::LifeCycle;
-use crate::telemetry::health::{
-    Dependency, DependencyState, ImpurePlugin, RefusedPlugin, RunningPlugin,
-};
+use crate::telemetry::health::{DependencyState, ImpurePlugin, RefusedPlugin, RunningPlugin};
 use crate::telemetry::{Metrics, Status};
 
 /// Tells of breakers that open and close.
@@ -37,7 +36,7 @@ impl Dependencies {
         metrics: Arc<Metrics>,
         life: LifeCycle,
     ) -> Self {
-        for name in dependencies::Name::ALL {
+        for name in Dependency::ALL {
             metrics.set_breaker(name.as_str(), false);
         }
         Self {
@@ -48,22 +47,15 @@ impl Dependencies {
         }
     }
 
-    fn down(&self, name: dependencies::Name, reason: &str) {
+    fn down(&self, name: Dependency, reason: &str) {
         let reason = reason.to_owned();
         self.status
-            .set_dependency(dependency(name), DependencyState::Down { reason });
-    }
-}
-
-fn dependency(name: dependencies::Name) -> Dependency {
-    match name {
-        dependencies::Name::Postgres => Dependency::Database,
-        dependencies::Name::Kafka => Dependency::Kafka,
+            .set_dependency(name, DependencyState::Down { reason });
     }
 }
 
 impl dependencies::Observer for Dependencies {
-    fn opened(&self, name: dependencies::Name, reason: &str) {
+    fn opened(&self, name: Dependency, reason: &str) {
         self.down(name, reason);
         let name = name.as_str();
         self.metrics.set_breaker(name, true);
@@ -76,7 +68,7 @@ impl dependencies::Observer for Dependencies {
         self.life.tell("breaker.opened", &fields);
     }
 
-    fn still_open(&self, name: dependencies::Name, reason: &str) {
+    fn still_open(&self, name: Dependency, reason: &str) {
         self.down(name, reason);
         tracing::debug!(
             breaker = name.as_str(),
@@ -85,12 +77,11 @@ impl dependencies::Observer for Dependencies {
         );
     }
 
-    fn closed(&self, name: dependencies::Name, after: Duration) {
-        if name == dependencies::Name::Postgres {
+    fn closed(&self, name: Dependency, after: Duration) {
+        if name == Dependency::Postgres {
             self.store.renew();
         }
-        self.status
-            .set_dependency(dependency(name), DependencyState::Up);
+        self.status.set_dependency(name, DependencyState::Up);
         let (name, after_ms) = (name.as_str(), after.as_millis().to_string());
         self.metrics.set_breaker(name, false);
         tracing::info!(
@@ -133,7 +124,7 @@ impl PublishObserver for Publishing {
     }
 
     fn aborted(&self, _reason: &str) {
-        self.breakers.suspect(dependencies::Name::Kafka);
+        self.breakers.suspect(Dependency::Kafka);
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::breakers::dependencies::{self, Breakers};
+use crate::breakers::dependencies::Breakers;
+use crate::dependency::Dependency;
 use crate::kafka::{Admin, Consumer};
 use crate::plugin::Catalog;
 use crate::shared::Waker;
@@ -36,16 +37,14 @@ fn kafka_patience(depth: Depth) -> Duration {
 pub(super) async fn probe(store: Store, admin: Admin, breakers: Arc<Breakers>, status: Status) {
     let status = &status;
     tokio::join!(
-        breakers.look_after(dependencies::Name::Postgres, |depth| {
+        breakers.look_after(Dependency::Postgres, |depth| {
             let store = &store;
             async move {
                 let found = store.probe(depth).await;
                 found.map_err(|error| told(&error))
             }
         }),
-        breakers.look_after(dependencies::Name::Kafka, |depth| brokers(
-            &admin, depth, status
-        )),
+        breakers.look_after(Dependency::Kafka, |depth| brokers(&admin, depth, status)),
     );
 }
 

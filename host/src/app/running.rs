@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::parts::Parts;
-use crate::breakers::dependencies;
+use crate::dependency::Dependency;
 use crate::kafka::{self, Admin, Assignment, Consumer, Disposition};
 use crate::shared::Shared;
 use crate::telemetry::LifeCycle;
@@ -95,7 +95,7 @@ impl Running {
                     }
                 }
                 () = open.changed() => {
-                    let away = open.get().has(dependencies::Name::Kafka);
+                    let away = open.get().has(Dependency::Kafka);
                     if kafka_away && !away {
                         self.shared.publisher.renew();
                     }
@@ -147,7 +147,7 @@ impl Running {
             Assignment::Trouble(error) => self.trouble(&error),
             Assignment::Gone(error) => {
                 let breakers = &self.shared.breakers;
-                breakers.gone(dependencies::Name::Kafka, &error.to_string());
+                breakers.gone(Dependency::Kafka, &error.to_string());
             }
             Assignment::Failed(error) => return Err(error.into()),
         }
@@ -167,7 +167,7 @@ impl Running {
             }
             _ => {
                 tracing::warn!(%error, "Kafka meets trouble and is tried again");
-                self.shared.breakers.suspect(dependencies::Name::Kafka);
+                self.shared.breakers.suspect(Dependency::Kafka);
             }
         }
     }

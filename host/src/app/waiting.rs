@@ -6,10 +6,11 @@ use super::settings::connect;
 use super::{Error, rights};
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::dependency::Dependency;
 use crate::kafka::{self, Disposition, MissingRight};
 use crate::store::{self, Store};
 use crate::telemetry::Status;
-use crate::telemetry::health::{Dependency, DependencyState};
+use crate::telemetry::health::DependencyState;
 
 /// The longest pause between two tries at the start.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -37,11 +38,11 @@ pub(super) async fn postgres(config: &Config, status: &Status) -> Result<Store, 
     loop {
         match store.migrate().await {
             Ok(_) => {
-                status.set_dependency(Dependency::Database, DependencyState::Up);
+                status.set_dependency(Dependency::Postgres, DependencyState::Up);
                 return Ok(store);
             }
             Err(error) if error.disposition() == store::Disposition::Trouble => {
-                down(status, Dependency::Database, &error);
+                down(status, Dependency::Postgres, &error);
                 tracing::warn!(%error, "waiting for Postgres");
             }
             Err(error) => return Err(Error::Store(error)),

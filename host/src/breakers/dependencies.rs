@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::chance;
+use crate::dependency::Dependency;
 use crate::watched::{Watched, Watcher};
 use taskhost_core::breaker::{Breaker, Change, Depth, Era, Extent, Rules, Turn};
 use tokio::sync::Notify;
@@ -31,39 +32,16 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// If it opens again within this time, the backoff goes on: the probe works then where batches don't.
 const CALM: Duration = Duration::from_secs(5);
 
-/// What a breaker is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
-    /// Postgres.
-    Postgres,
-    /// The brokers.
-    Kafka,
-}
-
-impl Name {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Postgres, Self::Kafka];
-
-    /// Its name in metrics and events.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Kafka => "kafka",
-        }
-    }
-}
-
 /// Hears of changes. Called under the breaker's lock, so it must not wait.
 pub trait Observer: Send + Sync {
     /// Partitions pause from now on.
-    fn opened(&self, name: Name, reason: &str);
+    fn opened(&self, name: Dependency, reason: &str);
 
     /// A probe failed, for this reason.
-    fn still_open(&self, name: Name, reason: &str);
+    fn still_open(&self, name: Dependency, reason: &str);
 
     /// Partitions go on.
-    fn closed(&self, name: Name, after: Duration);
+    fn closed(&self, name: Dependency, after: Duration);
 }
 
 /// Which breakers are open, each with its reason.
@@ -82,32 +60,32 @@ impl Open {
 
     /// Whether this one is.
     #[must_use]
-    pub fn has(&self, name: Name) -> bool {
+    pub fn has(&self, name: Dependency) -> bool {
         self.get(name).is_some()
     }
 
     /// What is waited for, and why.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let said = |name: Name| {
+        let said = |name: Dependency| {
             let reason = self.get(name).as_deref()?;
             Some(format!("{}: {reason}", name.as_str()))
         };
-        let reasons: Vec<String> = Name::ALL.into_iter().filter_map(said).collect();
+        let reasons: Vec<String> = Dependency::ALL.into_iter().filter_map(said).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    fn get(&self, name: Name) -> &Option<Arc<str>> {
+    fn get(&self, name: Dependency) -> &Option<Arc<str>> {
         match name {
-            Name::Postgres => &self.postgres,
-            Name::Kafka => &self.kafka,
+            Dependency::Postgres => &self.postgres,
+            Dependency::Kafka => &self.kafka,
         }
     }
 
-    fn set(&mut self, name: Name, reason: Option<Arc<str>>) {
+    fn set(&mut self, name: Dependency, reason: Option<Arc<str>>) {
         match name {
-            Name::Postgres => self.postgres = reason,
-            Name::Kafka => self.kafka = reason,
+            Dependency::Postgres => self.postgres = reason,
+            Dependency::Kafka => self.kafka = reason,
         }
     }
 }
@@ -184,10 +162,10 @@ impl Breakers {
     }
 
     /// A step that began in these eras failed.
-    pub fn failed(&self, name: Name, eras: Eras, extent: Extent, reason: &str) {
+    pub fn failed(&self, name: Dependency, eras: Eras, extent: Extent, reason: &str) {
         let era = match name {
-            Name::Postgres => eras.postgres,
-            Name::Kafka => eras.kafka,
+            Dependency::Postgres => eras.postgres,
+            Dependency::Kafka => eras.kafka,
         };
         match (extent, era) {
             (Extent::Whole, Some(era)) => self.report(name, era, Err(reason)),
@@ -197,19 +175,19 @@ impl Breakers {
     }
 
     /// Makes the next probe come at once.
-    pub fn suspect(&self, name: Name) {
+    pub fn suspect(&self, name: Dependency) {
         self.one(name).suspected.notify_one();
     }
 
     /// It is gone altogether, says somebody who knows.
-    pub fn gone(&self, name: Name, reason: &str) {
+    pub fn gone(&self, name: Dependency, reason: &str) {
         self.failed(name, self.eras(), Extent::Whole, reason);
     }
 
     /// Probes for as long as it is polled: now and then while all is well, with full jitter while it is open.
     pub async fn look_after<F: Future<Output = Result<(), String>>>(
         &self,
-        name: Name,
+        name: Dependency,
         probe: impl Fn(Depth) -> F,
     ) {
         let one = self.one(name);
@@ -241,7 +219,7 @@ impl Breakers {
         }
     }
 
-    fn report(&self, name: Name, era: Era, outcome: Result<(), &str>) {
+    fn report(&self, name: Dependency, era: Era, outcome: Result<(), &str>) {
         let mut machine = self.one(name).machine();
         let now = self.now();
         let change = match outcome {
@@ -260,14 +238,14 @@ impl Breakers {
         });
     }
 
-    fn is_open(&self, name: Name) -> bool {
+    fn is_open(&self, name: Dependency) -> bool {
         self.open.get().has(name)
     }
 
-    fn one(&self, name: Name) -> &One {
+    fn one(&self, name: Dependency) -> &One {
         match name {
-            Name::Postgres => &self.postgres,
-            Name::Kafka => &self.kafka,
+            Dependency::Postgres => &self.postgres,
+            Dependency::Kafka => &self.kafka,
         }
     }
 

@@ -11,10 +11,10 @@ use taskhost_core::task::TaskId;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Dependency, Failure, Worker};
-use crate::breakers::dependencies::Name;
+use super::{Failure, Worker};
 use crate::chance;
 use crate::clock::now;
+use crate::dependency::Dependency;
 use crate::failpoint;
 use crate::ledger::Held;
 use crate::mutant::{self, Mutant};
@@ -312,7 +312,7 @@ impl Worker {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
                     let (eras, extent) = (self.eras, error.extent());
                     let breakers = &self.shared.breakers;
-                    breakers.failed(Name::Postgres, eras, extent, &error.to_string());
+                    breakers.failed(Dependency::Postgres, eras, extent, &error.to_string());
                     self.back_off(attempt).await;
                     self.may_go_on().await;
                     attempt += 1;
@@ -326,7 +326,7 @@ impl Worker {
 /// The machine or the catalog can't give an answer now: no fault of a message.
 pub(super) fn plugins_failed(reason: &str) -> Failure {
     Failure::Trouble {
-        dependency: Dependency::Plugins,
+        dependency: None,
         reason: reason.to_owned(),
         extent: Extent::Own,
     }

@@ -8,21 +8,9 @@ use std::convert::Infallible;
 use taskhost_core::partition::Action;
 use taskhost_core::retry;
 
-use super::{BACKOFF_MAX, Dependency, Worker};
-use crate::breakers::dependencies::Name;
+use super::{BACKOFF_MAX, Worker};
 use crate::chance;
 use crate::telemetry::health::PartitionState;
-
-impl Dependency {
-    /// The breaker that guards it.
-    pub(super) fn breaker(self) -> Option<Name> {
-        match self {
-            Self::Postgres => Some(Name::Postgres),
-            Self::Kafka => Some(Name::Kafka),
-            Self::Plugins => None,
-        }
-    }
-}
 
 impl Worker {
     /// Waits until Postgres and Kafka are there. True if that took any time.

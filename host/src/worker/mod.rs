@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::breakers::dependencies::{Eras, Open};
+use crate::dependency::Dependency;
 use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;
@@ -98,8 +99,8 @@ impl std::fmt::Debug for Worker {
 enum Failure {
     /// Infrastructure: the same again, after a pause.
     Trouble {
-        /// Which part of it.
-        dependency: Dependency,
+        /// Which part of it; none if a plugin has no room on this machine, for which no breaker is there.
+        dependency: Option<Dependency>,
         /// What was said.
         reason: String,
         /// How much of it.
@@ -111,14 +112,6 @@ enum Failure {
     NotOwner,
     /// A person must decide.
     Halt(Halt),
-}
-
-/// What the host can't do without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dependency {
-    Postgres,
-    Kafka,
-    Plugins,
 }
 
 impl Worker {
@@ -255,7 +248,7 @@ impl Worker {
                 reason,
                 extent,
             } => {
-                if let Some(name) = dependency.breaker() {
+                if let Some(name) = dependency {
                     self.shared
                         .breakers
                         .failed(name, self.eras, extent, &reason);
@@ -311,7 +304,7 @@ impl From<crate::store::Error> for Failure {
         use crate::store::{Disposition, Error};
         match error.disposition() {
             Disposition::Trouble | Disposition::Raced => Self::Trouble {
-                dependency: Dependency::Postgres,
+                dependency: Some(Dependency::Postgres),
                 reason: error.to_string(),
                 extent: error.extent(),
             },
@@ -331,7 +324,7 @@ impl From<crate::store::Error> for Failure {
 impl From<crate::kafka::Error> for Failure {
     fn from(error: crate::kafka::Error) -> Self {
         Self::Trouble {
-            dependency: Dependency::Kafka,
+            dependency: Some(Dependency::Kafka),
             reason: error.to_string(),
             extent: error.extent(),
         }

@@ -13,7 +13,8 @@ use taskhost_core::recovery::Log;
 use taskhost_core::watermark::Mark;
 
 use super::claimed::Claimed;
-use super::{BACKOFF_MAX, Dependency, Failure, Worker};
+use super::{BACKOFF_MAX, Failure, Worker};
+use crate::dependency::Dependency;
 use crate::failpoint;
 use crate::log::Unpublished;
 use crate::mutant::{self, Mutant};
@@ -73,7 +74,7 @@ impl Worker {
             .await?;
         let log = self.shared.log.bounds(&self.partition).await?;
         let log = log.ok_or_else(|| Failure::Trouble {
-            dependency: Dependency::Kafka,
+            dependency: Some(Dependency::Kafka),
             reason: "the topic is not there".to_owned(),
             extent: Extent::Own,
         })?;

@@ -10,13 +10,13 @@ struct Heard {
 }
 
 impl Observer for Arc<Heard> {
-    fn opened(&self, name: Name, reason: &str) {
+    fn opened(&self, name: Dependency, reason: &str) {
         self.hear(format!("{} opened: {reason}", name.as_str()));
     }
 
-    fn still_open(&self, _: Name, _: &str) {}
+    fn still_open(&self, _: Dependency, _: &str) {}
 
-    fn closed(&self, name: Name, _: Duration) {
+    fn closed(&self, name: Dependency, _: Duration) {
         self.hear(format!("{} closed", name.as_str()));
     }
 }
@@ -50,7 +50,7 @@ fn probing(breakers: &Arc<Breakers>) -> (Arc<AtomicBool>, Arc<AtomicUsize>) {
             let works = told.load(Ordering::Relaxed);
             async move { works.then_some(()).ok_or_else(|| "gone".to_owned()) }
         };
-        breakers.look_after(Name::Kafka, probe).await;
+        breakers.look_after(Dependency::Kafka, probe).await;
     });
     (works, probes)
 }
@@ -62,7 +62,7 @@ async fn everybody_waits_while_one_is_open_and_goes_on_when_a_probe_succeeds() {
     let eras = breakers.eras();
     let (works, _) = probing(&breakers);
     works.store(false, Ordering::Relaxed);
-    breakers.failed(Name::Kafka, eras, Extent::Whole, "no broker");
+    breakers.failed(Dependency::Kafka, eras, Extent::Whole, "no broker");
     assert_eq!(open.peek().reason().as_deref(), Some("kafka: no broker"));
     works.store(true, Ordering::Relaxed);
     open.wait_for(|open| !open.any()).await;
@@ -73,17 +73,27 @@ async fn everybody_waits_while_one_is_open_and_goes_on_when_a_probe_succeeds() {
 async fn what_a_step_meets_alone_opens_nothing_and_what_is_unclear_is_probed_at_once() {
     let (breakers, heard) = breakers();
     let (works, probes) = probing(&breakers);
-    breakers.failed(Name::Kafka, breakers.eras(), Extent::Own, "a lock");
+    breakers.failed(Dependency::Kafka, breakers.eras(), Extent::Own, "a lock");
     while probes.load(Ordering::Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
-    breakers.failed(Name::Kafka, breakers.eras(), Extent::Unclear, "it broke");
+    breakers.failed(
+        Dependency::Kafka,
+        breakers.eras(),
+        Extent::Unclear,
+        "it broke",
+    );
     while probes.load(Ordering::Relaxed) == 1 {
         tokio::task::yield_now().await;
     }
     assert!(heard.all().is_empty());
     works.store(false, Ordering::Relaxed);
-    breakers.failed(Name::Kafka, breakers.eras(), Extent::Unclear, "it broke");
+    breakers.failed(
+        Dependency::Kafka,
+        breakers.eras(),
+        Extent::Unclear,
+        "it broke",
+    );
     let mut open = breakers.subscribe();
     open.wait_for(Open::any).await;
     assert_eq!(heard.all(), ["kafka opened: gone"]);
@@ -93,11 +103,16 @@ async fn what_a_step_meets_alone_opens_nothing_and_what_is_unclear_is_probed_at_
 async fn a_failure_of_a_step_that_began_before_the_outage_opens_nothing_after_it() {
     let (breakers, heard) = breakers();
     let before = breakers.eras();
-    breakers.gone(Name::Kafka, "no broker");
+    breakers.gone(Dependency::Kafka, "no broker");
     let _ = probing(&breakers);
     let mut open = breakers.subscribe();
     open.wait_for(|open| !open.any()).await;
-    breakers.failed(Name::Kafka, before, Extent::Whole, "no answer for 15 s");
+    breakers.failed(
+        Dependency::Kafka,
+        before,
+        Extent::Whole,
+        "no answer for 15 s",
+    );
     assert!(!open.peek().any());
     assert_eq!(heard.all().len(), 2);
 }
