@@ -160,6 +160,25 @@ fn each_foreign_library_has_one_folder_of_the_host() {
 }
 
 #[test]
+fn the_c_interface_of_librdkafka_is_in_one_folder() {
+    let sources = tracked(".rs");
+    let kafka: Vec<&PathBuf> = sources
+        .iter()
+        .filter(|path| name(path).starts_with("host/src/kafka/"))
+        .collect();
+    assert!(sources.is_empty() || kafka.len() > 10);
+    let strays = kafka
+        .iter()
+        .filter(|path| !name(path).starts_with("host/src/kafka/ffi/"))
+        .filter(|path| read(path).contains("unsafe_code"));
+    none(
+        &strays
+            .map(|path| format!("{} has unsafe code, which belongs to ffi/", name(path)))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn the_codes_of_dead_letters_are_documented() {
     let page = read(&root().join("docs/messages.md"));
     let faults = taskhost_core::fault::Kind::ALL.map(taskhost_core::fault::Kind::code);

@@ -14,7 +14,7 @@ use crate::telemetry::health::PartitionState;
 
 impl Worker {
     /// Waits until Postgres and Kafka are there. True if that took any time.
-    pub(super) async fn dependencies(&mut self) -> bool {
+    pub(super) async fn await_dependencies(&mut self) -> bool {
         let mut waited = false;
         loop {
             let reason = self.signals.open.get().reason();

@@ -189,7 +189,7 @@ impl Worker {
         let waited = tokio::select! {
             biased;
             () = draining.cancelled() => return Event::Drain,
-            waited = self.dependencies() => waited,
+            waited = self.await_dependencies() => waited,
         };
         // A halt is shown once it stands in the partition's row, where commands look for it, and then it stays.
         let halts = matches!(action, Action::Halt(_));

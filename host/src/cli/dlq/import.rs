@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         told: Told::default(),
     };
     match (&arguments.topic, &arguments.file) {
-        (Some(topic), _) => import.topic(topic)?,
+        (Some(topic), _) => import.read_topic(topic)?,
         (None, Some(path)) => import.file(path)?,
         // clap guarantees one of the two.
         (None, None) => {}
@@ -150,7 +150,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn topic(&mut self, topic: &str) -> Result<(), Failure> {
+    fn read_topic(&mut self, topic: &str) -> Result<(), Failure> {
         let cluster = broker::reach(self.config)?;
         let patience = broker::patience(self.config);
         let failed = |error: crate::kafka::Error| Failure::of("kafka", &error);
