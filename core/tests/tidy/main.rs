@@ -96,6 +96,21 @@ fn links_of_the_documents_lead_somewhere() {
 }
 
 #[test]
+fn sources_that_the_documents_name_exist() {
+    let (mut named, mut missing) = (0, Vec::new());
+    for page in tracked(".md") {
+        for path in sources_named(&read(&page)) {
+            named += 1;
+            if !root().join(path).is_file() {
+                missing.push(format!("{}: {path}", name(&page)));
+            }
+        }
+    }
+    none(&missing);
+    assert!(named > 10 || !root().join(".git").exists(), "{named} found");
+}
+
+#[test]
 fn make_targets_of_the_documents_exist() {
     let makefile = read(&root().join("Makefile"));
     let mut missing = Vec::new();
@@ -284,6 +299,16 @@ fn links(page: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Paths of Rust files from the checkout's root.
+fn sources_named(page: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+    let words = page.split(move |c| !is_part(c));
+    words.filter(|word| {
+        let folders = ["core/", "host/", "sim/", "bench/", "tests/"];
+        word.ends_with(".rs") && folders.iter().any(|folder| word.starts_with(folder))
+    })
 }
 
 /// Lines outside fenced code.

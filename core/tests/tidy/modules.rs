@@ -33,7 +33,7 @@ impl Tree {
             modules: BTreeMap::new(),
         };
         let beside = root.parent().expect("a file has a folder").to_owned();
-        tree.load_module(root, Vec::new(), &beside);
+        tree.load_module(root, &Vec::new(), &beside);
         tree
     }
 
@@ -76,13 +76,13 @@ impl Tree {
         }
     }
 
-    fn load_module(&mut self, file: &Path, name: Names, children: &Path) {
+    fn load_module(&mut self, file: &Path, name: &Names, children: &Path) {
         let source = std::fs::read_to_string(file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let parsed =
             syn::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut reader = Reader::new(name.clone());
-        reader.declare(&parsed.items, &name);
+        reader.declare(&parsed.items, name);
         reader.visit_file(&parsed);
         let (exports, named) = reader.finish();
         let module = Module {
@@ -91,7 +91,7 @@ impl Tree {
             named,
         };
         self.modules.insert(name.clone(), module);
-        self.load_children(&parsed.items, file, &name, children);
+        self.load_children(&parsed.items, file, name, children);
     }
 
     fn load_children(&mut self, items: &[syn::Item], file: &Path, name: &Names, children: &Path) {
@@ -103,14 +103,14 @@ impl Tree {
                 continue;
             }
             let ident = module.ident.to_string();
-            let child = [name.as_slice(), &[ident.clone()]].concat();
+            let child = [name.as_slice(), std::slice::from_ref(&ident)].concat();
             let folder = children.join(&ident);
             if let Some((_, inner)) = &module.content {
                 self.load_children(inner, file, &child, &folder);
             } else if let Some(named) = path_attribute(&module.attrs) {
                 let path = file.parent().expect("a file has a folder").join(named);
                 let beside = path.parent().expect("a file has a folder").to_owned();
-                self.load_module(&path, child, &beside);
+                self.load_module(&path, &child, &beside);
             } else {
                 let beside = children.join(format!("{ident}.rs"));
                 let path = if beside.is_file() {
@@ -118,7 +118,7 @@ impl Tree {
                 } else {
                     folder.join("mod.rs")
                 };
-                self.load_module(&path, child, &folder);
+                self.load_module(&path, &child, &folder);
             }
         }
     }
@@ -179,7 +179,7 @@ impl Reader {
                 && !is_test(&module.attrs)
             {
                 let ident = module.ident.to_string();
-                let child = [name.as_slice(), &[ident.clone()]].concat();
+                let child = [name.as_slice(), std::slice::from_ref(&ident)].concat();
                 self.declared.entry(name.clone()).or_default().insert(ident);
                 if let Some((_, inner)) = &module.content {
                     self.declare(inner, &child);

@@ -25,10 +25,6 @@ mod bindings {
     pub(super) use taskhost_sdk::bindings::taskhost;
 }
 
-mod component {
-    pub(super) use taskhost_core::round::Work;
-}
-
 /// The source of decisions, instead of WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {

@@ -131,7 +131,7 @@ fn ask_kafka(
         .map(|topic| topic.id)
         .ok_or_else(|| Failure::Failed(format!("Kafka has no topic {topic}")))?;
     let (low, high) = positions.log_bounds(partition).map_err(failed)?;
-    let watermark = positions.committed(partition).map_err(failed)?.into();
+    let watermark = positions.committed(partition).map_err(failed)?;
     let log = Log {
         topic_id,
         low,
