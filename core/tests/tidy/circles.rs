@@ -45,16 +45,14 @@ fn roots() -> Vec<PathBuf> {
                 return false;
             };
             let inside: Vec<_> = inside.iter().filter_map(|part| part.to_str()).collect();
-            match inside.as_slice() {
-                ["src", file] => matches!(*file, "lib.rs" | "main.rs"),
-                ["src", "bin", ..] | ["tests" | "benches", _] => {
-                    inside.len() == 2
-                        || inside.len() == 3 && inside[1] == "bin"
-                        || inside.last() == Some(&"main.rs")
-                }
-                ["tests", .., last] => inside.len() == 3 && *last == "main.rs",
-                _ => false,
-            }
+            matches!(
+                inside.as_slice(),
+                ["src", "lib.rs" | "main.rs"]
+                    | ["src", "bin", _]
+                    | ["src", "bin", _, "main.rs"]
+                    | ["tests" | "benches", _]
+                    | ["tests" | "benches", _, "main.rs"]
+            )
         };
         let found: Vec<PathBuf> = sources
             .iter()
