@@ -111,7 +111,7 @@ bench: bench-setup ## Measure the host beside other stacks (QUICK=1: under five 
 .PHONY: bench-native
 bench-native: ## Build two more programs for `make bench`: rules compiled in, and decisions that are there already
 	@scripts/setup bench
-	cargo build --locked --workspace --release --bin taskhost-native --bin taskhost-bare --features taskhost/bench,taskhost/jemalloc
+	cargo build --locked --workspace --release --bin taskhost-native --bin taskhost-bare --features taskhost-bench/compiled-in,taskhost/jemalloc
 
 .PHONY: bench-micro
 bench-micro: plugins ## Measure the steps of one batch alone: decode, decide, write set, frame

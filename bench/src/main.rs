@@ -5,6 +5,7 @@
 //! checked from outside (`tally`, `database`) and counts only if all is right, and each is written down as it ends (`ledger`), so that an
 //! interrupted run goes on. `summary` makes the report of them.
 
+mod arguments;
 mod arrivals;
 mod contender;
 mod database;
@@ -25,66 +26,12 @@ mod summary;
 mod tally;
 mod usage;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::contender::Contender;
+use crate::arguments::Arguments;
 use crate::plan::Plan;
-
-/// Measure the host and other stacks: throughput, latency, processor time, memory, time to ready, pause of a swap.
-#[derive(Debug, Parser)]
-#[command(
-    after_help = "Examples:\n  make bench\n  QUICK=1 make bench\n  make bench ARGS=\"--contenders taskhost --contenders seed --rounds 1\""
-)]
-struct Arguments {
-    /// A short run of one round. Don't publish its figures.
-    #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
-    quick: bool,
-    /// Discard the rounds of an interrupted run.
-    #[arg(long, env = "FRESH", value_parser = clap::builder::FalseyValueParser::new())]
-    fresh: bool,
-    /// Messages in a drain round [200000; quick: 60000]. Slow contenders get a tenth.
-    #[arg(long)]
-    messages: Option<u64>,
-    /// Rounds of each measurement [5; quick: 1].
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// Seconds of a latency round, after a quarter of that time to warm up [20; quick: 5].
-    #[arg(long)]
-    seconds: Option<u64>,
-    /// Messages a second for the latency rounds, instead of half of the contender's drain rate.
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Numbers of partitions to drain [1, 4, 16; quick: 4].
-    #[arg(long)]
-    partitions: Vec<i32>,
-    /// The contenders [all that are built, except seed-concurrent].
-    #[arg(long)]
-    contenders: Vec<Contender>,
-    /// Measure only these parts, such as drain, pace/spring or host/poison [everything].
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// The host's binary [in the directory of this one].
-    #[arg(long)]
-    host: Option<PathBuf>,
-    /// Directory of the built plugins.
-    #[arg(long, default_value = "plugins/target/wasm32-wasip2/release")]
-    plugins: PathBuf,
-    /// Directory of the other contenders.
-    #[arg(long, default_value = "bench/contenders")]
-    contenders_dir: PathBuf,
-    /// The file of the JSON report. The rounds are written beside it.
-    #[arg(long, default_value = "target/bench/report.json")]
-    report: PathBuf,
-    /// Also write the figures into this page.
-    #[arg(long, num_args = 0..=1, default_missing_value = "docs/benchmarks.md")]
-    write_docs: Option<PathBuf>,
-    /// Measure nothing. Write a profile of the host's time to this folder: `flame.svg` and `stages.md`. Needs `perf`.
-    #[arg(long, value_name = "FOLDER")]
-    profile: Option<PathBuf>,
-}
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();

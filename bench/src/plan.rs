@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use crate::Arguments;
+use crate::arguments::Arguments;
 use crate::contender::Contender;
 use crate::drain;
 use crate::ledger::{Ledger, Settings};

@@ -1,6 +1,5 @@
 //! What is measured: a broker, a Postgres, and the host's process on topics and a database of its own.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -229,14 +228,7 @@ impl Stage {
         let began = Instant::now();
         let process = Process::spawn("host", command, DeathSignal(Signal::SIGKILL))?;
         let url = format!("http://127.0.0.1:{port}");
-        while ureq::get(format!("{url}/readyz")).call().is_err() {
-            if began.elapsed() > Duration::from_secs(60) || process.exit_status().is_some() {
-                let mut said = String::new();
-                std::fs::File::open(directory.join("host.log"))?.read_to_string(&mut said)?;
-                bail!("the host is not ready:\n{said}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        await_ready(&process, &url, &directory.join("host.log"))?;
         let ready_after = began.elapsed();
         Ok(Subject {
             process,
@@ -245,6 +237,19 @@ impl Stage {
             ready_after,
         })
     }
+}
+
+/// Waits until a host says that it is ready; if it doesn't, the error has what it wrote.
+fn await_ready(process: &Process, url: &str, log: &Path) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while ureq::get(format!("{url}/readyz")).call().is_err() {
+        if began.elapsed() > Duration::from_secs(60) || process.exit_status().is_some() {
+            let said = std::fs::read_to_string(log)?;
+            bail!("the host is not ready:\n{said}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 impl Subject {

@@ -66,6 +66,28 @@ pub enum Change {
     },
 }
 
+/// How much of a dependency a failure speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: nobody's next try would end otherwise.
+    Whole,
+    /// One connection, one broker or one batch, or all of it: a probe decides.
+    Unclear,
+    /// This step alone, such as a lock that somebody holds.
+    Own,
+}
+
+/// How thoroughly a probe looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// While all is well: a question that costs nearly nothing.
+    Light,
+    /// After a failure that may be everybody's.
+    Suspicion,
+    /// While it is open: does what a batch would do, so that it doesn't succeed where batches fail, and may take its time.
+    Recovery,
+}
+
 /// A breaker. Closed at first.
 #[derive(Debug, Clone)]
 pub struct Breaker {

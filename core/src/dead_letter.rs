@@ -32,6 +32,7 @@ pub const TIMER_NAME: &str = "timerName";
 
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Many fields: each is a column of its row.
 pub struct DeadLetter {
     /// Its id: derived from the record's seed, so that deciding again makes the same one.
     pub id: Uuid,

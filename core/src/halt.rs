@@ -158,19 +158,7 @@ impl fmt::Display for Halt {
                 watermark,
             } => {
                 let published = published.map_or("none".to_owned(), |batch| batch.to_string());
-                let mark = match watermark {
-                    Watermark::None => "nothing".to_owned(),
-                    Watermark::Unreadable(offset) => {
-                        format!("offset {offset} with metadata that can't be read")
-                    }
-                    Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
-                    Watermark::Ours(mark) if mark.batch == *batch => {
-                        format!("another attempt of batch {batch} at offset {}", mark.offset)
-                    }
-                    Watermark::Ours(mark) => {
-                        format!("batch {} at offset {}", mark.batch, mark.offset)
-                    }
-                };
+                let mark = told(watermark, *batch);
                 write!(
                     f,
                     "Postgres has batch {batch} (published: {published}), the group's offset says {mark}: \
@@ -205,6 +193,21 @@ impl fmt::Display for Halt {
             ),
             Self::NotStarted => f.write_str("the partition has no start"),
         }
+    }
+}
+
+/// What the group's offset says, beside this batch of Postgres.
+fn told(watermark: &Watermark, batch: BatchNumber) -> String {
+    match watermark {
+        Watermark::None => "nothing".to_owned(),
+        Watermark::Unreadable(offset) => {
+            format!("offset {offset} with metadata that can't be read")
+        }
+        Watermark::Foreign(offset) => format!("offset {offset} of another consumer"),
+        Watermark::Ours(mark) if mark.batch == batch => {
+            format!("another attempt of batch {batch} at offset {}", mark.offset)
+        }
+        Watermark::Ours(mark) => format!("batch {} at offset {}", mark.batch, mark.offset),
     }
 }
 

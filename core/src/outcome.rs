@@ -1,5 +1,7 @@
 //! What became of a consumed record: exactly one of these, counted once.
 
+use std::ops::AddAssign;
+
 /// The one outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -51,6 +53,18 @@ pub struct Counts {
     pub left_dead_letters: u64,
     /// Timers that fired: causes, but no records.
     pub timers: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.applied += more.applied;
+        self.ignored += more.ignored;
+        self.deferred += more.deferred;
+        self.dead_letters += more.dead_letters;
+        self.left_waiting += more.left_waiting;
+        self.left_dead_letters += more.left_dead_letters;
+        self.timers += more.timers;
+    }
 }
 
 impl Counts {

@@ -67,6 +67,32 @@ impl Tally {
     }
 }
 
+/// How a breaker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Everything is decided.
+    Closed,
+    /// Nothing is.
+    Open,
+    /// Single messages are.
+    HalfOpen,
+}
+
+impl State {
+    /// All of them, for metrics that start at 0.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// Its name in metrics, events and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
 /// What a person holds a breaker at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Hold {

@@ -80,6 +80,7 @@ pub struct Task {
 
 /// One entry of a task's append-only history.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Many fields: each is a column of its row.
 pub struct TaskEvent {
     /// Whose history it is.
     pub task_id: TaskId,

@@ -4,6 +4,8 @@
 //! logged. Then the host ends with that reason ([`Supervisor::failed`]), because whoever starts it again gets all of its
 //! tasks; or the task is started again, where it keeps nothing between two rounds ([`Background::again`]).
 
+pub(crate) mod duties;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;

@@ -2,19 +2,21 @@
 //!
 //! A line of an export contains the whole dead letter, and [`from_line`] restores it.
 
+mod line;
+
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use taskhost_core::cause::{self, Route};
-use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
 use taskhost_core::envelope::{self, Undecodable};
-use taskhost_core::record::{Header, Message, TopicPartition};
-use taskhost_core::task::{PluginVersion, TaskId};
+use taskhost_core::record::{Header, Message};
+use taskhost_core::task::TaskId;
 use taskhost_core::timestamp::{from_rfc3339, to_rfc3339};
 use uuid::Uuid;
 
 use crate::store::{Edit, Filter, Place, State, StoredDeadLetter};
+
+pub use line::{Line, from_bytes, from_line};
 
 /// A dead letter's entry in a list.
 #[must_use]
@@ -106,118 +108,6 @@ fn header((name, value): &Header) -> Value {
     let mut all = fields(bytes(value.as_deref()));
     all.insert("name".to_owned(), name.as_str().into());
     all.into()
-}
-
-/// Bytes from their form in JSON.
-///
-/// # Errors
-/// Why the form is wrong.
-pub fn from_bytes(value: &Value) -> Result<Option<Vec<u8>>, String> {
-    match (value, &value["text"], &value["hex"]) {
-        (Value::Null, ..) => Ok(None),
-        (_, Value::String(text), _) => Ok(Some(text.clone().into_bytes())),
-        (_, _, Value::String(digits)) => hex::decode(digits)
-            .map(Some)
-            .map_err(|error| format!("{error} in the hex digits")),
-        _ => Err("neither null nor {\"text\"} nor {\"hex\"}".to_owned()),
-    }
-}
-
-/// A dead letter as it was read from a line of an export.
-#[derive(Debug)]
-pub struct Line {
-    /// The dead letter.
-    pub letter: DeadLetter,
-    /// The partition that gave it up.
-    pub owner: TopicPartition,
-    /// The edited payload, if there is one.
-    pub edited: Option<Option<Vec<u8>>>,
-}
-
-/// Makes a dead letter from a line of an export.
-///
-/// # Errors
-/// What is wrong with the line.
-pub fn from_line(line: &str) -> Result<Line, String> {
-    let all: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let text = |name: &str| all[name].as_str().map(str::to_owned);
-    let needed = |name: &str| text(name).ok_or_else(|| format!("`{name}` is missing"));
-    let number = |value: &Value, name: &str| {
-        value[name]
-            .as_i64()
-            .ok_or_else(|| format!("`{name}` is not a number"))
-    };
-    let small = |value: &Value, name: &str| {
-        i32::try_from(number(value, name)?).map_err(|_| format!("`{name}` is too large"))
-    };
-    let value_of = |name: &str| from_bytes(&all[name]).map_err(|why| format!("`{name}`: {why}"));
-    let position = TopicPartition::new(needed("topic")?, small(&all, "partition")?);
-    let mut headers = Vec::new();
-    for header in all["headers"].as_array().into_iter().flatten() {
-        let name = header["name"].as_str().ok_or("a header has no name")?;
-        let value = match header.as_object().is_some_and(|all| all.len() == 1) {
-            true => None,
-            false => from_bytes(header).map_err(|why| format!("header `{name}`: {why}"))?,
-        };
-        headers.push((name.to_owned(), value));
-    }
-    let stages = [Stage::Decode, Stage::Decide, Stage::Publish];
-    let plugin = match (text("plugin"), text("pluginVersion"), text("pluginDigest")) {
-        (Some(name), Some(version), Some(digest)) => Some(Arc::new(PluginVersion {
-            name,
-            version,
-            digest,
-        })),
-        _ => None,
-    };
-    let owner = match &all["owner"] {
-        Value::Null => position.clone(),
-        owner => TopicPartition::new(
-            owner["topic"].as_str().ok_or("`owner.topic` is missing")?,
-            small(owner, "partition")?,
-        ),
-    };
-    let letter = DeadLetter {
-        id: Uuid::parse_str(&needed("id")?).map_err(|error| error.to_string())?,
-        message: Arc::new(Message {
-            position: position.at(number(&all, "offset")?),
-            timestamp: number(&all, "timestamp")?,
-            key: value_of("key")?,
-            value: value_of("value")?,
-            headers,
-        }),
-        code: needed("code")?,
-        reason: needed("reason")?,
-        backtrace: text("backtrace"),
-        stage: text("stage")
-            .and_then(|name| stages.into_iter().find(|stage| stage.name() == name))
-            .unwrap_or(Stage::Decide),
-        attempts: small(&all, "attempts").unwrap_or(1),
-        task_id: text("task")
-            .map(TaskId::new)
-            .transpose()
-            .map_err(|error| error.to_string())?,
-        route: text("route"),
-        plugin,
-        failed_at: text("failedAt")
-            .and_then(|text| from_rfc3339(&text))
-            .unwrap_or(0),
-        source: text("source")
-            .and_then(|name| Source::from_name(&name))
-            .unwrap_or(Source::Record),
-        replays: small(&all, "replays").unwrap_or(0),
-        sequence: None,
-        holds: false,
-    };
-    let edited = match small(&all, "edits").unwrap_or(0) {
-        0 => None,
-        _ => Some(value_of("editedValue")?),
-    };
-    Ok(Line {
-        letter,
-        owner,
-        edited,
-    })
 }
 
 /// Checks whether a message can be decided, as far as that is known without its plugin.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     Kafka ──► consume ──► decode ──► decide (plugin) ──► commit (Postgres) ──► publish (Kafka)
-//!               pull a       bytes →    batch + tasks →     one transaction       one transaction:
+//!               pull a       bytes →    batch + tasks →     one call              one transaction:
 //!               batch        envelope   decisions           per batch             outbox + offsets
 //! ```
 //!
@@ -11,33 +11,35 @@
 //! 2. **decode**: `taskhost_core::envelope`, pure. A message that can't be decoded becomes a dead letter.
 //! 3. **decide**: [`plugin::Component`] is asked once for the batch, in a fresh instance. After a fault the batch is
 //!    halved until the cause that faults alone is found. Core checks every answer and folds it to a write set.
-//! 4. **commit**: [`store::Batch`] is one Postgres transaction: progress by compare-and-set, tasks, events,
-//!    wakeups, dead letters, and the outgoing records as one outbox frame.
+//! 4. **commit**: [`store::Store::commit`] is one call of Postgres that does everything or nothing: progress by
+//!    compare-and-set, tasks, events, wakeups, dead letters, and the outgoing records as one outbox frame.
 //! 5. **publish**: [`log::Publisher`] puts waiting frames and the group's offsets into one Kafka
 //!    transaction, so the committed offset says how far the outbox is published.
 //! 6. **recover**: when a partition is assigned, the worker claims it and fences its former owners. Then it publishes the
 //!    committed batches between watermark and progress, and only then decides.
 //!
 //! Each foreign library has one folder: rdkafka [`kafka`], wasmtime [`plugin`], SQL [`store`], HTTP
-//! [`admin`]. [`host`] puts the parts together from the [`config`]; [`dev`] starts a broker and a Postgres.
+//! [`admin`]. [`app`] puts the parts together from the [`config`]; [`dev`] starts a broker and a Postgres.
 
 pub mod admin;
+pub mod app;
 pub mod background;
-pub mod breaker;
+mod backoff;
+pub mod breakers;
 pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod deciders;
+pub mod dependency;
 pub mod dev;
 pub mod failpoint;
-pub mod host;
 pub mod kafka;
 pub mod ledger;
 pub mod letters;
 pub mod log;
 pub mod mutant;
 pub mod plugin;
-pub mod route_breaker;
 pub mod shared;
 pub mod store;
 pub mod telemetry;

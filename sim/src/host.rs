@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use taskhost::breaker::{self, Breakers};
+use taskhost::breakers::dependencies::{self as breaker, Breakers};
+use taskhost::breakers::routes::{self as route_breaker, RouteBreakers};
+use taskhost::dependency::Dependency;
 use taskhost::kafka::Limits;
 use taskhost::log::{Feeder, Publisher, PublisherSettings};
-use taskhost::route_breaker::{self, RouteBreakers};
 use taskhost::shared::{
     Gate, HaltObserver, Impurity, Places, Purity, PurityObserver, Rules, Shared, Waker,
 };
@@ -210,8 +211,8 @@ impl Host {
 
     fn look_after_dependencies(&self) {
         for (name, server) in [
-            (breaker::Name::Postgres, Server::Postgres),
-            (breaker::Name::Kafka, Server::Kafka),
+            (Dependency::Postgres, Server::Postgres),
+            (Dependency::Kafka, Server::Kafka),
         ] {
             let (breakers, client) = (self.shared.breakers.clone(), self.client.clone());
             self.tasks.spawn(async move {
@@ -442,14 +443,14 @@ fn rules_of(place: &Place, transactional_ids: Vec<String>) -> Rules {
 struct Silent(Process, Story);
 
 impl breaker::Observer for Silent {
-    fn opened(&self, name: breaker::Name, reason: &str) {
+    fn opened(&self, name: Dependency, reason: &str) {
         let Self(process, story) = self;
         story.tell(format!("process {process}: {name:?} is away: {reason}"));
     }
 
-    fn still_open(&self, _: breaker::Name, _: &str) {}
+    fn still_open(&self, _: Dependency, _: &str) {}
 
-    fn closed(&self, name: breaker::Name, _: Duration) {
+    fn closed(&self, name: Dependency, _: Duration) {
         let Self(process, story) = self;
         story.tell(format!("process {process}: {name:?} is back"));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use taskhost::shared::{Current, Deciders, Rule};
+use taskhost::deciders::{Current, Deciders, Rule};
 use taskhost_core::cause::{Cause, OnDeadLetter, Route, Source};
 use taskhost_core::decision::{Decision, Event, Outgoing, TimerOrder, Transition};
 use taskhost_core::descriptor::{Descriptor, Status, TaskIdSource};

@@ -32,6 +32,7 @@ from_row!(
 /// A row of `task_events`, without the bytes of its cause.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
+// Many fields: each is a column of the row.
 pub struct EventRow {
     pub task_id: String,
     pub version: i64,
@@ -60,6 +61,7 @@ from_row!(
 /// A row of `dead_letters`.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
+// Many fields: each is a column of the row.
 pub struct DeadLetterRow {
     pub id: Uuid,
     pub record_topic: String,
@@ -86,6 +88,7 @@ from_row!(
 /// A row of `progress`, without its owners and token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns are described in the migrations")]
+// Many fields: each is a column of the row.
 pub struct ProgressRow {
     pub topic: String,
     pub partition: i32,

@@ -1,6 +1,7 @@
 //! Carries tasks from cause to cause and collects what has to be written.
 
 mod given_up;
+mod holding;
 mod order;
 mod waiting;
 
@@ -20,7 +21,7 @@ use crate::outcome::Outcome;
 use crate::record::Message;
 use crate::task::{Basis, Task, TaskEvent, TaskId, derived_id};
 use crate::waiting::{Ahead, Rank, Why};
-use order::Holding;
+use holding::Holding;
 
 /// What was decided about a cause.
 #[derive(Debug, Clone, PartialEq)]

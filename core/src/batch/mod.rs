@@ -110,6 +110,7 @@ pub struct Decider {
 
 /// Everything that one batch writes, beside the progress row.
 #[derive(Debug, Clone, Default, PartialEq)]
+// Many fields: each is written to another place, in one transaction.
 pub struct WriteSet {
     /// Tasks that did not exist, as the batch leaves them, in id order.
     pub created: Vec<Task>,
@@ -145,6 +146,7 @@ pub struct WriteSet {
 
 /// A row for something the partition owes itself later.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Many fields: each is a column of its row.
 pub struct Wakeup {
     /// Derived, so that deciding again makes the same row, and a replaced timer another.
     pub id: Uuid,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Ask, Ground, Items};
+use super::{Ask, Ground, Items, single};
 use crate::batch::Decided;
 use crate::decision::Decision;
 use crate::purity;
@@ -50,7 +50,7 @@ pub fn differences(
         if ask.spent() > *time_max {
             break;
         }
-        let Some(cause) = super::undecided(&mut fold, item) else {
+        let Some(cause) = single::undecided(&mut fold, item) else {
             continue;
         };
         // What was decided alone is not kept; what comes after it at its task can't be asked about again.
@@ -59,7 +59,7 @@ pub fn differences(
             left_out.insert(&cause.task_id);
             continue;
         };
-        let Ok(second) = super::single(number, cause, &fold, ask) else {
+        let Ok(second) = single::single(number, cause, &fold, ask) else {
             // The machine has no room for it now.
             break;
         };

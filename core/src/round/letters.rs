@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::items;
-use super::{Item, Reading};
+use super::item::{self, Item, Reading};
 use crate::batch::{Wakeup, WakeupKind};
 use crate::cause::{self, Cause, Route, Stored, Waited};
 use crate::dead_letter::{DeadLetter, Replay, Source, TASK_MISSING};
@@ -70,28 +69,12 @@ impl Letter {
     }
 
     /// Its replay waits, and a person gave that up.
-    pub(super) fn given_up(
-        &self,
-        row: &Wakeup,
-        by: &str,
-        reading: &Reading<'_>,
-    ) -> Result<Item, String> {
-        let seed = replay::seed(
-            self.letter.id,
-            &self.letter.message,
-            reading.partition,
-            reading.topic_id,
-        );
+    pub(super) fn given_up(&self, row: &Wakeup, by: &str, reading: &Reading<'_>) -> Item {
+        let (letter, topic_id) = (&self.letter, reading.topic_id);
+        let seed = replay::seed(letter.id, &letter.message, reading.partition, topic_id);
         let stored = Stored::Message(Message::clone(&self.message));
         let replay = Some(self.replay(row));
-        Ok(items::given_up(
-            stored,
-            seed,
-            row,
-            by,
-            self.letter.holds,
-            replay,
-        ))
+        item::given_up(stored, seed, row, by, letter.holds, replay)
     }
 
     fn replay(&self, row: &Wakeup) -> Replay {

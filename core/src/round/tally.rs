@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Ground;
+use super::ground::Ground;
 use crate::batch::Decider;
 use crate::cause::Cause;
 use crate::fault::Fault;

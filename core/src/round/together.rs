@@ -7,8 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::decided::Round;
+use super::ground::{Ask, Ground, TIME_MAX, Unanswered, Work};
 use super::halves::{Halves, Step};
-use super::{Ask, Faulted, Ground, Items, Round, TIME_MAX, Tallies, Unanswered, Work};
+use super::items::Items;
+use super::single;
+use super::tally::{Faulted, Tallies};
 use crate::batch::{Decided, Fold};
 use crate::cause::Cause;
 use crate::decision::Decision;
@@ -85,7 +89,7 @@ impl<A: Ask> Together<'_, A> {
         let items = self.items;
         let mut discarded: HashSet<&TaskId> = HashSet::new();
         for number in range {
-            if let Some(cause) = super::undecided(&mut self.fold, &items.list[number]) {
+            if let Some(cause) = single::undecided(&mut self.fold, &items.list[number]) {
                 let decider = self.ask.decider(cause.route);
                 let is_blocked = self.fold.is_blocked(cause);
                 match answers.remove(&number) {
@@ -124,14 +128,14 @@ impl<A: Ask> Together<'_, A> {
     /// # Errors
     /// The machine's trouble.
     fn ask_alone(&mut self, number: usize, halves: &mut Halves) -> Result<(), Unanswered> {
-        if let Some(cause) = super::undecided(&mut self.fold, &self.items.list[number]) {
+        if let Some(cause) = single::undecided(&mut self.fold, &self.items.list[number]) {
             let decider = self.ask.decider(cause.route);
             if self.fold.is_blocked(cause) {
                 self.fold.behind(cause, decider);
             } else {
-                let decided = super::single(number, cause, &self.fold, self.ask)?;
+                let decided = single::single(number, cause, &self.fold, self.ask)?;
                 let before = self.faults.len();
-                super::take(&mut self.fold, cause, decided, decider, &mut self.faults);
+                single::take(&mut self.fold, cause, decided, decider, &mut self.faults);
                 let fate = self.faults.get(before).map(|faulted| faulted.fate);
                 if fate.is_some() {
                     halves.failed();

@@ -18,8 +18,9 @@ use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::plugin::{NOW, ROUTES, Rule, apply, defer, fields, here, ignore, named_rule, reject};
+use crate::reading::row_of;
 use crate::store::Kept;
-use crate::world::{World, row_of};
+use crate::world::World;
 
 /// The topic's id before it was made again.
 const OLD_TOPIC_ID: Uuid = Uuid::from_u128(66);

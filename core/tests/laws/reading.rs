@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use taskhost_core::batch::{Settings, Wakeup};
+use taskhost_core::batch::{Settings, Wakeup, WakeupKind};
 use taskhost_core::record::Message;
 use taskhost_core::round::{Ask, Ground, Items, Letter, Letters, Reading};
 use taskhost_core::task::TaskId;
 use taskhost_core::waiting::{Ahead, Caps, Chain, Rank, Selection, Waiting, Why, select};
 use uuid::Uuid;
 
-use crate::plugin::{Plugin, TOPIC_ID, routes, trace};
+use crate::plugin::{NOW, Plugin, TOPIC_ID, routes, trace};
 use crate::store::{Order, Shelf, State, Store};
 
 /// One thing that a partition takes.
@@ -244,7 +244,7 @@ impl Shelf {
         kept.state = State::Replaying;
         let nobody = || TaskId::new("unknown").expect("an id");
         let task_id = kept.letter.task_id.clone().unwrap_or_else(nobody);
-        let row = crate::world::row_of(
+        let row = row_of(
             Uuid::new_v5(&letter, format!("order:{number}").as_bytes()),
             task_id,
             kept.letter.route.clone().unwrap_or_default(),
@@ -254,5 +254,27 @@ impl Shelf {
             row,
             number,
         });
+    }
+}
+
+/// A row for a replay of a task's dead letter, or for what was there before.
+pub(crate) fn row_of(id: Uuid, task_id: TaskId, route: String) -> Wakeup {
+    Wakeup {
+        id,
+        kind: WakeupKind::Replay,
+        task_id,
+        name: None,
+        route,
+        due: None,
+        counts_from: None,
+        rank: Rank::of_record(0),
+        why: Why::Turn,
+        attempt: 0,
+        tries: 0,
+        since: NOW,
+        since_worked: None,
+        given_up_by: None,
+        reason: String::new(),
+        cause: Vec::new(),
     }
 }

@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use taskhost_core::cause::{OnDeadLetter, Stored};
 use taskhost_core::dead_letter::Source;
 use taskhost_core::outcome::Counts;
 use taskhost_core::record::Message;
 use taskhost_core::round::{Ladder, Round};
-use taskhost_core::task::{TaskId, derived_id};
+use taskhost_core::task::TaskId;
 use taskhost_core::waiting::Why;
 use uuid::Uuid;
 
-use crate::draw::{Drawn, body, letter_of, task_of};
+use crate::draw::{Drawn, body, task_of};
 use crate::plugin::{NOW, here};
 use crate::reading::{Pick, Picks};
-use crate::store::{Kept, Shelf, State, add};
+use crate::store::{Shelf, State};
 use crate::world::{Bad, Origin, World};
 
 impl World {
@@ -378,5 +377,5 @@ fn given_up(shelf: &mut Shelf) {
         left_waiting: 1,
         ..Counts::default()
     };
-    add(&mut shelf.counts, counts);
+    shelf.counts += counts;
 }

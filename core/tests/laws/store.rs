@@ -234,7 +234,7 @@ impl Store {
             shelf.replayed(replayed);
         }
         shelf.next_offset += i64::try_from(records).expect("a few");
-        add(&mut shelf.counts, set.counts);
+        shelf.counts += set.counts;
     }
 
     /// The first that waits of each task and isn't free gets its turn, if it has no time or waited for the task.
@@ -289,15 +289,4 @@ impl Shelf {
             End::Applied | End::Ignored => kept.state = State::Settled,
         }
     }
-}
-
-/// Adds counts to others.
-pub(crate) fn add(to: &mut Counts, more: Counts) {
-    to.applied += more.applied;
-    to.ignored += more.ignored;
-    to.deferred += more.deferred;
-    to.dead_letters += more.dead_letters;
-    to.left_waiting += more.left_waiting;
-    to.left_dead_letters += more.left_dead_letters;
-    to.timers += more.timers;
 }

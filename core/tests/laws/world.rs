@@ -4,12 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use taskhost_core::batch::{Settings, Wakeup, WakeupKind};
+use taskhost_core::batch::Settings;
 use taskhost_core::record::Message;
 use taskhost_core::round::{Ground, Items, Ladder, Round, Unanswered, decide};
 use taskhost_core::task::TaskId;
-use taskhost_core::waiting::{Rank, Why};
-use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::plugin::{NOW, Plugin, Rule, settings};
@@ -29,6 +27,7 @@ pub(crate) enum Origin {
 
 /// Everything.
 #[derive(Debug)]
+// Many fields: each part of a world can fail or be drawn by itself.
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) plugin: Plugin,
@@ -183,27 +182,5 @@ impl World {
                 }
             }
         }
-    }
-}
-
-/// A row for a replay of a task's dead letter, or for what was there before.
-pub(crate) fn row_of(id: Uuid, task_id: TaskId, route: String) -> Wakeup {
-    Wakeup {
-        id,
-        kind: WakeupKind::Replay,
-        task_id,
-        name: None,
-        route,
-        due: None,
-        counts_from: None,
-        rank: Rank::of_record(0),
-        why: Why::Turn,
-        attempt: 0,
-        tries: 0,
-        since: NOW,
-        since_worked: None,
-        given_up_by: None,
-        reason: String::new(),
-        cause: Vec::new(),
     }
 }

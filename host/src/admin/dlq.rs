@@ -6,7 +6,6 @@
 mod change;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
@@ -16,13 +15,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use taskhost_core::cause::Route;
 use taskhost_core::record::Message;
 use uuid::Uuid;
 
-use super::State;
+use super::{Letters, State};
 use crate::letters;
-use crate::store::{self, Edited, Filter, Imported, Key, Place, Store};
+use crate::store::{self, Edited, Filter, Imported, Key, Place, StoredDeadLetter};
 
 pub(super) use change::{cancel, discard, replay};
 
@@ -40,19 +38,6 @@ const EXPORT_MAX: u32 = 50;
 
 /// The header with the place of an export's next page.
 const NEXT: HeaderName = HeaderName::from_static("taskhost-next");
-
-/// The state for the requests.
-#[derive(Clone, Debug)]
-pub struct Letters {
-    /// Postgres, over separate connections.
-    pub store: Store,
-    /// The consumer group.
-    pub group: Arc<str>,
-    /// The routes, to check an edited payload against.
-    pub routes: Arc<[Route]>,
-    /// How often a dead letter is replayed before it is parked.
-    pub replays_max: u32,
-}
 
 /// Why a request is refused.
 pub(super) enum Refusal {
@@ -140,16 +125,7 @@ pub(super) async fn list(
     Shared(state): Shared<State>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
-    let Letters { store, group, .. } = letters_of(&state)?;
-    let Asked {
-        filter,
-        after,
-        limit,
-    } = asked(query, LIMIT)?;
-    let mut page = store
-        .dead_letter_page(group, &filter, after.as_ref(), limit + 1)
-        .await?;
-    let next = next(&mut page, limit);
+    let (page, next) = page(letters_of(&state)?, asked(query, LIMIT)?).await?;
     let items: Vec<Value> = page
         .iter()
         .map(|(stored, _)| letters::summary(stored))
@@ -157,14 +133,22 @@ pub(super) async fn list(
     Ok(Json(json!({ "items": items, "next": next })).into_response())
 }
 
-/// Cuts a page to its length, and returns the place of the next page.
-fn next<T>(page: &mut Vec<(T, Place)>, limit: u32) -> Option<String> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+/// The page that was asked for, and the place of the next one.
+async fn page(
+    letters: &Letters,
+    asked: Asked,
+) -> Result<(Vec<(StoredDeadLetter, Place)>, Option<String>), Refusal> {
+    let Letters { store, group, .. } = letters;
+    let (filter, after) = (&asked.filter, asked.after.as_ref());
+    let mut page = store
+        .dead_letter_page(group, filter, after, asked.limit + 1)
+        .await?;
+    let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
     let more = page.len() > limit;
     page.truncate(limit);
-    page.last()
-        .filter(|_| more)
-        .map(|(_, place)| letters::place_text(place))
+    let last = page.last().filter(|_| more);
+    let next = last.map(|(_, place)| letters::place_text(place));
+    Ok((page, next))
 }
 
 pub(super) async fn show(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer {
@@ -187,15 +171,7 @@ pub(super) async fn export(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
     let Letters { store, group, .. } = letters_of(&state)?;
-    let Asked {
-        filter,
-        after,
-        limit,
-    } = asked(query, (EXPORT_MAX, EXPORT_MAX))?;
-    let mut page = store
-        .dead_letter_page(group, &filter, after.as_ref(), limit + 1)
-        .await?;
-    let next = next(&mut page, limit);
+    let (page, next) = page(letters_of(&state)?, asked(query, (EXPORT_MAX, EXPORT_MAX))?).await?;
     let mut text = String::new();
     for (stored, _) in &page {
         let edits = match stored.edits {

@@ -1,6 +1,6 @@
 //! The HTTP API: health, metrics, plugins, breakers and dead letters.
 //!
-//! Answers come from [`Status`] and [`Metrics`], which the host's parts write; no request reaches Kafka or a plugin. Only
+//! Answers come from [`Status`](crate::telemetry::Status) and [`Metrics`](crate::telemetry::Metrics), which the host's parts write; no request reaches Kafka or a plugin. Only
 //! requests about dead letters reach Postgres, over two separate connections, and an order to a breaker writes one row there.
 //! An unknown path is a JSON 404.
 
@@ -9,9 +9,9 @@ mod dlq;
 mod health;
 mod metrics;
 mod plugins;
+mod state;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -21,39 +21,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::store::Store;
-use crate::telemetry::{Metrics, Status};
-
-pub use dlq::Letters;
-
-/// The sources of the API's answers.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// The host's health.
-    pub status: Status,
-    /// The host's metrics.
-    pub metrics: Arc<Metrics>,
-    /// The receiver of orders to breakers.
-    pub desk: Desk,
-    /// Dead letters; none without a configured database.
-    pub letters: Option<Letters>,
-}
-
-/// The store of orders, once the host is connected to it.
-#[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<OnceLock<Store>>);
-
-impl Desk {
-    /// Postgres is connected: orders can be stored.
-    pub fn open(&self, store: Store) {
-        // It is set only once.
-        let _ = self.0.set(store);
-    }
-
-    pub(super) fn store(&self) -> Option<&Store> {
-        self.0.get()
-    }
-}
+pub use state::{Desk, Letters, State};
 
 /// All routes of the API.
 pub fn router(state: State) -> Router {

@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 
 use super::{State, router, serve};
 use crate::config::Config;
+use crate::dependency::Dependency;
 use crate::telemetry::health::{
-    BrokerCount, Dependency, DependencyState, PartitionState, RefusedPlugin, RunningPlugin,
+    BrokerCount, DependencyState, PartitionState, RefusedPlugin, RunningPlugin,
 };
 use crate::telemetry::{Metrics, Status};
 
@@ -86,7 +87,7 @@ impl Served {
         self.status
             .set_dependency(Dependency::Kafka, DependencyState::Up);
         self.status
-            .set_dependency(Dependency::Database, DependencyState::Up);
+            .set_dependency(Dependency::Postgres, DependencyState::Up);
         self.status.set_brokers(BrokerCount {
             known: 3,
             reachable: 2,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use taskhost_core::record::Record;
 
 use super::Failure;
+use crate::app;
 use crate::config::Config;
 use crate::config::kafka::Delivery;
-use crate::host;
 use crate::kafka::{self, Cause, Diagnosis, Disposition, MissingRight, Sender, Settings};
 
 /// Time on top of setting up one connection: for a second connection, and for the answer.
@@ -22,7 +22,7 @@ pub(super) struct Cluster {
 
 /// Asks the configured brokers for their cluster's brokers and topics. Blocks.
 pub(super) fn diagnose(config: &Config) -> Result<Cluster, Diagnosis> {
-    let settings = host::kafka_settings(config);
+    let settings = app::kafka_settings(config);
     let (brokers, mut topics) = kafka::diagnose(&settings, patience(config))?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Cluster {
@@ -39,7 +39,7 @@ pub(super) fn missing_rights(
 ) -> Result<Vec<MissingRight>, Failure> {
     let (settings, patience) = (&cluster.settings, patience(config));
     let failed = |error: kafka::Error| Failure::of("kafka", &error);
-    let needs = host::needs(config);
+    let needs = app::needs(config);
     let mut missing = kafka::missing_rights(settings, &needs, patience).map_err(failed)?;
     if config.kafka.delivery == Delivery::ExactlyOnce {
         missing.extend(kafka::may_transact(settings, patience).map_err(failed)?);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::{Failure, serve};
+use crate::app;
 use crate::config::Config;
 use crate::config::fixed::ACQUIRE_TIMEOUT;
-use crate::host;
 use crate::store::{self, Store};
 
 /// The statement timeout of commands: a person can wait longer than a batch, for example for all tasks.
@@ -24,7 +24,7 @@ pub(super) struct Database {
 impl Database {
     /// Connects, without a check of the schema.
     pub(super) fn reach(config: &Config) -> Result<Self, Failure> {
-        let mut settings = host::store_settings(config)?;
+        let mut settings = app::store_settings(config)?;
         settings.statement_timeout = settings.statement_timeout.max(STATEMENT_TIMEOUT);
         settings.application_name = "taskhost command".to_owned();
         let shown = config.database_url()?.masked();

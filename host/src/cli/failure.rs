@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::app;
 use crate::config::ConfigErrors;
-use crate::host;
 
 /// A failure, worded for the person who typed the command.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +45,10 @@ impl Failure {
     }
 }
 
-impl From<host::Error> for Failure {
-    fn from(error: host::Error) -> Self {
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
         match error {
-            host::Error::Config(errors) => Self::Config(errors),
+            app::Error::Config(errors) => Self::Config(errors),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use crate::app;
 use crate::config::{Config, Loaded};
-use crate::host;
 use crate::telemetry::logs;
 
 /// The exit code of a process that was interrupted twice: 128 plus SIGINT's number, as in shells.
@@ -37,7 +37,7 @@ pub(super) fn serve(config: Config, ready: impl FnOnce(SocketAddr) + Send) -> Re
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        Ok(host::run(config, stop.cancelled_owned(), ready).await?)
+        Ok(app::run(config, stop.cancelled_owned(), ready).await?)
     });
     // Nothing is lost if a guest or a client library still runs.
     runtime.shutdown_timeout(Duration::from_millis(500));

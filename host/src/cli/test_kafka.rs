@@ -10,7 +10,7 @@ use super::output::{self, table};
 use super::{EXIT_CODES, Failure, Global, Output};
 use crate::config::Config;
 use crate::kafka::{MissingRight, Resource};
-use crate::{host, kafka};
+use crate::{app, kafka};
 
 /// Connect to Kafka with the configured brokers, TLS and login, list its topics, and name each missing right that a host
 /// needs.
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
 
 /// What the host does with a topic.
 fn role(config: &Config, name: &str) -> Option<&'static str> {
-    let (consumed, produced) = (host::consumed(config), host::produced(config));
+    let (consumed, produced) = (app::consumed(config), app::produced(config));
     match (consumed.contains(name), produced.contains(name)) {
         (true, true) => Some("read and written"),
         (true, false) => Some("read"),
@@ -68,9 +68,9 @@ fn role(config: &Config, name: &str) -> Option<&'static str> {
 /// The topics that the host needs and the cluster doesn't have.
 fn missing(config: &Config, topics: &[kafka::Topic]) -> Vec<String> {
     let there = |name: &String| topics.iter().any(|topic| topic.name == *name);
-    let needed: BTreeSet<String> = host::consumed(config)
+    let needed: BTreeSet<String> = app::consumed(config)
         .into_iter()
-        .chain(host::produced(config))
+        .chain(app::produced(config))
         .collect();
     needed.into_iter().filter(|name| !there(name)).collect()
 }

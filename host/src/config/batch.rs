@@ -1,6 +1,6 @@
 //! The settings of batches: how much is decided and committed at once.
 
-use super::setting::section;
+use super::section::section;
 
 section! {
     /// The limits of batches.

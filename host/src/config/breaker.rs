@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::millis;
 
 section! {
@@ -28,7 +28,7 @@ impl Breaker {
     pub(super) fn check(&self, input: &mut Input) {
         if self.open_time > self.open_time_max {
             let (open_time, max) = (millis(self.open_time), millis(self.open_time_max));
-            input.contradiction(
+            input.add_contradiction(
                 &["breaker.open_time", "breaker.open_time_max"],
                 format!(
                     "breaker.open_time is {open_time} ms, more than breaker.open_time_max, {max} ms"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::input::Input;
 use super::schema_name::SchemaName;
-use super::setting::section;
+use super::section::section;
 use super::value::DatabaseUrl;
 
 section! {
@@ -30,7 +30,7 @@ section! {
 impl Database {
     pub(super) fn check(&self, input: &mut Input) {
         if self.lock_timeout > self.statement_timeout {
-            input.contradiction(
+            input.add_contradiction(
                 &["database.lock_timeout", "database.statement_timeout"],
                 "database.lock_timeout is longer than database.statement_timeout, so it never takes effect",
                 "set TASKHOST_DATABASE_LOCK_TIMEOUT below TASKHOST_DATABASE_STATEMENT_TIMEOUT",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::millis;
 
 section! {
@@ -23,7 +23,7 @@ section! {
 impl Deferral {
     pub(super) fn check(&self, input: &mut Input) {
         if self.delay_min > self.delay_max {
-            input.contradiction(
+            input.add_contradiction(
                 &["deferral.delay_min", "deferral.delay_max"],
                 format!(
                     "deferral.delay_min is {} ms, more than deferral.delay_max, {} ms",

@@ -53,7 +53,7 @@ pub(super) fn read(
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = reader.origin(error.span().map_or(0, |span| span.start));
-        reader.problem(
+        reader.add_problem(
             at,
             format!("it is not valid TOML: {}", error.message()),
             "correct the file",
@@ -66,23 +66,23 @@ pub(super) fn read(
         let name: &str = key.get_ref();
         let at = reader.origin(key.span().start);
         match (name, value.get_ref()) {
-            ("route", DeValue::Array(routes)) => reader.routes(routes, &mut extras),
-            ("route", _) => reader.problem(
+            ("route", DeValue::Array(routes)) => reader.read_routes(routes, &mut extras),
+            ("route", _) => reader.add_problem(
                 at,
                 "route is not a list",
                 "write each route as a [[route]] table",
             ),
             (_, DeValue::Table(table)) if reader.is_section(name) => {
-                reader.section(name, table, &mut extras)
+                reader.read_section(name, table, &mut extras)
             }
             _ if reader.is_section(name) => {
-                reader.problem(
+                reader.add_problem(
                     at,
                     format!("{name} is not a table"),
                     format!("write [{name}] and its keys below"),
                 );
             }
-            _ => reader.unknown_section(name, at),
+            _ => reader.add_unknown_section(name, at),
         }
     }
     extras
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    fn problem(&mut self, at: Origin, what: impl Into<String>, fix: impl Into<String>) {
+    fn add_problem(&mut self, at: Origin, what: impl Into<String>, fix: impl Into<String>) {
         self.input.problems.push(Problem {
             what: what.into(),
             at: vec![at],
@@ -112,7 +112,7 @@ impl Reader<'_> {
             .any(|setting| setting.section() == name)
     }
 
-    fn unknown_section(&mut self, name: &str, at: Origin) {
+    fn add_unknown_section(&mut self, name: &str, at: Origin) {
         let setting = self.settings.iter().find(|setting| setting.name() == name);
         let fix = match setting {
             Some(setting) => format!("write it under [{}]", setting.section()),
@@ -121,10 +121,10 @@ impl Reader<'_> {
                 None => "remove it; `taskhost config` lists all keys".into(),
             },
         };
-        self.problem(at, format!("unknown key {name}"), fix);
+        self.add_problem(at, format!("unknown key {name}"), fix);
     }
 
-    fn section(&mut self, section: &str, table: &DeTable<'_>, extras: &mut Extras) {
+    fn read_section(&mut self, section: &str, table: &DeTable<'_>, extras: &mut Extras) {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let at = self.origin(value.span().start);
@@ -135,7 +135,7 @@ impl Reader<'_> {
                 .find(|setting| setting.key == full)
                 .copied();
             let Some(text) = scalar(value.get_ref()) else {
-                self.problem(
+                self.add_problem(
                     at,
                     format!("{full} is a {}", value.get_ref().type_str()),
                     "write a plain value or a list of them",
@@ -148,14 +148,14 @@ impl Reader<'_> {
                     extras.topics.insert(name.to_owned(), (text, at));
                 }
                 None => match Fixed::find(&full) {
-                    Some(fixed) => self.input.warning(fixed.warning(&at)),
-                    None => self.unknown_key(section, name, at),
+                    Some(fixed) => self.input.warn(fixed.warning(&at)),
+                    None => self.add_unknown_key(section, name, at),
                 },
             }
         }
     }
 
-    fn unknown_key(&mut self, section: &str, name: &str, at: Origin) {
+    fn add_unknown_key(&mut self, section: &str, name: &str, at: Origin) {
         let names = self
             .settings
             .iter()
@@ -164,26 +164,26 @@ impl Reader<'_> {
             Some(near) => format!("did you mean {near}?"),
             None => "remove it; `taskhost config` lists all keys".into(),
         };
-        self.problem(at, format!("unknown key {section}.{name}"), fix);
+        self.add_problem(at, format!("unknown key {section}.{name}"), fix);
     }
 
-    fn routes(&mut self, routes: &DeArray<'_>, extras: &mut Extras) {
+    fn read_routes(&mut self, routes: &DeArray<'_>, extras: &mut Extras) {
         for route in routes.iter() {
             let at = self.origin(route.span().start);
             let DeValue::Table(table) = route.get_ref() else {
-                self.problem(
+                self.add_problem(
                     at,
                     "a route is not a table",
                     "write each route as a [[route]] table",
                 );
                 continue;
             };
-            let parsed = self.route(table);
+            let parsed = self.read_route(table);
             extras.routes.push((parsed, at));
         }
     }
 
-    fn route(&mut self, table: &DeTable<'_>) -> RouteTable {
+    fn read_route(&mut self, table: &DeTable<'_>) -> RouteTable {
         const TEXTS: [&str; 5] = [
             "topic",
             "task_type",
@@ -198,13 +198,13 @@ impl Reader<'_> {
             match (name, value.get_ref()) {
                 ("config", DeValue::Table(_)) => match json(value) {
                     Ok(config) => route.config = Some(config),
-                    Err(what) => self.problem(
+                    Err(what) => self.add_problem(
                         at,
                         format!("route.config holds {what}"),
                         "write a value that JSON has",
                     ),
                 },
-                ("config", _) => self.problem(
+                ("config", _) => self.add_problem(
                     at,
                     "route.config is not a table",
                     "write [route.config] and its keys below",
@@ -213,7 +213,7 @@ impl Reader<'_> {
                     route.texts.insert(name.to_owned(), (text.to_string(), at));
                 }
                 (name, other) if TEXTS.contains(&name) => {
-                    self.problem(
+                    self.add_problem(
                         at,
                         format!("route.{name} is a {}", other.type_str()),
                         "write it as a text in quotes",
@@ -224,7 +224,7 @@ impl Reader<'_> {
                         || "remove it; what the plugin reads goes into [route.config]".into(),
                         |near| format!("did you mean {near}?"),
                     );
-                    self.problem(at, format!("unknown key route.{name}"), fix);
+                    self.add_problem(at, format!("unknown key route.{name}"), fix);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::setting::section;
+use super::section::section;
 
 section! {
     /// The HTTP API: health, metrics, plugins, console.

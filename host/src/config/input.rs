@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Offered;
 use super::fixed::Fixed;
 use super::nearest::nearest;
+use super::offered::{CONFIG_VARIABLE, Offered, URL_VARIABLE};
 use super::problem::{Origin, Problem};
 use super::setting::Setting;
 use super::value::{MASK, Value};
@@ -102,7 +102,7 @@ impl Input {
     }
 
     /// Adds a contradiction between settings, named by their keys.
-    pub(super) fn contradiction(
+    pub(super) fn add_contradiction(
         &mut self,
         keys: &[&str],
         what: impl Into<String>,
@@ -122,12 +122,12 @@ impl Input {
     }
 
     /// Adds a warning: something works, but probably not as intended.
-    pub(super) fn warning(&mut self, text: impl Into<String>) {
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
         self.warnings.push(text.into());
     }
 
     /// Warns of settings that somebody set and that have no effect.
-    pub(super) fn without_effect(&mut self, keys: &[&str], because: &str) {
+    pub(super) fn warn_without_effect(&mut self, keys: &[&str], because: &str) {
         for key in keys {
             if let Some(origin) = self
                 .origins
@@ -143,7 +143,7 @@ impl Input {
     /// Adds the problem that a file named by a setting can't be read.
     pub(super) fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) = std::fs::File::open(path) {
-            self.contradiction(
+            self.add_contradiction(
                 &[key],
                 format!(
                     "{key} names {}, which can't be read: {error}",
@@ -188,7 +188,7 @@ pub(super) fn environment(
         } else if let Some(fixed) = Fixed::find(&name) {
             // Empty text counts as not set.
             if !value.trim().is_empty() {
-                input.warning(fixed.warning(&Origin::Env(name)));
+                input.warn(fixed.warning(&Origin::Env(name)));
             }
         } else if PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !OTHER_NAMES.contains(&name.as_str())
@@ -201,7 +201,7 @@ pub(super) fn environment(
         let hint = nearest(&name, settings.iter().map(|setting| setting.env))
             .map(|near| format!(", did you mean {near}?"))
             .unwrap_or_default();
-        input.warning(format!(
+        input.warn(format!(
             "the environment variable {name} is unknown to taskhost and has no effect{hint}"
         ));
     }
@@ -212,8 +212,8 @@ const PREFIXES: [&str; 4] = ["KAFKA_", "TASKHOST_", "TASK_", "WEB_CRAWL_"];
 
 /// Names that the command line reads itself.
 const OTHER_NAMES: [&str; 5] = [
-    super::CONFIG_VARIABLE,
-    super::URL_VARIABLE,
+    CONFIG_VARIABLE,
+    URL_VARIABLE,
     crate::dev::broker::LIBS_VARIABLE,
     crate::failpoint::VARIABLE,
     "TASKHOST_BIN",

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::choices;
 
 section! {
@@ -29,7 +29,7 @@ choices! {
 impl Log {
     pub(super) fn check(&self, input: &mut Input) {
         if let Err(error) = EnvFilter::try_new(&self.level) {
-            input.contradiction(
+            input.add_contradiction(
                 &["log.level"],
                 format!("log.level is {:?}: {error}", self.level),
                 "write error, warn, info, debug or trace, or a list such as info,taskhost::kafka=debug",

@@ -8,8 +8,10 @@
 mod file;
 mod input;
 mod nearest;
+mod offered;
 mod problem;
 mod schema_name;
+mod section;
 
 pub mod batch;
 pub mod breaker;
@@ -29,7 +31,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use batch::Batch;
 pub use breaker::Breaker;
@@ -39,6 +41,7 @@ pub use http::Http;
 pub use input::{Effective, Origins};
 pub use kafka::Kafka;
 pub use log::Log;
+pub use offered::{CONFIG_VARIABLE, Offered, URL_VARIABLE};
 pub use plugins::Plugins;
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use routes::{Route, on_dead_letter_name};
@@ -48,12 +51,6 @@ pub use topics::{DeadLetters, Topics};
 pub use value::DatabaseUrl;
 
 use input::Input;
-
-/// The environment variable that names the configuration file.
-pub const CONFIG_VARIABLE: &str = "TASKHOST_CONFIG";
-
-/// The environment variable with the URL of a running host's HTTP API.
-pub const URL_VARIABLE: &str = "TASKHOST_URL";
 
 /// The file that is read from the working directory if none is named.
 pub const DEFAULT_FILE: &str = "taskhost.toml";
@@ -94,15 +91,6 @@ pub struct Loaded {
     pub origins: Origins,
     /// What is probably not intended. The host logs these at each start.
     pub warnings: Vec<String>,
-}
-
-/// The values of a running `taskhost dev`. They count for settings that neither file nor environment has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offered {
-    /// The file that has them.
-    pub path: PathBuf,
-    /// Names of environment variables, with their values.
-    pub values: Vec<(&'static str, String)>,
 }
 
 impl Config {

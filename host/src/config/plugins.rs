@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::input::Input;
-use super::setting::section;
+use super::section::section;
 use super::value::Share;
 
 section! {
@@ -40,7 +40,7 @@ impl Plugins {
 
     pub(super) fn check(&self, input: &mut Input) {
         if self.dir == self.cache_dir {
-            input.contradiction(
+            input.add_contradiction(
                 &["plugins.dir", "plugins.cache_dir"],
                 "plugins.dir and plugins.cache_dir are the same directory",
                 "set TASKHOST_PLUGINS_CACHE_DIR to a directory of its own",

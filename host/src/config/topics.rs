@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::file::Extras;
 use super::input::Input;
 use super::problem::Problem;
-use super::setting::section;
+use super::section::section;
 
 section! {
     /// The topics that have a setting of their own.
@@ -99,7 +99,7 @@ impl Topics {
     pub(super) fn check(&self, input: &mut Input) {
         for setting in Named::SETTINGS {
             if let Err(reason) = check_name(self.real(setting.name())) {
-                input.contradiction(
+                input.add_contradiction(
                     &[setting.key],
                     format!(
                         "{} is {:?}, {reason}",
@@ -131,7 +131,7 @@ impl DeadLetters {
             Ok(()) if sample == "t" => "it is the topic itself, which would be read again".into(),
             Ok(()) => return,
         };
-        input.contradiction(
+        input.add_contradiction(
             &["dead_letters.topic"],
             format!("dead_letters.topic is {:?}, {reason}", self.topic),
             "write a name with {topic} in it, such as {topic}.dlq",

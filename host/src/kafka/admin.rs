@@ -9,10 +9,11 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::Settings;
 use super::context::Logging;
-use super::describe::{self, Group, TopicDescription};
-use super::error::{Disposition, Error, Result};
+use super::ffi::describe::{self, Group, TopicDescription};
 use super::rebootstrap::Rebootstrap;
-use super::rights::{self, MissingRight, Needs};
+use super::rights::{self, Needs};
+use crate::log::MissingRight;
+use crate::log::{Disposition, Error, Result};
 
 /// The topic's setting that limits the size of its record batches.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";

@@ -2,7 +2,7 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::verify;
+use super::ffi::verify;
 
 /// Why a client can't reach the cluster. The most specific cause comes first: a refused password also causes a lost
 /// connection, never the other way.

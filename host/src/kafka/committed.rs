@@ -10,7 +10,8 @@ use taskhost_core::record::TopicPartition;
 use taskhost_core::watermark::Watermark;
 
 use super::context::Logging;
-use super::error::{Error, Result};
+use super::ffi::list::metadata_of_first;
+use crate::log::{Error, Result};
 
 /// Reads it from the group's coordinator. While a transaction is pending that would change it, the
 /// broker has no stable answer, and the call times out.
@@ -36,25 +37,7 @@ pub(crate) fn read(
         .error()
         .map_err(|error: KafkaError| Error::kafka(DOING, &error))?;
     match element.offset() {
-        Position::Offset(offset) => Ok(Watermark::parse(offset, &raw_metadata(&list))),
+        Position::Offset(offset) => Ok(Watermark::parse(offset, &metadata_of_first(&list))),
         _ => Ok(Watermark::None),
-    }
-}
-
-/// The first element's metadata; the crate's own reader panics on what isn't UTF-8.
-#[expect(unsafe_code, reason = "librdkafka's C interface")]
-fn raw_metadata(list: &TopicPartitionList) -> String {
-    // SAFETY: the list is alive and has an element, as the caller has seen; its metadata is null or as
-    // long as it says.
-    unsafe {
-        let element = &*(*list.ptr()).elems;
-        if element.metadata.is_null() {
-            return String::new();
-        }
-        let bytes =
-            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size);
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches('\0')
-            .to_owned()
     }
 }

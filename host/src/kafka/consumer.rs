@@ -1,9 +1,9 @@
 //! The group's consumer: one for the host, served by its own thread.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rdkafka::Offset as Position;
@@ -13,57 +13,25 @@ use rdkafka::error::RDKafkaErrorCode;
 use taskhost_core::record::{Offset, TopicPartition};
 use taskhost_core::watermark::Watermark;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::committed;
 use super::context::Logging;
-use super::error::{Disposition, Error, Result};
-use super::group::Membership;
-use super::native::{CallError, PolledConsumer};
+use super::ffi::group::Membership;
+use super::ffi::native::{CallError, PolledConsumer};
+use super::membership::{Assignment, Command, Shared, list};
 use super::nudge::Nudge;
-use super::poll::{Command, PollThread, list};
+use super::poll::PollThread;
 use super::rebootstrap::Rebootstrap;
 use super::{Settings, is_classic};
 use crate::background::{Background, Duty};
-use crate::log::{Feed, Feeder, Ownership, Tag};
+use crate::log::{Disposition, Error, Result};
+use crate::log::{Ownership, Tag};
 
 /// The thread that polls.
 const POLL: Duty = Duty {
     name: "kafka-poll",
     without: "nothing is consumed",
 };
-
-/// The events of the group's rebalances for this host.
-#[derive(Debug)]
-pub enum Assignment {
-    /// This host owns the partition until it is revoked. Nothing is read before the partition is added.
-    Assigned {
-        /// Which.
-        partition: TopicPartition,
-        /// The number of this assignment.
-        tag: Tag,
-        /// Its messages, once it is added.
-        feed: Feed,
-        /// Cancelled when the partition is about to be revoked: finish the open batch, then call
-        /// [`Ownership::released`].
-        draining: CancellationToken,
-    },
-    /// This host no longer owns the partition.
-    Revoked {
-        /// Which.
-        partition: TopicPartition,
-        /// The assignment that ended.
-        tag: Tag,
-        /// Whether it was lost (the session expired, or the consumer failed) rather than given back.
-        lost: bool,
-    },
-    /// A problem for health; librdkafka goes on trying.
-    Trouble(Error),
-    /// No broker can be reached.
-    Gone(Error),
-    /// The consumer had a fatal error and has ended.
-    Failed(Error),
-}
 
 /// The consumer.
 #[derive(Debug)]
@@ -72,15 +40,6 @@ pub struct Consumer {
     /// True when the poll thread has ended.
     ended: watch::Receiver<bool>,
     _watch: Rebootstrap,
-}
-
-pub(crate) struct Shared {
-    pub(crate) polled: PolledConsumer,
-    pub(crate) ownership: Arc<Ownership>,
-    feeders: Mutex<HashMap<TopicPartition, (Tag, Feeder)>>,
-    commands: Sender<Command>,
-    /// Assignments still to come from librdkafka since partitions were given back.
-    pub(crate) owed: AtomicU8,
 }
 
 impl Consumer {
@@ -106,13 +65,7 @@ impl Consumer {
             .client()
             .subscribe(topics)
             .map_err(|error| Error::kafka("subscribing", &error))?;
-        let shared = Arc::new(Shared {
-            polled,
-            ownership,
-            feeders: Mutex::default(),
-            commands,
-            owed: AtomicU8::new(0),
-        });
+        let shared = Arc::new(Shared::new(polled, ownership, commands));
         let thread = PollThread {
             nudge: Nudge::start(&shared, background)?,
             shared: Arc::clone(&shared),
@@ -311,32 +264,5 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.shared.command(Command::Close);
-    }
-}
-
-impl Shared {
-    pub(crate) fn feeders(&self) -> MutexGuard<'_, HashMap<TopicPartition, (Tag, Feeder)>> {
-        self.feeders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn feeder(&self, partition: &TopicPartition) -> Option<(TopicPartition, Feeder)> {
-        self.feeders()
-            .get_key_value(partition)
-            .map(|(name, (_, feeder))| (name.clone(), feeder.clone()))
-    }
-
-    /// Sends a command to the poll thread. If that thread has ended, the command is dropped, and its answer channel too.
-    pub(crate) fn command(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            self.polled.wake();
-        }
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("ownership", &self.ownership)
-            .finish_non_exhaustive()
     }
 }

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 use rdkafka::client::Client;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaType;
-use rdkafka_sys as sys;
 
 use super::Settings;
 use super::admin::{Broker, Topic};
 pub use super::cause::Cause;
 use super::context::{Collecting, Report};
-use super::events::Content;
-use super::native::Queue;
-use super::verify;
+use super::ffi::events::{self, Content};
+use super::ffi::native::Queue;
+use super::ffi::verify;
 
 /// The timeout of one question. librdkafka's reports are read between questions.
 const STEP: Duration = Duration::from_millis(100);
@@ -62,44 +61,31 @@ pub fn diagnose(
 }
 
 /// A client that only asks, and explains what is wrong with a certificate.
-#[expect(
-    unsafe_code,
-    reason = "librdkafka's C interface, for what the crate hides"
-)]
 fn client(settings: &Settings) -> Result<Client<Collecting>, KafkaError> {
     let mut config = settings.for_client();
     // A closed connection matters here: a TLS port gives a plaintext client no other sign.
     config.set("log.connection.close", "true");
     let native = config.create_native_config()?;
     verify::explain(&native);
-    // SAFETY: the configuration is alive.
-    unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
+    events::report_errors(&native);
     let kind = RDKafkaType::RD_KAFKA_CONSUMER;
     Client::new(&config, native, kind, Collecting)
 }
 
 /// The client's reports since the last call.
-#[expect(
-    unsafe_code,
-    reason = "librdkafka's C interface, for what the crate hides"
-)]
 fn reported(client: &Client<Collecting>) -> Vec<Report> {
-    // SAFETY: the client is alive, and outlives the queue, which is dropped here.
-    let queue = unsafe { Queue::main(client.native_ptr()) };
     let mut reports = Vec::new();
-    while let Some(event) = queue.as_ref().and_then(|queue| queue.poll(Duration::ZERO)) {
-        match event.content() {
-            Content::Error(report) => reports.push((Some(report.code), report.reason)),
-            Content::Log { level, text, .. } => {
-                tracing::debug!(target: "librdkafka", "{text}");
-                // Syslog's numbers (RFC 5424, 6.2.1): up to informational, where a lost connection is.
-                if level <= 6 {
-                    reports.push((None, text));
-                }
+    Queue::drain_main(client, |content| match content {
+        Content::Error(report) => reports.push((Some(report.code), report.reason)),
+        Content::Log { level, text, .. } => {
+            tracing::debug!(target: "librdkafka", "{text}");
+            // Syslog's numbers (RFC 5424, 6.2.1): up to informational, where a lost connection is.
+            if level <= 6 {
+                reports.push((None, text));
             }
-            _ => {}
         }
-    }
+        _ => {}
+    });
     reports
 }
 

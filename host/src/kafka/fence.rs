@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::Settings;
 use super::context::Logging;
-use super::error::{Error, Result};
+use crate::log::{Error, Result};
 
 /// When this process last began to fence each id successfully.
 static FENCED: LazyLock<Mutex<HashMap<String, Instant>>> = LazyLock::new(Mutex::default);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::admin::Admin;
 use super::consumer::Consumer;
-use super::error::{Disposition, Error, Result};
 use super::{Settings, fence};
+use crate::log::{Disposition, Error, Result};
 use crate::log::{Log, Ownership, Tag};
 
 /// How long Kafka may take to tell the watermark. A zombie's open transaction was fenced before, so a

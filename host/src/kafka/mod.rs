@@ -19,49 +19,45 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 
 mod admin;
-mod c_text;
 mod cause;
 mod client;
 mod committed;
 mod consumer;
 mod context;
-mod describe;
 mod diagnose;
 mod error;
-mod events;
 mod fence;
-mod group;
+mod ffi;
 mod ids;
 mod limits;
 mod log;
-mod native;
+mod membership;
 mod nudge;
-mod operation;
 mod poll;
 mod positions;
 mod producer;
 mod publish;
+mod reader;
 mod rebootstrap;
 mod reporting;
 mod rights;
 mod scan;
 mod tail;
-mod verify;
 
+pub use crate::log::{Disposition, Error, GRANT_IT, MissingRight, Operation, Resource, Result};
 pub use admin::{Admin, Broker, Topic};
-pub use client::{Sender, read_committed};
-pub use consumer::{Assignment, Consumer};
-pub use describe::{Group, GroupMember, TopicDescription};
+pub use client::Sender;
+pub use consumer::Consumer;
 pub use diagnose::{Cause, Diagnosis, diagnose};
-pub use error::{Disposition, Error, Result};
 pub use fence::fence;
+pub use ffi::describe::{Group, GroupMember, TopicDescription};
 pub use limits::Limits;
 pub use log::KafkaLog;
-pub use operation::Operation;
+pub use membership::Assignment;
 pub use positions::Positions;
 pub use publish::{Following, publisher};
-pub use rights::{GRANT_IT, MissingRight, Needs, Resource, may_transact, missing_rights};
-pub use scan::Scan;
+pub use rights::{Needs, may_transact, missing_rights};
+pub use scan::{Scan, read_committed};
 pub use tail::Tail;
 
 /// librdkafka's properties from the host's configuration, by kind of client.
@@ -97,7 +93,7 @@ impl Settings {
             config.set(*name, *value);
         }
         if is_classic(&config) {
-            config.set("partition.assignment.strategy", describe::ASSIGNOR);
+            config.set("partition.assignment.strategy", ffi::describe::ASSIGNOR);
         }
         for (name, value) in CONSUMER_DEFAULTS {
             if config.get(name).is_none() {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 
-use super::consumer::Shared;
-use super::error::{Disposition, Error, Result};
+use super::membership::Shared;
 use crate::background::{Background, Duty};
+use crate::log::{Disposition, Error, Result};
 
 /// The thread that asks.
 const NUDGE: Duty = Duty {

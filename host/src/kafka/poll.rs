@@ -12,19 +12,18 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 use taskhost_core::record::TopicPartition;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::consumer::{Assignment, Shared};
-use super::describe::other_consumer;
-use super::error::{Disposition, Error};
-use super::events::{Content, ErrorReport, Fetched, Rebalance};
+use super::ffi::describe::other_consumer;
+use super::ffi::events::{Content, ErrorReport, Fetched, Rebalance};
+use super::membership::{Assignment, Command, Shared, list};
 use super::nudge::Nudge;
-use super::rights::{GRANT_IT, MissingRight};
+use crate::log::{Disposition, Error};
 use crate::log::{Fed, Feeder, Flow, Tag, feed};
+use crate::log::{GRANT_IT, MissingRight};
 
 /// How long workers of a revoked partition have to finish their open batch. Rebalances wait for this. The next owner recovers
 /// a batch that isn't finished.
@@ -39,13 +38,6 @@ const POLL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The same while it closes: no event says when librdkafka is done.
 const CLOSING_PATIENCE: Duration = Duration::from_millis(20);
-
-/// The commands of other threads.
-pub(crate) enum Command {
-    Resume(TopicPartition, Tag),
-    Remove(TopicPartition, Tag, oneshot::Sender<Result<bool, Error>>),
-    Close,
-}
 
 pub(crate) struct PollThread {
     pub(crate) shared: Arc<Shared>,
@@ -173,12 +165,7 @@ impl PollThread {
             .iter()
             .map(|partition| self.open(partition))
             .collect();
-        if let Err(error) = self
-            .shared
-            .polled
-            .client()
-            .incremental_assign(&TopicPartitionList::new())
-        {
+        if let Err(error) = self.shared.polled.client().incremental_assign(&list([])) {
             tracing::warn!(%error, "the assignment could not be acknowledged");
         }
         self.nudge.fetchers();
@@ -369,16 +356,6 @@ fn explained(code: RDKafkaErrorCode, reason: String, group: &str) -> String {
         RDKafkaErrorCode::TopicAuthorizationFailed => format!("{reason}; {GRANT_IT}"),
         _ => reason,
     }
-}
-
-pub(crate) fn list<'a>(
-    partitions: impl IntoIterator<Item = &'a TopicPartition>,
-) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(&partition.topic, partition.partition);
-    }
-    list
 }
 
 fn names(partitions: &[TopicPartition]) -> String {

@@ -9,7 +9,7 @@ use taskhost_core::watermark::Watermark;
 use super::Settings;
 use super::committed;
 use super::context::Logging;
-use super::error::{Error, Result};
+use crate::log::{Error, Result};
 
 /// Reads offsets. It never joins the group, so it disturbs no member.
 pub struct Positions {

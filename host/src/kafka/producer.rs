@@ -1,23 +1,18 @@
 //! A transactional producer: librdkafka's calls, each repeated while librdkafka asks for a retry. No decisions here.
-#![expect(
-    unsafe_code,
-    reason = "librdkafka's C interface, for calls that the crate hides or delays"
-)]
 
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, PurgeConfig};
-use rdkafka_sys as sys;
 use taskhost_core::record::Record;
 
 use super::Settings;
 use super::consumer::Consumer;
-use super::error::{Error, Result};
-use super::group::{Membership, send_offsets};
-use super::native::{CallError, Remedy};
+use super::ffi::group::Membership;
+use super::ffi::native::{CallError, Remedy};
 use super::reporting::{Delivered, Reporting};
+use crate::log::{Error, Result};
 
 /// How long one wait for reports takes before anything else is checked.
 const REPORT_PATIENCE: Duration = Duration::from_millis(20);
@@ -130,10 +125,9 @@ impl TransactionalProducer {
         if !self.has_transactions {
             return consumer.commit(offsets);
         }
-        let producer = self.native();
+        let producer = self.producer.queued();
         self.repeat("sending offsets", || {
-            // SAFETY: the producer lives as long as `self`.
-            unsafe { send_offsets(producer, offsets, membership, NO_TIMEOUT_MS) }
+            producer.send_offsets(offsets, membership, NO_TIMEOUT_MS)
         })
     }
 
@@ -143,9 +137,7 @@ impl TransactionalProducer {
             return Ok(());
         }
         self.repeat("committing a transaction", || {
-            // SAFETY: the producer lives as long as `self`.
-            let error = unsafe { sys::rd_kafka_commit_transaction(self.native(), NO_TIMEOUT_MS) };
-            CallError::take(error).map_or(Ok(()), Err)
+            self.producer.queued().commit_transaction(NO_TIMEOUT_MS)
         })
     }
 
@@ -162,9 +154,7 @@ impl TransactionalProducer {
             return Ok(());
         }
         let result = self.repeat("aborting a transaction", || {
-            // SAFETY: the producer lives as long as `self`.
-            let error = unsafe { sys::rd_kafka_abort_transaction(self.native(), ABORT_STEP_MS) };
-            CallError::take(error).map_or(Ok(()), Err)
+            self.producer.queued().abort_transaction(ABORT_STEP_MS)
         });
         self.producer.take();
         result
@@ -181,10 +171,6 @@ impl TransactionalProducer {
     /// Serves librdkafka's log lines and errors.
     pub(crate) fn serve(&self) {
         self.producer.serve(Duration::ZERO);
-    }
-
-    fn native(&self) -> *mut sys::rd_kafka_t {
-        self.producer.base().client().native_ptr()
     }
 
     fn repeat(

@@ -10,18 +10,18 @@ use taskhost_core::record::Record;
 
 use super::Settings;
 use super::consumer::Consumer;
-use super::error::{Disposition, Error, Result};
-use super::group::Membership;
+use super::ffi::group::Membership;
+use super::ffi::native::{CallError, Remedy};
 use super::ids::transactional_ids;
 use super::limits::Limits;
-use super::native::{CallError, Remedy};
 use super::producer::TransactionalProducer;
-use super::rights::MissingRight;
 use crate::background::{Background, Duty};
+use crate::log::MissingRight;
 use crate::log::{
     Blame, Delivered, Group, GroupOffset, Ownership, PRODUCERS, Producer, PublishObserver,
     Publisher, PublisherSettings, Stop, Transactions, Undelivered,
 };
+use crate::log::{Disposition, Error, Result};
 
 /// The thread that publishes.
 const PUBLISH: Duty = Duty {

@@ -5,14 +5,9 @@
 //! Without a broker to ask, it never asks again. *Measured*: of five hosts whose only broker was frozen for 5 s, three never
 //! reconnected. So each long-lived client is asked for its brokers at intervals. Without an answer it gets
 //! `bootstrap.servers` again.
-#![expect(
-    unsafe_code,
-    reason = "librdkafka's C interface, which the crate hides"
-)]
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -20,10 +15,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::Client;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka_sys as sys;
 
 use super::context::Logging;
+use super::ffi::brokers;
 use crate::background::{Background, Duty};
 
 /// The thread that watches.
@@ -66,8 +60,7 @@ impl Rebootstrap {
             let thread = Background::unsupervised().thread_again(WATCH, move || {
                 run(&owner, &end, client, |client| {
                     has_lost.store(true, Ordering::Relaxed);
-                    // SAFETY: the client is alive, and the text ends with NUL; the call is thread-safe.
-                    unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
+                    brokers::add(client, &servers);
                 });
             });
             if let Err(error) = thread {
@@ -98,7 +91,7 @@ fn run<T>(
             return;
         };
         let client = client(&owner);
-        if answers(client) {
+        if brokers::answer(client, PATIENCE_MS) {
             unanswered = 0;
             continue;
         }
@@ -119,27 +112,6 @@ fn pause(unanswered: u32) -> Duration {
         Some(doublings) => AGAIN_FIRST
             .saturating_mul(1 << doublings.min(10))
             .min(AGAIN_LAST),
-    }
-}
-
-/// Whether any broker answers.
-fn answers(client: &Client<Logging>) -> bool {
-    const NO: i32 = 0;
-    let mut metadata = null();
-    // SAFETY: the client is alive, and so is the place to write to; what is written there is ours to destroy.
-    unsafe {
-        let code = sys::rd_kafka_metadata(
-            client.native_ptr(),
-            NO,
-            null_mut(),
-            &raw mut metadata,
-            PATIENCE_MS,
-        );
-        let answered = RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError;
-        if answered && !metadata.is_null() {
-            sys::rd_kafka_metadata_destroy(metadata);
-        }
-        answered
     }
 }
 

@@ -2,21 +2,20 @@
 //!
 //! The crate's own poll runs until its time is over, whatever has arrived. With that poll, waiting for reports would either
 //! add that time to each transaction, or read the queue without pause.
-#![expect(unsafe_code, reason = "librdkafka's queue of events")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use taskhost_core::record::Record;
 
 use super::context::{self, Logging};
-use super::events::Content;
-use super::native::Queue;
+use super::ffi::events::Content;
+use super::ffi::producer::QueuedProducer;
 use super::rebootstrap::Rebootstrap;
 
 /// How long to wait before a record is offered to a full queue again.
@@ -24,9 +23,7 @@ const FULL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A producer whose user serves its reports, in one thread at a time.
 pub(crate) struct Reporting {
-    /// Before the producer, as it must be destroyed before it.
-    queue: Queue,
-    base: Arc<BaseProducer<Logging>>,
+    producer: QueuedProducer,
     delivered: Mutex<Delivered>,
     watch: Rebootstrap,
 }
@@ -42,20 +39,21 @@ pub(crate) struct Delivered {
 
 impl Reporting {
     pub(crate) fn new(config: &ClientConfig) -> KafkaResult<Self> {
-        let base: Arc<BaseProducer<Logging>> = Arc::new(config.create_with_context(Logging)?);
-        // SAFETY: the producer is alive, and the queue is destroyed before it.
-        let queue = unsafe { Queue::main(base.client().native_ptr()) };
-        let queue = queue.ok_or_else(|| KafkaError::ClientCreation("it has no queue".into()))?;
+        let producer = QueuedProducer::new(config)?;
         Ok(Self {
-            queue,
-            watch: Rebootstrap::watch(&base, |base| base.client(), config),
-            base,
+            watch: Rebootstrap::watch(producer.base(), |base| base.client(), config),
+            producer,
             delivered: Mutex::default(),
         })
     }
 
     pub(crate) fn base(&self) -> &BaseProducer<Logging> {
-        &self.base
+        self.producer.base()
+    }
+
+    /// For the calls of transactions.
+    pub(crate) fn queued(&self) -> &QueuedProducer {
+        &self.producer
     }
 
     /// Whether it has been without any broker for a while.
@@ -71,7 +69,7 @@ impl Reporting {
     ) -> Result<(), RDKafkaErrorCode> {
         let mut message = prepared(record);
         loop {
-            let (error, unsent) = match self.base.send(message) {
+            let (error, unsent) = match self.base().send(message) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
@@ -87,12 +85,12 @@ impl Reporting {
 
     /// Whether records have no report yet.
     pub(crate) fn is_busy(&self) -> bool {
-        self.base.in_flight_count() > 0
+        self.base().in_flight_count() > 0
     }
 
     /// Waits for the next event, which may be the reports of many records, and takes it. False if none came.
     pub(crate) fn await_event(&self, patience: Duration) -> bool {
-        let Some(event) = self.queue.poll(patience) else {
+        let Some(event) = self.producer.poll(patience) else {
             return false;
         };
         match event.content() {

@@ -1,27 +1,19 @@
-//! Reads everything that a topic has now, from its beginning to its current end, as a `read_committed` reader.
+//! Reads everything that a topic has now, from its beginning to its current end.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset as Position, TopicPartitionList};
-use taskhost_core::record::{Message, TopicPartition};
-use uuid::Uuid;
+use taskhost_core::record::Message;
 
 use super::Settings;
-use super::context::{self, Logging};
-use super::error::{Disposition, Error, Result};
-use super::events::Content;
-use super::native::PolledConsumer;
+use super::reader::{Came, Reader};
+use crate::log::{Disposition, Error, Result};
 
 const DOING: &str = "reading a topic from its beginning";
 
 /// A reader that joins no group and commits nothing.
 pub struct Scan {
-    reader: PolledConsumer,
-    topic: Arc<str>,
+    reader: Reader,
     /// Partitions whose end is not reached yet.
     open: HashSet<i32>,
     patience: Duration,
@@ -35,41 +27,15 @@ impl Scan {
     /// # Errors
     /// If the topic doesn't exist or the broker doesn't answer.
     pub fn start(settings: &Settings, topic: &str, patience: Duration) -> Result<Self> {
-        let error = |error| Error::kafka(DOING, &error);
-        let mut config = settings.for_consumer();
-        // librdkafka assigns only in a group.
-        config.set("group.id", format!("taskhost-reader-{}", Uuid::new_v4()));
-        let client: BaseConsumer<Logging> = config.create_with_context(Logging).map_err(error)?;
-        let reader = PolledConsumer::new(client)?;
-        let metadata = reader
-            .client()
-            .fetch_metadata(Some(topic), patience)
-            .map_err(error)?;
-        let mut list = TopicPartitionList::new();
-        let (mut open, mut offsets) = (HashSet::new(), 0);
-        for partition in metadata.topics().iter().flat_map(|one| one.partitions()) {
-            let (low, high) = reader
-                .client()
-                .fetch_watermarks(topic, partition.id(), patience)
-                .map_err(error)?;
-            if high > low {
-                open.insert(partition.id());
-                offsets += high.abs_diff(low);
-            }
-            list.add_partition_offset(topic, partition.id(), Position::Offset(low))
-                .map_err(error)?;
-        }
-        if list.count() == 0 {
-            let reason = format!("{topic} does not exist");
-            return Err(Error::new(DOING, Disposition::UnknownTopic, reason));
-        }
-        reader.client().assign(&list).map_err(error)?;
+        let (reader, all) = Reader::start(settings, topic, patience, DOING, |bounds| bounds.low)?;
+        let filled = || all.iter().filter(|bounds| bounds.high > bounds.low);
         Ok(Self {
             reader,
-            topic: topic.into(),
-            open,
+            open: filled().map(|bounds| bounds.partition).collect(),
             patience,
-            offsets,
+            offsets: filled()
+                .map(|bounds| bounds.high.abs_diff(bounds.low))
+                .sum(),
         })
     }
 
@@ -86,46 +52,43 @@ impl Scan {
         let deadline = Instant::now() + self.patience;
         while !self.open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let event = self.reader.poll(left);
-            match event.as_ref().map(super::events::Event::content) {
-                Some(Content::Fetched(fetched)) => {
-                    return Ok(Some(fetched.to_message(self.topic.clone())));
+            match self.reader.next(left)? {
+                Came::Message(message) => return Ok(Some(message)),
+                Came::End(partition) => {
+                    self.open.remove(&partition);
                 }
-                Some(Content::Error(report)) if report.code == RDKafkaErrorCode::PartitionEOF => {
-                    if let Some((TopicPartition { partition, .. }, _)) = report.partition {
-                        self.open.remove(&partition);
-                    }
-                }
-                Some(Content::Error(report)) if report.partition.is_some() => {
-                    let disposition = Error::code(DOING, report.code).disposition();
-                    return Err(Error::new(DOING, disposition, report.reason));
-                }
-                Some(Content::Error(report)) => tracing::warn!("{}", report.reason),
-                Some(Content::Log {
-                    level,
-                    facility,
-                    text,
-                }) => context::log(level, &facility, &text),
-                Some(Content::Rebalance { .. } | Content::Reports(_) | Content::Other) => {}
-                None if left.is_zero() => {
+                Came::Nothing if left.is_zero() => {
                     let reason = format!(
                         "the end of {} is not reached within {} s",
-                        self.topic,
+                        self.reader.topic(),
                         self.patience.as_secs()
                     );
                     return Err(Error::new(DOING, Disposition::Trouble, reason));
                 }
-                None => {}
+                Came::Other | Came::Nothing => {}
             }
         }
         Ok(None)
     }
 }
 
+/// Everything that a topic has; each partition's messages are in order. Blocks.
+///
+/// # Errors
+/// If the topic doesn't exist, or nothing comes for `patience` before its end is reached.
+pub fn read_committed(
+    settings: &Settings,
+    topic: &str,
+    patience: Duration,
+) -> Result<Vec<Message>> {
+    let mut scan = Scan::start(settings, topic, patience)?;
+    std::iter::from_fn(|| scan.read().transpose()).collect()
+}
+
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scan")
-            .field("topic", &self.topic)
+            .field("topic", &self.reader.topic())
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,11 @@
 //! Forms that come back, and times that people write.
 
+use std::sync::Arc;
+
+use taskhost_core::dead_letter::{DeadLetter, Source, Stage};
+use taskhost_core::record::TopicPartition;
+use taskhost_core::task::PluginVersion;
+
 use super::*;
 use crate::store::Key;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taskhost_core::record::{Message, Offset};
 use tokio::sync::Notify;
 
-use crate::kafka::Error;
+use super::error::Error;
 
 /// Messages in a feed above which it is paused: enough for some batches, so that a worker never waits for the broker between
 /// two of them.

@@ -6,16 +6,17 @@
 //!     └────► Publisher ──► Lanes ──► transaction ──► Transactions
 //! ```
 //!
-//! Nothing here calls librdkafka: the order of frames, whose turn it is, what an answer means. Of `crate::kafka` it uses only the
-//! error types and what a missing right is called. `crate::kafka` implements the ports with librdkafka; the simulator in
+//! Nothing here calls librdkafka: the order of frames, whose turn it is, what an answer or an error means. `crate::kafka` implements the ports with librdkafka; the simulator in
 //! `sim/` implements them with a broker in memory, and runs the rest unchanged.
 
 mod answer;
+mod error;
 mod feed;
 mod lanes;
 mod ownership;
 mod publisher;
 mod publishing;
+mod right;
 mod transaction;
 mod transactions;
 mod turns;
@@ -29,12 +30,13 @@ use taskhost_core::recovery::Log as Bounds;
 use taskhost_core::watermark::Watermark;
 use tokio::time::Instant;
 
-use crate::kafka::Result;
-
 pub use answer::{Answer, Unpublished};
+pub use error::{Disposition, Error, Result};
 pub use feed::{Fed, Feed, Feeder, Flow, feed};
 pub use ownership::{Held, Ownership, Tag};
-pub use publisher::{Publisher, PublisherSettings, Publishing};
+pub use publisher::Publisher;
+pub use publishing::{PublisherSettings, Publishing};
+pub use right::{GRANT_IT, MissingRight, Operation, Resource};
 pub use transaction::PublishObserver;
 pub use transactions::{
     Blame, Delivered, Group, GroupOffset, Producer, Stop, Transactions, Undelivered,
@@ -53,7 +55,7 @@ pub trait Log: Debug + Send + Sync {
     /// The offset that the group has committed for a partition.
     ///
     /// # Errors
-    /// [`crate::kafka::Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
+    /// [`Disposition::Trouble`] also while a transaction that would change it is pending: ask again.
     async fn committed(&self, partition: &TopicPartition) -> Result<Watermark>;
 
     /// Ends what a former owner may have left open under a transactional id, and keeps it from opening more; once is enough

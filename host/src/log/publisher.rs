@@ -16,22 +16,9 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::ownership::Tag;
-use super::publishing::{Order, Work};
+use super::publishing::{Order, PublisherSettings, Publishing, Work};
 use super::transaction::PublishObserver;
 use super::transactions::Transactions;
-
-pub use super::publishing::Publishing;
-
-/// What the publisher goes by.
-#[derive(Debug, Clone)]
-pub struct PublisherSettings {
-    /// The ids of its producers, which take turns.
-    pub transactional_ids: Vec<String>,
-    /// Bytes of messages in one transaction, beyond which the next one takes what is left.
-    pub transaction_bytes_max: usize,
-    /// What transactional ids begin with, for the reason that is told when one is refused.
-    pub transactional_prefix: String,
-}
 
 /// The workers' end of the publisher.
 #[derive(Debug)]

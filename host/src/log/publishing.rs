@@ -14,15 +14,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Unpublished};
+use super::error::{Disposition, Error};
 pub(crate) use super::lanes::Work;
 use super::lanes::{Item, Lanes, Share};
 use super::ownership::Tag;
-use super::publisher::PublisherSettings;
+use super::right::{GRANT_IT, MissingRight};
 use super::transaction::{self, Cause, Outcome, Part, PublishObserver};
 use super::transactions::{Group, Transactions};
 use super::turns::Turns;
 use crate::chance;
-use crate::kafka::{Disposition, Error, GRANT_IT, MissingRight};
 
 /// The longest sleep: librdkafka's log lines are served at least this often.
 const IDLE: Duration = Duration::from_millis(500);
@@ -37,6 +37,17 @@ const MEMBER_PAUSE: Duration = Duration::from_millis(20);
 /// How long a membership that the broker called outdated is not used again. The consumer learns the new one within a round
 /// trip or, if the answer was lost, with the next heartbeat.
 const OUTDATED_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the publisher goes by.
+#[derive(Debug, Clone)]
+pub struct PublisherSettings {
+    /// The ids of its producers, which take turns.
+    pub transactional_ids: Vec<String>,
+    /// Bytes of messages in one transaction, beyond which the next one takes what is left.
+    pub transaction_bytes_max: usize,
+    /// What transactional ids begin with, for the reason that is told when one is refused.
+    pub transactional_prefix: String,
+}
 
 /// What workers ask for.
 pub(crate) enum Order {
@@ -74,6 +85,7 @@ pub(crate) enum Order {
 }
 
 /// Does the publisher's work.
+// Many fields: one thread has the whole state of the publisher.
 pub struct Publishing<T: Transactions> {
     settings: PublisherSettings,
     transactions: T,

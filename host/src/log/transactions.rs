@@ -6,8 +6,8 @@ use std::sync::Arc;
 use taskhost_core::record::{Record, TopicPartition};
 use taskhost_core::watermark::Mark;
 
+use super::error::Result;
 use super::ownership::Ownership;
-use crate::kafka::Result;
 
 /// Where producers come from.
 pub trait Transactions: Send + 'static {

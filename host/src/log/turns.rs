@@ -5,8 +5,8 @@
 //! once. Only one of them has an open transaction at a time, and each transaction ends before the next one begins. So records
 //! keep their order.
 
+use super::error::Result;
 use super::transactions::{Producer, Transactions};
-use crate::kafka::Result;
 
 /// How many producers take turns.
 pub const PRODUCERS: usize = 2;

@@ -149,104 +149,57 @@ impl Catalog {
 
     /// Offers a component without remembering a refusal.
     pub(super) async fn try_offer(&self, offer: Offer) -> Result<Offered, CatalogError> {
-        let Offer {
-            route,
-            bytes,
-            config,
-            by,
-            reason,
-            force,
-            despite_rollback,
-            seen: chosen_by,
-            ..
-        } = offer;
-        let Some(slot) = self.slots.get(route) else {
-            let reason = format!("the host has no route number {route}");
+        let Some(slot) = self.slots.get(offer.route) else {
+            let reason = format!("the host has no route number {}", offer.route);
             return Err(Refused::Route { reason }.into());
         };
         let name = &slot.settings.route.name;
         let bytes_max = self.library.engine().limits().component_bytes_max;
-        if bytes.len() > bytes_max {
+        if offer.bytes.len() > bytes_max {
             return Err(Refused::TooLarge {
-                bytes: bytes.len() as u64,
+                bytes: offer.bytes.len() as u64,
                 bytes_max,
             }
             .into());
         }
-        let digest = digest(&bytes);
+        let digest = digest(&offer.bytes);
         let seen = self.versions.current(name).await?;
         if let Some(current) = seen
             .as_ref()
-            .filter(|current| current.digest == digest && current.config == config)
+            .filter(|current| current.digest == digest && current.config == offer.config)
         {
-            // The component in memory is sound, whatever the store has. It is kept until the pointer has it.
-            let (library, code) = (self.library.clone(), bytes.clone());
-            let _kept = blocking(move || library.open(&code)).await?;
-            if let Some(active) = self.refresh(route).await?
-                && active.version.digest == digest
-            {
-                let (name, version) = (&active.version.name, &active.version.version);
-                self.versions
-                    .save(SavedVersion {
-                        digest,
-                        name: name.clone(),
-                        version: version.clone(),
-                        bytes,
-                    })
-                    .await?;
-            }
+            self.keep(&offer, digest).await?;
             return Ok(Offered::Unchanged(current.clone()));
         }
         let number = seen.as_ref().map_or(0, |activation| activation.number);
-        if chosen_by.is_some_and(|chosen_by| chosen_by != number) {
-            self.refresh(route).await?;
+        if offer.seen.is_some_and(|chosen_by| chosen_by != number) {
+            self.refresh(offer.route).await?;
             return Ok(Offered::Lost(seen));
         }
-        let rolled_back = self.versions.rolled_back(name, &digest, &config).await?;
-        if let (Some(rolled_back), false) = (&rolled_back, despite_rollback) {
-            return Err(Refused::RolledBack {
-                route: name.clone(),
-                digest,
-                activation: rolled_back.activation,
-                since: timestamp::to_rfc3339(rolled_back.since),
-                reason: rolled_back.reason.clone(),
-            }
-            .into());
-        }
-        if !force && self.versions.is_superseded(name, &digest, &config).await? {
-            return Err(Refused::Superseded {
-                route: name.clone(),
-                digest,
-            }
-            .into());
-        }
-        let (library, code) = (self.library.clone(), bytes.clone());
+        let kind = self.allow(&offer, name, &digest).await?;
+        let (library, code) = (self.library.clone(), offer.bytes.clone());
         let component = blocking(move || library.open(&code)).await?;
         let descriptor = self
-            .describe(route, component.clone(), config.clone())
+            .describe(offer.route, component.clone(), offer.config.clone())
             .await?;
 
-        let _turn = slot.turn.lock().await;
-        let (plugin, version) = (descriptor.name.clone(), descriptor.version.clone());
+        let turn = slot.turn.lock().await;
         self.versions
             .save(SavedVersion {
                 digest: digest.clone(),
-                name: plugin,
-                version,
-                bytes,
+                name: descriptor.name.clone(),
+                version: descriptor.version.clone(),
+                bytes: offer.bytes,
             })
             .await?;
         let new = NewActivation {
             route: name.clone(),
             seen: number,
             digest,
-            config,
-            by,
-            reason,
-            kind: match rolled_back {
-                Some(_) => ActivationKind::Forced,
-                None => ActivationKind::Ordinary,
-            },
+            config: offer.config,
+            by: offer.by,
+            reason: offer.reason,
+            kind,
         };
         match self.versions.activate(new).await? {
             Activated::Done(activation) => {
@@ -254,10 +207,63 @@ impl Catalog {
                 Ok(Offered::Activated(activation))
             }
             Activated::Lost(current) => {
-                drop(_turn);
-                self.refresh(route).await?;
+                drop(turn);
+                self.refresh(offer.route).await?;
                 Ok(Offered::Lost(current))
             }
         }
+    }
+
+    /// Saves once more what is active already: the component in memory is sound, whatever the store has.
+    async fn keep(&self, offer: &Offer, digest: String) -> Result<(), CatalogError> {
+        // It is kept until the pointer has it.
+        let (library, code) = (self.library.clone(), offer.bytes.clone());
+        let _kept = blocking(move || library.open(&code)).await?;
+        if let Some(active) = self.refresh(offer.route).await?
+            && active.version.digest == digest
+        {
+            let (name, version) = (&active.version.name, &active.version.version);
+            self.versions
+                .save(SavedVersion {
+                    digest,
+                    name: name.clone(),
+                    version: version.clone(),
+                    bytes: offer.bytes.clone(),
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the route's history lets it be activated, and as what.
+    async fn allow(
+        &self,
+        offer: &Offer,
+        name: &str,
+        digest: &str,
+    ) -> Result<ActivationKind, CatalogError> {
+        let config = &offer.config;
+        let rolled_back = self.versions.rolled_back(name, digest, config).await?;
+        if let (Some(rolled_back), false) = (&rolled_back, offer.despite_rollback) {
+            return Err(Refused::RolledBack {
+                route: name.to_owned(),
+                digest: digest.to_owned(),
+                activation: rolled_back.activation,
+                since: timestamp::to_rfc3339(rolled_back.since),
+                reason: rolled_back.reason.clone(),
+            }
+            .into());
+        }
+        if !offer.force && self.versions.is_superseded(name, digest, config).await? {
+            return Err(Refused::Superseded {
+                route: name.to_owned(),
+                digest: digest.to_owned(),
+            }
+            .into());
+        }
+        Ok(match rolled_back {
+            Some(_) => ActivationKind::Forced,
+            None => ActivationKind::Ordinary,
+        })
     }
 }

@@ -21,14 +21,15 @@ use taskhost_core::task::PluginVersion;
 use taskhost_core::timestamp;
 use time::OffsetDateTime;
 
-use super::component::{Component, Question};
+use super::component::Component;
 use super::library::Library;
 use super::observer::PluginObserver;
-use super::refused::Refused;
+use super::question::Question;
+use super::refused::{Refusal, Refused};
 use super::versions::{Activation, Versions, VersionsError};
 use super::world::INTERFACE;
 use crate::clock::now;
-use crate::shared::{Current, Deciders, Rule};
+use crate::deciders::{Current, Deciders, Rule};
 
 /// Refusals that are remembered for each route.
 const REFUSALS_MAX: usize = 20;
@@ -133,21 +134,6 @@ impl Deciders for Catalog {
         let refreshed = self.refresh(route).await;
         refreshed.map(drop).map_err(|error| error.to_string())
     }
-}
-
-/// A file or version that was refused for a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Refusal {
-    /// The file, or another source.
-    pub file: String,
-    /// SHA-256 of its bytes, if they could be read.
-    pub digest: Option<String>,
-    /// What is wrong with it.
-    pub reason: String,
-    /// The last time it was refused.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
 }
 
 /// A route's versions, for people: `GET /api/plugins`.

@@ -10,7 +10,7 @@ use taskhost_core::decision::Decision;
 
 use taskhost_core::round::Work;
 
-use super::component::Question;
+use super::question::Question;
 
 #[path = "convert.rs"]
 #[allow(
@@ -23,10 +23,6 @@ mod convert;
 /// The interface's types as plugins have them.
 mod bindings {
     pub(super) use taskhost_sdk::bindings::taskhost;
-}
-
-mod component {
-    pub(super) use taskhost_core::round::Work;
 }
 
 /// The source of decisions, instead of WebAssembly.

@@ -13,8 +13,7 @@ use sha2::{Digest, Sha256};
 use taskhost_core::decision::Decision;
 use taskhost_core::descriptor::Descriptor;
 use taskhost_core::fault::{Fault, Kind};
-use taskhost_core::record::TopicPartition;
-use taskhost_core::round::{Unanswered, Work};
+use taskhost_core::round::Unanswered;
 
 use super::bindings::PluginPre;
 use super::bindings::taskhost::plugin::types as wit;
@@ -23,22 +22,11 @@ use super::diagnosis::{Stage, diagnose, waiting};
 use super::engine::Engine;
 use super::journal;
 use super::lines::Lines;
+use super::question::Question;
 use super::refused::Refused;
-use super::sandbox::{self, State};
+use super::sandbox;
+use super::state::State;
 use super::world;
-
-/// What one call of `decide` is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The route's configuration: JSON.
-    pub config: &'a str,
-    /// The logical name of the topic, which the plugin knows.
-    pub logical_topic: &'a str,
-    /// The batch's partition, for log lines.
-    pub at: &'a TopicPartition,
-    /// The works.
-    pub works: &'a [Work<'a>],
-}
 
 /// A compiled component of the plugin world.
 pub struct Component {

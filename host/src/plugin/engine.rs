@@ -12,8 +12,9 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::limits::Limits;
+use super::linker;
 use super::observer::PluginObserver;
-use super::sandbox::{self, State};
+use super::state::State;
 use crate::background::{Background, Duty};
 
 /// How often the epoch is raised. This is also the precision of a deadline.
@@ -72,7 +73,7 @@ impl Engine {
         let failed = |reason: String| EngineError { reason };
         let inner = wasmtime::Engine::new(&config(&limits))
             .map_err(|error| failed(format!("{error:#}")))?;
-        let linker = sandbox::linker(&inner).map_err(|error| failed(format!("{error:#}")))?;
+        let linker = linker::linker(&inner).map_err(|error| failed(format!("{error:#}")))?;
         let gate = Arc::new(Gate {
             all: limits.instances_max,
             free: Mutex::new(limits.instances_max),

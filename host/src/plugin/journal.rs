@@ -4,9 +4,9 @@ use taskhost_core::cause::Cause;
 use tracing::Level;
 
 use super::bindings::taskhost::plugin::logging;
-use super::component::Question;
 use super::engine::Engine;
 use super::lines::{Gathered, Line, Origin};
+use super::question::Question;
 
 /// Writes the lines of one call. Without a question they come from `configure`, outside any batch.
 pub(super) fn write(

@@ -33,26 +33,30 @@ mod library;
 mod limiter;
 mod limits;
 mod lines;
+mod linker;
 mod observer;
+mod question;
 mod refused;
 mod sandbox;
 mod settling;
+mod state;
 mod versions;
 mod wasi;
 mod watcher;
 mod world;
 
 pub use activation::{Offer, Offered, Wish};
-pub use catalog::{Active, Catalog, CatalogError, PluginRoute, Refusal, RouteSnapshot};
+pub use catalog::{Active, Catalog, CatalogError, PluginRoute, RouteSnapshot};
 #[cfg(feature = "bench")]
 pub use compiled_in::{Rules, decide_by};
-pub use component::{Component, Question, digest};
+pub use component::{Component, digest};
 pub use engine::{Engine, EngineError};
 pub use in_memory::InMemory;
 pub use library::Library;
 pub use limits::Limits;
 pub use observer::PluginObserver;
-pub use refused::Refused;
+pub use question::Question;
+pub use refused::{Refusal, Refused};
 pub use versions::{
     Activated, Activation, ActivationKind, Answer, NewActivation, RolledBack, SavedVersion,
     Versions, VersionsError,

@@ -2,7 +2,7 @@
 
 use taskhost_core::task::PluginVersion;
 
-use super::catalog::Refusal;
+use super::refused::Refusal;
 
 /// Gets the events of plugins, on the thread where they happen: must not block.
 pub trait PluginObserver: Send + Sync {

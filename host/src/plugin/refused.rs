@@ -1,6 +1,23 @@
 //! The reasons why a component is refused, each a sentence for the person who wrote or copied it.
 
+use serde::Serialize;
 use taskhost_core::fault::Fault;
+use time::OffsetDateTime;
+
+/// A file or version that was refused for a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The file, or another source.
+    pub file: String,
+    /// SHA-256 of its bytes, if they could be read.
+    pub digest: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The last time it was refused.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
 
 /// Why a component is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -131,13 +131,13 @@ impl Settling {
     }
 
     /// The file was offered, and no further offer is needed, whatever the result.
-    pub(super) fn handled(&mut self, stamp: Stamp) {
+    pub(super) fn note_handled(&mut self, stamp: Stamp) {
         self.handled = Some(stamp);
         self.unsettled = None;
     }
 
     /// The file is not to be offered before then.
-    pub(super) fn later(&mut self, not_before: Instant) {
+    pub(super) fn put_off(&mut self, not_before: Instant) {
         if let Some(unsettled) = &mut self.unsettled {
             unsettled.not_before = not_before;
         }
@@ -183,7 +183,7 @@ mod tests {
             file.look(Some(stamp(2)), FRESH, after(start, 350), &timing),
             Look::Offer(stamp(2))
         );
-        file.handled(stamp(2));
+        file.note_handled(stamp(2));
         assert_eq!(
             file.look(Some(stamp(2)), FRESH, after(start, 9_999), &timing),
             Look::Rest
@@ -205,7 +205,7 @@ mod tests {
         let later = file
             .broken_not_before(after(start, 200), &timing)
             .expect("it is too young to be broken");
-        file.later(later);
+        file.put_off(later);
         assert_eq!(
             file.look(Some(stamp(1)), FRESH, after(start, 400), &timing),
             Look::Wait(after(start, 2_000))
@@ -222,7 +222,7 @@ mod tests {
         let (timing, start) = (Timing::default(), Instant::now());
         let mut file = Settling::default();
         assert_eq!(file.look(None, FRESH, start, &timing), Look::Rest);
-        file.handled(stamp(1));
+        file.note_handled(stamp(1));
         assert_eq!(file.look(None, FRESH, start, &timing), Look::Gone);
         assert_eq!(file.look(None, FRESH, start, &timing), Look::Rest);
         let back = file.look(Some(stamp(1)), Duration::from_secs(1), start, &timing);

@@ -27,7 +27,7 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::lines::{Lines, Origin};
-use super::sandbox::State;
+use super::state::State;
 
 /// The most bytes of random numbers in one call. A larger request is an attempt to make the host allocate.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;

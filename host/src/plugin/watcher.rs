@@ -149,9 +149,9 @@ impl Watcher {
                         .offer(&watched.routes, stamp, &watched.settling, timing)
                         .await
                     {
-                        None => watched.settling.handled(stamp),
+                        None => watched.settling.note_handled(stamp),
                         Some(later) => {
-                            watched.settling.later(later);
+                            watched.settling.put_off(later);
                             next = next.min(later);
                         }
                     }

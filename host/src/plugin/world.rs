@@ -7,7 +7,7 @@ use wasmtime::component::types::ComponentItem;
 use super::bindings::PluginPre;
 use super::engine::Engine;
 use super::refused::Refused;
-use super::sandbox::State;
+use super::state::State;
 
 /// The interface by which plugins are asked.
 pub const INTERFACE: &str = "taskhost:plugin@0.1.0";

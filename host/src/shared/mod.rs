@@ -18,17 +18,17 @@ use taskhost_core::halt::Halt;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::recovery::Reset;
 
-use crate::breaker::Breakers;
+use crate::breakers::dependencies::Breakers;
+use crate::breakers::routes::RouteBreakers;
+use crate::deciders::Deciders;
 use crate::kafka::Limits;
 use crate::ledger::Ledger;
 use crate::log::{Log, Publisher};
-use crate::route_breaker::RouteBreakers;
 use crate::telemetry::health::Status;
 use crate::telemetry::metrics::Metrics;
 
 pub use gate::Gate;
 pub use lag::{Places, watch as watch_lag};
-pub use plugins::{Current, Deciders, Rule};
 pub(crate) use plugins::{Plugins, deciding};
 pub(crate) use purity::Evidence;
 pub use purity::{Impurity, Purity, PurityObserver};
@@ -37,6 +37,7 @@ pub use waker::Waker;
 
 /// What all workers of a host share.
 #[derive(Debug)]
+// Many fields: whatever a worker uses comes by this handle.
 pub struct Shared {
     /// Postgres.
     pub ledger: Arc<dyn Ledger>,
@@ -70,6 +71,7 @@ pub struct Shared {
 
 /// The bounds and names that workers go by.
 #[derive(Debug, Clone)]
+// Many fields: each is a setting that workers go by.
 pub struct Rules {
     /// The consumer group.
     pub group: Arc<str>,

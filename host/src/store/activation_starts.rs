@@ -9,13 +9,14 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskhost_core::record::{Offset, TopicPartition};
 
-use super::batch::Batch;
 use super::error::Error;
+use super::keyed::keyed;
 use super::millis::Millis;
+use super::open::Batch;
 use super::pool::Store;
-use super::progress::keyed;
+use super::row::activation;
 use super::session::Session;
-use super::versions::{Activation, activation};
+use super::versions::Activation;
 
 /// The number of the last activation that took effect in a partition, by route.
 pub type Started = HashMap<String, i64>;

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 use taskhost_core::batch::{Wakeup, WriteSet};
 use taskhost_core::frame::{BatchNumber, Frame};
 use taskhost_core::outcome::Counts;
@@ -18,10 +17,12 @@ use uuid::Uuid;
 use super::Key;
 use super::dlq;
 use super::error::Error;
+use super::keyed::{Epoch, keyed};
 use super::millis::Millis;
+use super::open::{Batch, Commit};
 use super::pool::Store;
-use super::progress::{Epoch, keyed};
-use super::read::Checkpoint;
+use super::question::Checkpoint;
+use super::row::task;
 use super::session::{Ended, Session};
 use super::settle;
 use super::versions;
@@ -29,42 +30,6 @@ use super::wakeups;
 use super::write;
 use crate::failpoint;
 use crate::mutant::{self, Mutant};
-
-/// An open batch. The methods are called in the order in which they stand, which is the order of the locks; each may be
-/// left out if there is nothing to do. Dropping it, like [`Batch::rollback`], leaves nothing behind. After an error
-/// only a rollback is left.
-#[derive(Debug)]
-pub struct Batch {
-    pub(super) session: Session,
-    pub(super) key: Key,
-    /// For what is stored outside of the batch: the deciders of its events.
-    pub(super) store: Store,
-    pub(super) epoch: Epoch,
-    /// The last committed batch when this one began.
-    seen: BatchNumber,
-    next_offset: Offset,
-    /// The token of the attempt that committed that one.
-    token: Option<Uuid>,
-    /// Versions of the tasks that are locked.
-    pub(super) versions: HashMap<TaskId, i64>,
-    pub(super) counts: Counts,
-    /// How long the partition has worked, in milliseconds.
-    worked: i64,
-}
-
-/// How a batch ended.
-#[derive(Debug)]
-pub enum Commit {
-    /// It is committed; the frame is to be published.
-    Committed(Frame),
-    /// The answer to COMMIT was lost. Ask [`Store::settle`] with the token.
-    Unknown {
-        /// To be published if it was committed.
-        frame: Frame,
-        /// Why the answer was lost.
-        error: Error,
-    },
-}
 
 const LOCK_PROGRESS: &str = "
 SELECT batch, next_offset, batch_token FROM taskhost.progress
@@ -284,25 +249,4 @@ async fn last_claim(session: &mut Session, key: &Key) -> Result<Epoch, Error> {
                WHERE group_id = $1 AND topic = $2 AND partition = $3 FOR UPDATE";
     let row = session.row(keyed(sql, key)).await?;
     row.map_or(Ok(0), |row| Ok(row.try_get("epoch")?))
-}
-
-/// A task of a row.
-pub(super) fn task(row: &PgRow) -> Result<Task, Error> {
-    let text = |column| row.try_get::<&str, _>(column);
-    let time = |column| row.try_get::<Millis, _>(column);
-    Ok(Task {
-        id: task_id(row, "id")?,
-        kind: text("type")?.into(),
-        status: text("status")?.into(),
-        data: text("data")?.into(),
-        version: row.try_get("version")?,
-        created_at: time("created_at")?.0,
-        updated_at: time("updated_at")?.0,
-    })
-}
-
-/// A task's id of a row.
-pub(super) fn task_id(row: &PgRow, column: &str) -> Result<TaskId, Error> {
-    let text: &str = row.try_get(column)?;
-    TaskId::new(text).map_err(|error| Error::Unreadable(sqlx::Error::Decode(error.into())))
 }

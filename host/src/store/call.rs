@@ -11,10 +11,10 @@ use taskhost_core::replay::{End, Replayed};
 use taskhost_core::task::{Task, TaskEvent, TaskId};
 
 use super::Key;
-use super::commit::{Commitment, Seen};
+use super::commitment::{Commitment, Seen};
 use super::error::Error;
 use super::millis::Millis;
-use super::session::Statement;
+use super::schema::Statement;
 use super::versions;
 use super::write::{column, headers, stage};
 

@@ -9,10 +9,10 @@ use taskhost_core::record::{Header, Message, TopicPartition};
 use taskhost_core::task::PluginVersion;
 
 use super::Key;
-use super::batch::task_id;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
+use super::row::task_id;
 
 /// A dead letter's row.
 #[derive(Debug, Clone, PartialEq, Eq)]

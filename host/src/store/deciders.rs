@@ -3,7 +3,7 @@
 //! Each is stored once, outside of any batch: a batch that waited for another one's row would keep its tasks locked meanwhile.
 //! So a decider may be stored that no event names.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
@@ -13,44 +13,12 @@ use super::error::Error;
 use super::pool::Store;
 use super::session::Session;
 
-/// How many deciders are remembered. Each route has one, and another one after each swap.
-const REMEMBERED_MAX: usize = 100;
-
 const FIND: &str = "SELECT number FROM taskhost.deciders WHERE identity = $1";
 
 const ADD: &str = "
 INSERT INTO taskhost.deciders (identity, route, activation, plugin_name, plugin_version, plugin_digest, config, interface,
     topics)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::json) ON CONFLICT DO NOTHING";
-
-/// The numbers that are known.
-#[derive(Debug, Default)]
-pub(super) struct Deciders(Mutex<Vec<(Arc<RecordedDecider>, i32)>>);
-
-impl Deciders {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<RecordedDecider>, i32)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn number(&self, decider: &RecordedDecider) -> Option<i32> {
-        let known = self.lock();
-        let found = known.iter().find(|(known, _)| **known == *decider)?;
-        Some(found.1)
-    }
-
-    fn remember(&self, decider: &Arc<RecordedDecider>, number: i32) {
-        let mut known = self.lock();
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
-        }
-        known.push((decider.clone(), number));
-    }
-
-    /// Forgets all numbers, so that Postgres is asked again.
-    pub(super) fn forget(&self) {
-        self.lock().clear();
-    }
-}
 
 impl Store {
     /// The number of each event's decider, which is stored if it isn't yet; none for an event whose decider isn't known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskhost_core::frame::{BatchNumber, FrameError};
 
-use crate::breaker::Extent;
+use taskhost_core::breaker::Extent;
 
 /// Why Postgres did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::Key;
 use super::error::Error;
+use super::keyed::{Epoch, keyed};
 use super::millis::Millis;
 use super::pool::Store;
-use super::progress::{Epoch, keyed};
 use super::session::Session;
 use super::write;
 

@@ -4,18 +4,19 @@ use sqlx::postgres::PgRow;
 
 use super::error::Error;
 use super::pool::Store;
-use super::session::{Session, Statement};
+use super::schema::Statement;
+use super::session::Session;
 
 /// How long whoever reads may look at a page. While it does, an old snapshot stays open.
 const PAUSE_MAX: &str = "10min";
 
 /// What a statement that opens such a list begins with.
-macro_rules! open {
+macro_rules! cursor {
     () => {
         "DECLARE taskhost_rows NO SCROLL CURSOR FOR "
     };
 }
-pub(super) use open;
+pub(super) use cursor;
 
 /// 1,000 rows of about 150 bytes: a page is written faster than it is read.
 const NEXT: &str = "FETCH 1000 FROM taskhost_rows";
@@ -28,7 +29,7 @@ pub struct Pages<T> {
 }
 
 impl<T> Pages<T> {
-    /// Begins to read what a statement lists that begins with [`open`].
+    /// Begins to read what a statement lists that begins with `cursor!`.
     pub(super) async fn open(
         store: &Store,
         statement: Statement<'_>,

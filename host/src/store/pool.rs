@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 
-use super::deciders::Deciders;
 use super::error::Error;
+use super::remembered::Deciders;
 use super::schema::Schema;
 use crate::config::SchemaName;
 

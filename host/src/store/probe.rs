@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::pool::Store;
-use crate::breaker::Depth;
+use taskhost_core::breaker::Depth;
 
 /// How long each way of asking may take. A server that is busy answers such a question in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);

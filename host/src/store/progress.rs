@@ -11,13 +11,12 @@ use super::Key;
 use super::activation_starts::{self, STARTED, Started};
 use super::error::Error;
 use super::halts::{Halted, halted};
+use super::keyed::{Epoch, keyed};
 use super::pool::Store;
-use super::session::{Session, Statement};
+use super::schema::Statement;
+use super::session::Session;
 use super::waiting::HOLDING;
 use super::wakeups::COUNT_WAITING;
-
-/// Number of a claim: what a partition's owner writes under.
-pub type Epoch = i64;
 
 /// What a claim found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,14 +111,6 @@ SELECT p.*,
        (SELECT count(*) FROM taskhost.outbox o
           WHERE (o.group_id, o.topic, o.partition) = (p.group_id, p.topic, p.partition)) AS frames_now
 FROM taskhost.progress p WHERE p.group_id = $1 ORDER BY p.topic, p.partition";
-
-/// A statement whose first three parameters say which partition.
-pub(super) fn keyed<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
-    sqlx::query(sql)
-        .bind(&*key.group)
-        .bind(&*key.partition.topic)
-        .bind(key.partition.partition)
-}
 
 impl Store {
     /// Takes a partition: from now on nobody who claimed it before can write for it. Waits for a batch that is open.

@@ -9,35 +9,19 @@
 use std::collections::HashMap;
 
 use sqlx::Row;
-use taskhost_core::frame::BatchNumber;
 use taskhost_core::record::Offset;
 use taskhost_core::task::{Task, TaskId};
 use taskhost_core::waiting::Ahead;
-use uuid::Uuid;
 
 use super::Key;
-use super::batch::task;
 use super::error::Error;
+use super::keyed::keyed;
 use super::pool::Store;
-use super::progress::{Epoch, keyed};
+use super::question::{Checkpoint, Question};
+use super::row::task;
 use super::session::Session;
 use super::waiting;
 use crate::mutant::{self, Mutant};
-
-/// What to read.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The claim under which the partition is read.
-    pub epoch: Epoch,
-    /// The tasks.
-    pub tasks: &'a [TaskId],
-    /// The rows that are to be decided.
-    pub rows: &'a [Uuid],
-    /// The dead letters whose replays are to be decided.
-    pub letters: &'a [Uuid],
-    /// Whether anything may wait besides them.
-    pub ahead: bool,
-}
 
 /// What was read.
 #[derive(Debug, Clone)]
@@ -50,17 +34,6 @@ pub struct Read {
     pub rows: usize,
     /// What waits of the tasks besides the rows.
     pub ahead: HashMap<TaskId, Ahead>,
-}
-
-/// How far a partition is decided, as its row says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The last committed batch.
-    pub batch: BatchNumber,
-    /// The next record to decide.
-    pub next_offset: Offset,
-    /// The token of the attempt that committed the last batch.
-    pub token: Option<Uuid>,
 }
 
 /// One statement, so that a reader that lags behind shows by the progress row that it does. In a function (migrations/0014),

@@ -6,8 +6,9 @@ use sqlx::postgres::PgRow;
 use super::error::Error;
 use super::millis::Millis;
 use super::pool::Store;
+use super::row::activation;
 use super::session::Session;
-use super::versions::{Activation, ActivationKind, NewActivation, activation};
+use super::versions::{Activation, ActivationKind, NewActivation};
 
 pub use crate::plugin::RolledBack;
 

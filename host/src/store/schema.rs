@@ -7,11 +7,15 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Execute, SqlSafeStr as _, SqlStr};
 
 use super::error::Error;
-use super::session::Statement;
 use crate::config::SchemaName;
+
+/// A statement with its arguments.
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// How the texts in this crate name the schema.
 const MARKER: &str = "taskhost.";

@@ -7,13 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
 use sqlx::{AssertSqlSafe, pool::PoolConnection};
 
 use super::error::Error;
 use super::pool::{Renewed, Store};
-use super::schema::Schema;
+use super::schema::{Schema, Statement};
 
 /// How long a rollback may take that nobody waits for, before its connection is closed.
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,9 +20,6 @@ const ROLLBACK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer that is awaited since before an outage may take after it. A server that merely stood still gives it
 /// at once.
 const RENEWED_PATIENCE: Duration = Duration::from_secs(1);
-
-/// A statement with its arguments.
-pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// A connection in use, with the transaction that was begun on it, if any. Dropping it rolls that back in the background.
 #[derive(Debug)]

@@ -12,39 +12,18 @@ use taskhost_core::task::TaskId;
 use uuid::Uuid;
 
 use super::Key;
-use super::batch::{Batch, task_id};
 use super::error::Error;
+use super::firsts::firsts;
+use super::keyed::keyed;
 use super::millis::Millis;
+use super::open::Batch;
 use super::pool::Store;
-use super::progress::keyed;
+use super::row::task_id;
 use super::session::Session;
 use super::waiting::{asked, first_letter, head, rows_where};
 
 /// Tasks that one statement looks at, when all of a partition are.
 const TASKS_MAX: u32 = 2_000;
-
-/// The first message of each of the tasks in `$1` in each partition that has one. Each is one look into the index.
-macro_rules! firsts {
-    () => {
-        "firsts AS (
-            SELECT one.task_id, first.* FROM unnest($1::text[]) AS one (task_id)
-            CROSS JOIN LATERAL (
-                SELECT group_id, topic, partition, ctid AS at, why, due FROM taskhost.wakeups
-                WHERE kind COLLATE \"POSIX\" = 'deferred' AND task_id = one.task_id
-                ORDER BY group_id, topic, partition, sequence, place LIMIT 1
-            ) AS first
-            UNION ALL
-            SELECT firsts.task_id, next.* FROM firsts
-            CROSS JOIN LATERAL (
-                SELECT group_id, topic, partition, ctid AS at, why, due FROM taskhost.wakeups
-                WHERE kind COLLATE \"POSIX\" = 'deferred' AND task_id = firsts.task_id
-                  AND (group_id, topic, partition) > (firsts.group_id, firsts.topic, firsts.partition)
-                ORDER BY group_id, topic, partition, sequence, place LIMIT 1
-            ) AS next
-        )"
-    };
-}
-pub(super) use firsts;
 
 /// Of each of `asked` the message that gets its turn at a time.
 macro_rules! turns {

@@ -8,11 +8,11 @@ use sqlx::postgres::PgRow;
 use taskhost_core::record::TopicPartition;
 use taskhost_core::task::{Basis, PluginVersion, RecordedDecider, Task, TaskEvent, TaskId};
 
-use super::batch::{task, task_id};
 use super::error::Error;
 use super::millis::Millis;
-use super::pages::{Pages, open};
+use super::pages::{Pages, cursor};
 use super::pool::Store;
+use super::row::{task, task_id};
 use super::session::Session;
 
 /// Which tasks to list.
@@ -69,7 +69,7 @@ WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
 ORDER BY updated_at DESC, id LIMIT $3";
 
 const PAGES: &str = concat!(
-    open!(),
+    cursor!(),
     "SELECT id, type, status, version, created_at, updated_at FROM taskhost.tasks
      WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR type = $2)
      ORDER BY updated_at DESC, id LIMIT $3"

@@ -9,9 +9,9 @@ use sqlx::postgres::PgRow;
 
 use super::error::Error;
 use super::listen::ACTIVATIONS;
-use super::millis::Millis;
 use super::pool::Store;
 use super::rollbacks;
+use super::row::activation;
 use super::session::Session;
 
 pub use crate::plugin::{Activated, Activation, ActivationKind, NewActivation};
@@ -229,20 +229,4 @@ impl Store {
             tokio::time::sleep(ACTIVATE_PAUSE).await;
         }
     }
-}
-
-pub(super) fn activation(row: &PgRow) -> Result<Activation, Error> {
-    let since: Millis = row.try_get("since")?;
-    let config: &str = row.try_get("config")?;
-    Ok(Activation {
-        route: row.try_get("route")?,
-        number: row.try_get("number")?,
-        digest: row.try_get("digest")?,
-        config: config.into(),
-        since: since.0,
-        by: row.try_get("by")?,
-        reason: row.try_get("reason")?,
-        probation: row.try_get("probation")?,
-        rollback_of: row.try_get("rollback_of")?,
-    })
 }

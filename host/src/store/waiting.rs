@@ -14,12 +14,12 @@ use taskhost_core::waiting::{Ahead, Chain, Rank, Waiting, Why};
 use uuid::Uuid;
 
 use super::Key;
-use super::batch::task_id;
 use super::error::Error;
+use super::keyed::keyed;
 use super::millis::Millis;
 use super::pool::Store;
-use super::progress::keyed;
-use super::read::Question;
+use super::question::Question;
+use super::row::task_id;
 use super::session::Session;
 use super::wakeups::{columns, kind, wakeup, why};
 

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::Key;
 use super::error::Error;
 use super::millis::Millis;
-use super::pages::{Pages, open};
+use super::pages::{Pages, cursor};
 use super::pool::Store;
-use super::session::{Session, Statement};
+use super::schema::Statement;
+use super::session::Session;
 use super::wakeups::{columns, wakeup};
 
 /// Which waiting causes to list. Replays of dead letters that no batch has taken yet are not among them.
@@ -53,7 +54,7 @@ pub struct Ordered {
 }
 
 const LIST: &str = concat!(
-    open!(),
+    cursor!(),
     "SELECT topic, partition, ",
     columns!(),
     " FROM (
@@ -71,13 +72,13 @@ const LIST: &str = concat!(
 
 /// One that has a time becomes due. Of a deferral the attempt counts only from its own time on. Timers fire at their time.
 const RETRY: &str = "
-UPDATE taskhost.wakeups SET due = LEAST(due, $3)
+UPDATE taskhost.wakeups SET due = CASE WHEN due > $3 THEN $3 ELSE due END
 WHERE group_id = $1 AND id = ANY ($2) AND kind = 'deferred' AND due IS NOT NULL
 RETURNING id, topic, partition";
 
 /// One that waits for its turn stays there: it is given up when its turn comes.
 const GIVE_UP: &str = "
-UPDATE taskhost.wakeups SET due = LEAST(due, $3), given_up_by = $4
+UPDATE taskhost.wakeups SET due = CASE WHEN due > $3 THEN $3 ELSE due END, given_up_by = $4
 WHERE group_id = $1 AND id = ANY ($2) AND kind IN ('deferred', 'timer')
 RETURNING id, topic, partition";
 

@@ -15,14 +15,15 @@ use taskhost_core::waiting::{Rank, Why};
 use uuid::Uuid;
 
 use super::Key;
-use super::batch::task_id;
 use super::error::Error;
+use super::firsts::firsts;
+use super::keyed::{Epoch, keyed};
 use super::listen::CHANNEL;
 use super::millis::Millis;
 use super::pool::Store;
-use super::progress::{Epoch, keyed};
-use super::session::{Session, Statement};
-use super::settle::firsts;
+use super::row::task_id;
+use super::schema::Statement;
+use super::session::Session;
 
 /// What [`wakeup`] reads.
 macro_rules! columns {

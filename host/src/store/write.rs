@@ -7,11 +7,12 @@ use taskhost_core::task::{Task, TaskEvent};
 use uuid::Uuid;
 
 use super::Key;
-use super::batch::Batch;
 use super::error::Error;
+use super::keyed::keyed;
 use super::millis::Millis;
-use super::progress::keyed;
-use super::session::{Session, Statement};
+use super::open::Batch;
+use super::schema::Statement;
+use super::session::Session;
 
 /// In id order, which is the order of the array: creations of two batches then wait for each other in one
 /// direction only.

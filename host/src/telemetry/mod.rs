@@ -10,8 +10,10 @@ pub mod names;
 pub mod trace;
 
 mod exposition;
+mod life_cycle;
 mod window;
 
 pub use health::Status;
+pub(crate) use life_cycle::LifeCycle;
 pub use metrics::Metrics;
 pub use trace::TraceContext;

@@ -16,8 +16,8 @@ use taskhost_core::worked::Worked;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::breakers::routes::Probe;
 use crate::log::Answer;
-use crate::route_breaker::Probe;
 use crate::store::{Checkpoint, Claim, Started};
 
 /// The answer that is awaited for a batch's frame.

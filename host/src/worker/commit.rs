@@ -11,15 +11,16 @@ use taskhost_core::task::TaskId;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Dependency, Failure, Worker};
-use crate::breaker::{Extent, Name};
+use super::{Failure, Worker};
 use crate::chance;
 use crate::clock::now;
+use crate::dependency::Dependency;
 use crate::failpoint;
 use crate::ledger::Held;
 use crate::mutant::{self, Mutant};
 use crate::shared::{Evidence, Plugins, deciding};
 use crate::store::{Commit, Commitment, Disposition, Error, Question, Seen};
+use taskhost_core::breaker::Extent;
 
 /// How a try to commit a round ended.
 pub(super) enum Tried {
@@ -62,7 +63,7 @@ impl Worker {
             }
             false => None,
         };
-        let Some(ground) = self.ground(items).await? else {
+        let Some(ground) = self.read_ground(items).await? else {
             // Cancelled or replaced since it was found: look again.
             return Ok(Tried::Nothing);
         };
@@ -107,7 +108,7 @@ impl Worker {
     }
 
     /// What the items are decided on; none if one of their rows is gone.
-    pub(super) async fn ground(&mut self, items: &Items) -> Result<Option<Ground>, Failure> {
+    pub(super) async fn read_ground(&mut self, items: &Items) -> Result<Option<Ground>, Failure> {
         let (tasks, rows, letters) = (items.tasks(), items.rows(), items.letters());
         let waiting = &self.claimed.waiting;
         let question = Question {
@@ -183,14 +184,14 @@ impl Worker {
                 return Ok(Tried::Committed(Box::new(round)));
             }
             Err(Stored::Failed(failure)) => Err(failure),
-            Err(Stored::Not(error)) => self.conflict(error, items).await,
+            Err(Stored::Not(error)) => self.count_conflict(error, items).await,
         };
         self.withdraw(counted);
         not
     }
 
     /// What it means that nothing was committed.
-    async fn conflict(&mut self, error: Error, items: &Items) -> Result<Tried, Failure> {
+    async fn count_conflict(&mut self, error: Error, items: &Items) -> Result<Tried, Failure> {
         let metrics = &self.shared.metrics;
         match error {
             Error::Conflict { tasks } => {
@@ -282,7 +283,7 @@ impl Worker {
             Ok(Commit::Committed(frame)) => frame,
             Ok(Commit::Unknown { frame, error }) => {
                 tracing::warn!(%error, "the answer to COMMIT was lost; asking for the outcome");
-                match self.settled(token).await? {
+                match self.ask_whether_committed(token).await? {
                     true => frame,
                     false => {
                         let reason = "a batch was not committed after all".to_owned();
@@ -299,7 +300,7 @@ impl Worker {
     }
 
     /// Asks for a batch's outcome until there is an answer: nobody else can know it.
-    async fn settled(&mut self, token: Uuid) -> Result<bool, Stored> {
+    async fn ask_whether_committed(&mut self, token: Uuid) -> Result<bool, Stored> {
         let mut attempt = 0;
         loop {
             match self.shared.ledger.settle(&self.key, token).await {
@@ -311,7 +312,7 @@ impl Worker {
                     tracing::warn!(%error, "the outcome of a batch is not known yet");
                     let (eras, extent) = (self.eras, error.extent());
                     let breakers = &self.shared.breakers;
-                    breakers.failed(Name::Postgres, eras, extent, &error.to_string());
+                    breakers.failed(Dependency::Postgres, eras, extent, &error.to_string());
                     self.back_off(attempt).await;
                     self.may_go_on().await;
                     attempt += 1;
@@ -325,7 +326,7 @@ impl Worker {
 /// The machine or the catalog can't give an answer now: no fault of a message.
 pub(super) fn plugins_failed(reason: &str) -> Failure {
     Failure::Trouble {
-        dependency: Dependency::Plugins,
+        dependency: None,
         reason: reason.to_owned(),
         extent: Extent::Own,
     }

@@ -8,25 +8,13 @@ use std::convert::Infallible;
 use taskhost_core::partition::Action;
 use taskhost_core::retry;
 
-use super::{BACKOFF_MAX, Dependency, Worker};
-use crate::breaker::Name;
+use super::{BACKOFF_MAX, Worker};
 use crate::chance;
 use crate::telemetry::health::PartitionState;
 
-impl Dependency {
-    /// The breaker that guards it.
-    pub(super) fn breaker(self) -> Option<Name> {
-        match self {
-            Self::Postgres => Some(Name::Postgres),
-            Self::Kafka => Some(Name::Kafka),
-            Self::Plugins => None,
-        }
-    }
-}
-
 impl Worker {
     /// Waits until Postgres and Kafka are there. True if that took any time.
-    pub(super) async fn dependencies(&mut self) -> bool {
+    pub(super) async fn await_dependencies(&mut self) -> bool {
         let mut waited = false;
         loop {
             let reason = self.signals.open.get().reason();
@@ -74,7 +62,7 @@ impl Worker {
         tokio::select! {
             biased;
             () = tokio::time::sleep(pause) => {}
-            () = open.wait_for(crate::breaker::Open::any) => {}
+            () = open.wait_for(crate::breakers::dependencies::Open::any) => {}
         }
     }
 }

@@ -35,12 +35,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::breaker::{Eras, Extent, Open};
+use crate::breakers::dependencies::{Eras, Open};
+use crate::dependency::Dependency;
 use crate::log::{Feed, Tag};
 use crate::shared::Shared;
 use crate::store::Key;
 use crate::telemetry::health::PartitionState;
 use crate::watched::Watcher;
+use taskhost_core::breaker::Extent;
 
 use claimed::Claimed;
 use tokio::time::Instant;
@@ -97,8 +99,8 @@ impl std::fmt::Debug for Worker {
 enum Failure {
     /// Infrastructure: the same again, after a pause.
     Trouble {
-        /// Which part of it.
-        dependency: Dependency,
+        /// Which part of it; none if a plugin has no room on this machine, for which no breaker is there.
+        dependency: Option<Dependency>,
         /// What was said.
         reason: String,
         /// How much of it.
@@ -110,14 +112,6 @@ enum Failure {
     NotOwner,
     /// A person must decide.
     Halt(Halt),
-}
-
-/// What the host can't do without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dependency {
-    Postgres,
-    Kafka,
-    Plugins,
 }
 
 impl Worker {
@@ -195,7 +189,7 @@ impl Worker {
         let waited = tokio::select! {
             biased;
             () = draining.cancelled() => return Event::Drain,
-            waited = self.dependencies() => waited,
+            waited = self.await_dependencies() => waited,
         };
         // A halt is shown once it stands in the partition's row, where commands look for it, and then it stays.
         let halts = matches!(action, Action::Halt(_));
@@ -254,7 +248,7 @@ impl Worker {
                 reason,
                 extent,
             } => {
-                if let Some(name) = dependency.breaker() {
+                if let Some(name) = dependency {
                     self.shared
                         .breakers
                         .failed(name, self.eras, extent, &reason);
@@ -310,7 +304,7 @@ impl From<crate::store::Error> for Failure {
         use crate::store::{Disposition, Error};
         match error.disposition() {
             Disposition::Trouble | Disposition::Raced => Self::Trouble {
-                dependency: Dependency::Postgres,
+                dependency: Some(Dependency::Postgres),
                 reason: error.to_string(),
                 extent: error.extent(),
             },
@@ -330,7 +324,7 @@ impl From<crate::store::Error> for Failure {
 impl From<crate::kafka::Error> for Failure {
     fn from(error: crate::kafka::Error) -> Self {
         Self::Trouble {
-            dependency: Dependency::Kafka,
+            dependency: Some(Dependency::Kafka),
             reason: error.to_string(),
             extent: error.extent(),
         }

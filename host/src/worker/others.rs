@@ -40,7 +40,7 @@ impl Worker {
         route: usize,
         plugins: &Plugins,
     ) -> Result<Tally, Failure> {
-        let Some(ground) = self.ground(&others).await? else {
+        let Some(ground) = self.read_ground(&others).await? else {
             return Ok(Tally::default());
         };
         let ground = Ground {

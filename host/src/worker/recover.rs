@@ -13,11 +13,12 @@ use taskhost_core::recovery::Log;
 use taskhost_core::watermark::Mark;
 
 use super::claimed::Claimed;
-use super::{BACKOFF_MAX, Dependency, Failure, Worker};
-use crate::breaker::Extent;
+use super::{BACKOFF_MAX, Failure, Worker};
+use crate::dependency::Dependency;
 use crate::failpoint;
 use crate::log::Unpublished;
 use crate::mutant::{self, Mutant};
+use taskhost_core::breaker::Extent;
 
 /// How long a partition that is given back waits for its last frames. The revoke handler waits 1 s at most.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(900);
@@ -73,7 +74,7 @@ impl Worker {
             .await?;
         let log = self.shared.log.bounds(&self.partition).await?;
         let log = log.ok_or_else(|| Failure::Trouble {
-            dependency: Dependency::Kafka,
+            dependency: Some(Dependency::Kafka),
             reason: "the topic is not there".to_owned(),
             extent: Extent::Own,
         })?;

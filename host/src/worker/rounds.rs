@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::commit::Tried;
-use super::{Dependency, Failure, Worker};
-use crate::breaker::Extent;
+use super::{Failure, Worker};
 use crate::mutant::{self, Mutant};
 use crate::shared::Plugins;
 use crate::shared::{next_span, of_hint};
 use crate::store::Checkpoint;
+use taskhost_core::breaker::Extent;
 
 /// Where a round takes its causes from.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Worker {
         } = self;
         Plugins::current(&*shared.deciders, &shared.rules, &partition.topic).ok_or_else(|| {
             Failure::Trouble {
-                dependency: Dependency::Plugins,
+                dependency: None,
                 reason: "a route of this topic has no plugin".to_owned(),
                 extent: Extent::Own,
             }

@@ -14,7 +14,7 @@ use super::claimed::Shut;
 use super::commit::Tried;
 use super::rounds::From;
 use super::{Failure, Worker};
-use crate::route_breaker::{Deciding, Gate, Probe};
+use crate::breakers::routes::{Deciding, Gate, Probe};
 use crate::shared::Plugins;
 use crate::telemetry::health::PartitionState;
 
@@ -54,7 +54,7 @@ impl Worker {
         let head = match has_records {
             true => self.next_route()?,
             false => {
-                let Some(name) = self.next_row_route().await? else {
+                let Some(name) = self.read_next_row_route().await? else {
                     // Until something comes.
                     self.claimed.routes.shut = Some(Shut::default());
                     return Ok(false);
@@ -75,7 +75,7 @@ impl Worker {
         self.claimed.routes.probing = Some(probe);
         let tried = match has_records {
             true => self.round(&From::Records).await,
-            false => self.rows().await,
+            false => self.work_off_rows().await,
         };
         // Without an outcome it is somebody else's turn.
         self.claimed.routes.probing = None;

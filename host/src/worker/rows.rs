@@ -17,11 +17,11 @@ const ROWS_MAX: u32 = 500;
 
 impl Worker {
     /// Decides what is due now, or else the replays that there are; false if nothing could be decided.
-    pub(super) async fn rows(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn work_off_rows(&mut self) -> Result<bool, Failure> {
         let asked = now();
-        let rows = match self.due_rows(asked).await? {
+        let rows = match self.read_due_rows(asked).await? {
             Some(rows) => Some(rows),
-            None => self.replays(ROWS_MAX).await?,
+            None => self.read_replays(ROWS_MAX).await?,
         };
         let decided = match rows {
             Some(rows) => Some(Box::pin(self.decide_rows(rows)).await?),
@@ -51,7 +51,7 @@ impl Worker {
     }
 
     /// The rows that are due and may be decided; none if nothing is due.
-    async fn due_rows(&mut self, now: i64) -> Result<Option<Rows>, Failure> {
+    async fn read_due_rows(&mut self, now: i64) -> Result<Option<Rows>, Failure> {
         let ledger = &self.shared.ledger;
         let due = ledger.due_chains(&self.key, now, ROWS_MAX).await?;
         let bytes = u64::try_from(self.shared.rules.bytes_max).unwrap_or(u64::MAX);
@@ -67,7 +67,7 @@ impl Worker {
             true => Vec::new(),
             false => ledger.waiting_rows(&self.key, &ids).await?,
         };
-        let letters = self.letters_of(&list).await?;
+        let letters = self.read_letters(&list).await?;
         Ok(Some(Rows {
             letters,
             list,
@@ -76,7 +76,7 @@ impl Worker {
     }
 
     /// Dead letters that are to be decided again, at most so many; none if there are none.
-    async fn replays(&mut self, most: u32) -> Result<Option<Rows>, Failure> {
+    async fn read_replays(&mut self, most: u32) -> Result<Option<Rows>, Failure> {
         let bytes_max = u64::try_from(self.shared.rules.bytes_max).unwrap_or(u64::MAX);
         let ledger = &self.shared.ledger;
         let due = ledger
@@ -95,25 +95,25 @@ impl Worker {
     }
 
     /// The name of the route of the next row that is due, or of the next replay.
-    pub(super) async fn next_row_route(&mut self) -> Result<Option<String>, Failure> {
+    pub(super) async fn read_next_row_route(&mut self) -> Result<Option<String>, Failure> {
         let is_due = self
             .claimed
             .waiting
             .next_due
             .is_some_and(|due| due <= now());
         let rows = match is_due {
-            true => self.due_rows(now()).await?,
+            true => self.read_due_rows(now()).await?,
             false => None,
         };
         let rows = match rows.filter(|rows| !rows.list.is_empty()) {
             Some(rows) => Some(rows),
-            None => self.replays(1).await?,
+            None => self.read_replays(1).await?,
         };
         Ok(rows.and_then(|rows| Some(rows.list.into_iter().next()?.route)))
     }
 
     /// The dead letters among the rows: their replays wait.
-    async fn letters_of(&mut self, rows: &[Wakeup]) -> Result<Letters, Failure> {
+    async fn read_letters(&mut self, rows: &[Wakeup]) -> Result<Letters, Failure> {
         let messages = rows.iter().filter(|row| row.kind == WakeupKind::Deferred);
         let ids: Vec<Uuid> = messages.map(|row| row.id).collect();
         if ids.is_empty() {

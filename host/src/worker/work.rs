@@ -79,7 +79,7 @@ impl Worker {
         let waited = tokio::select! {
             biased;
             () = draining.cancelled() => return false,
-            waited = self.dependencies() => waited,
+            waited = self.await_dependencies() => waited,
         };
         if waited {
             self.claimed.waiting.worked.stop();
@@ -123,7 +123,7 @@ impl Worker {
             && (!self.claimed.rows_had_turn || self.claimed.fetched.pending.is_empty());
         // They had it also if they fail: records go on then.
         self.claimed.rows_had_turn = their_turn;
-        if their_turn && self.rows().await? {
+        if their_turn && self.work_off_rows().await? {
             return Ok(true);
         }
         if self.claimed.fetched.pending.is_empty() {

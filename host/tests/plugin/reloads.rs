@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
+use taskhost::deciders::Rule as _;
 use taskhost::plugin::{
     Activated, Activation, Answer, Catalog, InMemory, Library, NewActivation, Offer, Offered,
     PluginRoute, RolledBack, SavedVersion, Versions,
 };
-use taskhost::shared::Rule as _;
 use taskhost_core::record::TopicPartition;
 use tempfile::TempDir;
 

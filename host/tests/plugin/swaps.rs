@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use taskhost::deciders::Rule as _;
 use taskhost::plugin::{
     Activated, ActivationKind, Catalog, CatalogError, InMemory, Library, NewActivation, Offer,
     Offered, PluginRoute, Refused, Versions, Wish, digest,
 };
-use taskhost::shared::Rule as _;
 use taskhost_core::decision::Decision;
 use taskhost_core::record::TopicPartition;
 

@@ -18,6 +18,7 @@ mod one_call;
 mod order;
 mod proxy;
 mod rollbacks;
+mod settings_of_servers;
 mod stale_statistics;
 mod support;
 mod throughput;

@@ -1,8 +1,11 @@
 //! Why causes wait, what makes them due before their time, and the clock by which they grow older.
 
-use taskhost::store::Store;
-use taskhost_core::batch::{Postponed, Wakeup, WriteSet};
+use std::collections::BTreeSet;
+
+use taskhost::store::{Seen, Store, WaitingFilter, WaitingRow};
+use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
 use taskhost_core::waiting::Why;
+use uuid::Uuid;
 
 use crate::support::*;
 
@@ -167,4 +170,124 @@ async fn working_time_only_grows_and_only_by_the_owner() {
     let (_, worked) = again(store.clone()).await;
     assert_eq!(worked, 900, "a host that lost the partition");
     assert!(next > epoch);
+}
+
+async fn listed(store: &Store, filter: WaitingFilter) -> Vec<(String, i64, Option<i64>)> {
+    let filter = WaitingFilter {
+        limit: 100,
+        ..filter
+    };
+    let mut pages = store.waiting_pages("group", &filter).await.unwrap();
+    let rows = pages.next().await.unwrap();
+    assert!(pages.next().await.unwrap().is_empty());
+    pages.close().await;
+    let shown = |row: WaitingRow| {
+        let task = row.wakeup.task_id.to_string();
+        (task, row.wakeup.rank.sequence, row.wakeup.due)
+    };
+    rows.into_iter().map(shown).collect()
+}
+
+/// Two of `a`, of which the second waits for its turn; one of `b` that is stranded; a timer of `c`.
+async fn several(store: &Store) -> i64 {
+    let epoch = started(store, &key(0)).await;
+    let behind = waiting("a", 2, None);
+    let mut set = begins(vec![
+        waits("a", 1, Why::Deferral),
+        behind,
+        waits("b", 3, Why::Stranded),
+    ]);
+    let timer = timer("c", "late", LATER, 9);
+    let name = (timer.task_id.clone(), "late".to_owned());
+    set.timers.insert(name, Some(timer));
+    run(store, &key(0), epoch, &set).await;
+    epoch
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_in_the_order_in_which_it_is_decided() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    several(&store).await;
+    let all = listed(&store, WaitingFilter::default()).await;
+    let row = |task: &str, sequence, due| (task.to_owned(), sequence, due);
+    let (a, behind) = (row("a", 1, Some(LATER)), row("a", 2, None));
+    let (b, late) = (row("b", 3, Some(LATER)), row("c", 0, Some(LATER)));
+    assert_eq!(all.len(), 4);
+    assert_eq!(all[..3], [a.clone(), behind.clone(), b.clone()]);
+    assert_eq!((all[3].0.as_str(), all[3].2), ("c", late.2));
+    let of_task = WaitingFilter {
+        task: Some("a".to_owned()),
+        ..WaitingFilter::default()
+    };
+    assert_eq!(listed(&store, of_task).await, [a, behind]);
+    let stranded = WaitingFilter {
+        whys: vec![Why::Stranded],
+        ..WaitingFilter::default()
+    };
+    assert_eq!(listed(&store, stranded).await, [b]);
+    let timers = WaitingFilter {
+        kind: Some(WakeupKind::Timer),
+        ..WaitingFilter::default()
+    };
+    assert_eq!(listed(&store, timers).await[0].0, "c");
+    let elsewhere = WaitingFilter {
+        partition: Some(1),
+        ..WaitingFilter::default()
+    };
+    assert_eq!(listed(&store, elsewhere).await, []);
+}
+
+#[tokio::test]
+async fn what_is_retried_is_due_now_but_for_timers_and_what_waits_for_its_turn() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    several(&store).await;
+    let ids: Vec<Uuid> = [("a", 1), ("a", 2), ("b", 3)]
+        .map(|(of, offset)| waiting(of, offset, None).id)
+        .into();
+    let with_timer = [&ids[..], &[timer("c", "late", LATER, 9).id]].concat();
+    let ordered = store
+        .retry_waiting("group", &with_timer, NOW)
+        .await
+        .unwrap();
+    let reached: BTreeSet<Uuid> = ordered.ids.into_iter().collect();
+    assert_eq!(reached, BTreeSet::from([ids[0], ids[2]]));
+    assert_eq!(ordered.keys, [key(0)]);
+    let first = row(&store, "a", 1).await;
+    assert_eq!((first.due, first.counts_from), (Some(NOW), Some(LATER)));
+    assert_eq!(row(&store, "a", 2).await.due, None);
+}
+
+#[tokio::test]
+async fn what_is_given_up_stays_so_although_a_batch_postpones_it_at_the_same_time() {
+    let database = Database::migrated().await;
+    let store = database.store();
+    let epoch = several(&store).await;
+    let (first, behind) = (waiting("a", 1, None), waiting("a", 2, None));
+    let ids = [first.id, behind.id];
+    let ordered = store
+        .give_up_waiting("group", &ids, "me", NOW)
+        .await
+        .unwrap();
+    assert_eq!(ordered.ids.len(), 2);
+    let given_up = row(&store, "a", 1).await;
+    assert_eq!(given_up.given_up_by.as_deref(), Some("me"));
+    assert_eq!(given_up.due, Some(NOW));
+    assert_eq!(row(&store, "a", 2).await.due, None, "its turn comes first");
+    // A batch that had read the row before postpones it.
+    let set = WriteSet {
+        postponed: vec![postponed(&first, LATER)],
+        ..WriteSet::default()
+    };
+    let seen = Seen {
+        rows: &[first.id],
+        ..Seen::default()
+    };
+    crate::one_call::commit(&store, 0, epoch, &set, seen)
+        .await
+        .unwrap();
+    let again = row(&store, "a", 1).await;
+    assert_eq!(again.given_up_by.as_deref(), Some("me"));
+    assert_eq!(again.due, Some(NOW), "its owner looks at it again at once");
 }

@@ -6,10 +6,9 @@ use taskhost::mutant::{self, Mutant};
 use taskhost::store::{
     Checkpoint, Commitment, Epoch, Error, Key, NewStart, Question, Read, State, StoredDeadLetter,
 };
-use taskhost_core::batch::{Wakeup, WakeupKind, WriteSet};
+use taskhost_core::batch::{Postponed, Wakeup, WakeupKind, WriteSet};
 use taskhost_core::dead_letter::DeadLetter;
 use taskhost_core::frame::{BatchNumber, Frame};
-use taskhost_core::outcome::Counts;
 use taskhost_core::replay::{End, Replayed};
 use taskhost_core::task::TaskId;
 use taskhost_core::waiting::Why;
@@ -238,17 +237,7 @@ impl Tables {
         }
         for postponed in &set.postponed {
             if let Some((_, row)) = self.rows.get_mut(&postponed.id) {
-                row.due = Some(match row.given_up_by {
-                    None => postponed.due,
-                    Some(_) => sent.now,
-                });
-                row.counts_from = Some(postponed.due);
-                row.attempt = postponed.attempt;
-                row.reason.clone_from(&postponed.reason);
-                row.why = postponed.why;
-                row.tries = postponed.tries;
-                row.since_worked = postponed.since_worked;
-                row.task_id = postponed.task_id.clone();
+                postpone(row, postponed, sent.now);
             }
         }
         for id in &set.turned {
@@ -351,7 +340,7 @@ impl Tables {
         row.at.next_offset = Some(sent.frame.next_offset);
         row.at.token = Some(sent.token);
         row.worked = row.worked.max(sent.worked);
-        add(&mut row.counts, sent.set.counts);
+        row.counts += sent.set.counts;
         let batch = row.at.batch;
         let frame = Frame {
             batch,
@@ -386,12 +375,17 @@ fn refused(code: &str, table: &str) -> Error {
     }
 }
 
-fn add(to: &mut Counts, more: Counts) {
-    to.applied += more.applied;
-    to.ignored += more.ignored;
-    to.deferred += more.deferred;
-    to.dead_letters += more.dead_letters;
-    to.left_waiting += more.left_waiting;
-    to.left_dead_letters += more.left_dead_letters;
-    to.timers += more.timers;
+/// A row that waits again.
+fn postpone(row: &mut Wakeup, postponed: &Postponed, now: i64) {
+    row.due = Some(match row.given_up_by {
+        None => postponed.due,
+        Some(_) => now,
+    });
+    row.counts_from = Some(postponed.due);
+    row.attempt = postponed.attempt;
+    row.reason.clone_from(&postponed.reason);
+    row.why = postponed.why;
+    row.tries = postponed.tries;
+    row.since_worked = postponed.since_worked;
+    row.task_id = postponed.task_id.clone();
 }

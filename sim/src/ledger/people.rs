@@ -1,4 +1,4 @@
-//! What people do to the tables: they activate versions, and replay or discard dead letters.
+//! What people do to the tables: they activate versions, replay or discard dead letters, and retry or give up what waits.
 
 use taskhost::store::{Key, State};
 use taskhost_core::batch::{Wakeup, WakeupKind};
@@ -63,6 +63,47 @@ impl Tables {
         };
         let owner = letter.stored.owner.clone();
         self.rows.insert(row, (owner, wakeup));
+    }
+
+    /// The messages and timers that wait.
+    pub fn waiting(&self) -> Vec<Uuid> {
+        let waiting = self.rows.iter();
+        waiting
+            .filter(|(_, (_, row))| row.kind != WakeupKind::Replay)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Makes waiting messages due that have a time.
+    pub fn retry(&mut self, ids: &[Uuid], now: i64) -> Vec<Uuid> {
+        self.order(ids, |row| {
+            let is_due = row.kind == WakeupKind::Deferred && row.due.is_some();
+            if is_due {
+                row.due = row.due.min(Some(now));
+            }
+            is_due
+        })
+    }
+
+    /// Gives up what waits.
+    pub fn give_up_waiting(&mut self, ids: &[Uuid], by: &str, now: i64) -> Vec<Uuid> {
+        self.order(ids, |row| {
+            let waits = row.kind != WakeupKind::Replay;
+            if waits {
+                row.due = row.due.map(|due| due.min(now));
+                row.given_up_by = Some(by.to_owned());
+            }
+            waits
+        })
+    }
+
+    /// The rows that an order reached.
+    fn order(&mut self, ids: &[Uuid], reaches: impl Fn(&mut Wakeup) -> bool) -> Vec<Uuid> {
+        let rows = self.rows.iter_mut();
+        let asked = rows.filter(|(id, _)| ids.contains(id));
+        asked
+            .filter_map(|(id, (_, row))| reaches(row).then_some(*id))
+            .collect()
     }
 
     /// The dead letters whose replay was asked for and not decided yet.

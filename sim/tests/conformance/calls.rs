@@ -108,7 +108,8 @@ impl Both {
             2 => self.replay().await,
             3 => self.wake().await,
             4 => self.housekeeping(host, partition).await,
-            5..8 => self.look(partition).await,
+            5 => self.order_waiting().await,
+            6..8 => self.look(partition).await,
             _ => self.commit(number, host, partition).await,
         }
     }
@@ -164,6 +165,25 @@ impl Both {
         let due = due.await.unwrap();
         let row = due.iter().find(|due| due.letter.letter.id == id).unwrap();
         server.with(|tables| tables.replay(id, row.wakeup.id));
+    }
+
+    /// What waits is tried now, or given up.
+    async fn order_waiting(&mut self) {
+        let server = self.memory.server();
+        let waiting = server.with(|tables| tables.waiting());
+        let (few, now) = (self.draw.some(&waiting), self.draw.time());
+        let gives_up = self.draw.below(3) == 0;
+        let stored = match gives_up {
+            true => self.store.give_up_waiting("g", &few, "somebody", now).await,
+            false => self.store.retry_waiting("g", &few, now).await,
+        };
+        let kept = server.with(|tables| match gives_up {
+            true => tables.give_up_waiting(&few, "somebody", now),
+            false => tables.retry(&few, now),
+        });
+        let mut stored = stored.unwrap().ids;
+        stored.sort();
+        assert_eq!(stored, kept, "an order for {few:?}, given up: {gives_up}");
     }
 
     async fn wake(&mut self) {

@@ -2,6 +2,7 @@
 //! says what is wrong, and holds up nothing.
 
 mod table;
+mod topics;
 mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,17 +12,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use table::Becomes;
 use taskhost_tests::{DeadLetterRow, Host, Message, Record, World, checkout, soon};
+use topics::{AFTER_TIME, REQUESTS, STATUS, THINGS};
 
 use crate::documented::update;
 
-const STATUS: &str = "task-status";
-const REQUESTS: &str = "requests-web-crawl";
-/// The topic of the guest that answers what it is told to.
-const THINGS: &str = "misbehave";
 const TOPICS: [&str; 3] = [STATUS, REQUESTS, THINGS];
-
-/// 10000-01-01T00:00:00Z.
-const AFTER_TIME: i64 = 253_402_300_800_000;
 
 /// Three plugins: one that takes any type and has a default, one for a single type, one without a default.
 fn config(world: &World) -> String {

@@ -93,7 +93,11 @@ fn documented_metrics(world: &World, host: &Host) {
         .keys()
         .filter(|name| !DOCUMENTED.iter().any(|(known, ..)| known == name));
     undocumented.for_each(|name| assert!(name.starts_with("taskhost_"), "{name}"));
+    counted(world, host, &samples);
+}
 
+/// What was sent shows in the figures.
+fn counted(world: &World, host: &Host, samples: &[Sample]) {
     let (status, requests) = (
         world.topic("task-status"),
         world.topic("requests-web-crawl"),

@@ -35,4 +35,5 @@ mod swap;
 mod timers;
 mod topic_changes;
 mod transitions;
+mod waiting;
 mod zombies;

@@ -49,40 +49,12 @@ fn at(event: &Value) -> &str {
     event["at"].as_str().expect("a time")
 }
 
-#[test]
-fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_decides_all() {
-    let world = swap::world();
-    let hosts = [
-        host(&world).start(),
-        host(&world).start(),
-        host(&world).start(),
-    ];
-    soon("each host has partitions", || {
-        let shown = |host: &Host| {
-            let health = host.get("/api/health/detailed").json();
-            health["details"]["partitions"]["partitions"]
-                .as_array()
-                .map_or(0, Vec::len)
-        };
-        hosts.iter().all(|host| shown(host) > 0).then_some(())
-    });
-    world.send_all(&swap::messages(0));
-    world.wait_caught_up();
-    let broken = activate(&world, &["--file", &file("guest_swap_broken")]);
-    assert_eq!(broken["activation"], 2);
-
-    // A few messages first: too few to say anything, so those at which it fails are held.
-    let few: Vec<String> = (0..10).map(|n| format!("few-{n}")).collect();
-    world.send_all(&few.iter().map(|id| thing(id)).collect::<Vec<_>>());
-    world.wait_caught_up();
-    let held = world.waiting();
-    assert_eq!(held.len(), 8, "{held:#?}");
-    assert_eq!(world.dead_letters(), []);
-
+/// Sends until the version before decides again everywhere, and says how many.
+fn send_until_rolled_back(world: &World, hosts: &[Host]) -> usize {
     // Every host is to see it fail before one can roll it back.
     let lock = world.hold(HOLD_ROUTE);
     let done = AtomicBool::new(false);
-    let sent = thread::scope(|scope| {
+    thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let mut sent = 500;
             while !done.load(Ordering::Relaxed) {
@@ -108,15 +80,12 @@ fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_de
         let sent = sender.join().expect("the sender");
         watched.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         sent
-    });
-    world.wait_caught_up();
-    soon("what was held is decided", || {
-        world.waiting().is_empty().then_some(())
-    });
-    world.wait_caught_up();
+    })
+}
 
-    // One rollback, and everything is decided once: by the version before, but for what the broken one could.
-    let all = history(&swap::host(&world), "swap");
+/// One rollback, and everything is decided once: by the version before, but for what the broken one could.
+fn check_history(world: &World, expected: usize) {
+    let all = history(&swap::host(world), "swap");
     let numbers: Vec<&Value> = all.iter().map(|one| &one["activation"]).collect();
     assert_eq!(numbers, [3, 2, 1]);
     assert_eq!(
@@ -145,7 +114,6 @@ fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_de
     }
     let events = world.all_events();
     let tasks: HashSet<&str> = events.iter().map(|event| event.task_id.as_str()).collect();
-    let expected = sent + few.len();
     assert_eq!(
         (events.len(), tasks.len()),
         (expected, expected),
@@ -160,14 +128,11 @@ fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_de
         }
     }
     assert_eq!(world.dead_letters(), []);
+}
 
-    let rollbacks =
-        |host: &Host| host.count("taskhost_plugin_rollbacks_total", &[("route", "swap")]);
-    assert_eq!(hosts.iter().map(rollbacks).sum::<usize>(), 1);
-    hosts.into_iter().for_each(Host::stop);
-
-    // The time line, as the hosts told it.
-    let told = route_events(&world);
+/// The time line, as the hosts told it.
+fn check_time_line(world: &World, broken: &Value) {
+    let told = route_events(world);
     let opened = of(&told, "breaker.opened", "2");
     assert_eq!(opened.len(), 3, "each host's once: {told:#?}");
     assert!(opened.iter().all(|event| event["why"] == "faults"));
@@ -210,6 +175,52 @@ fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_de
             .iter()
             .all(|event| began.iter().any(|began| at(began) <= at(event)))
     );
+}
+
+#[test]
+fn three_hosts_under_load_roll_a_broken_rule_back_once_and_the_version_before_decides_all() {
+    let world = swap::world();
+    let hosts = [
+        host(&world).start(),
+        host(&world).start(),
+        host(&world).start(),
+    ];
+    soon("each host has partitions", || {
+        let shown = |host: &Host| {
+            let health = host.get("/api/health/detailed").json();
+            health["details"]["partitions"]["partitions"]
+                .as_array()
+                .map_or(0, Vec::len)
+        };
+        hosts.iter().all(|host| shown(host) > 0).then_some(())
+    });
+    world.send_all(&swap::messages(0));
+    world.wait_caught_up();
+    let broken = activate(&world, &["--file", &file("guest_swap_broken")]);
+    assert_eq!(broken["activation"], 2);
+
+    // A few messages first: too few to say anything, so those at which it fails are held.
+    let few: Vec<String> = (0..10).map(|n| format!("few-{n}")).collect();
+    world.send_all(&few.iter().map(|id| thing(id)).collect::<Vec<_>>());
+    world.wait_caught_up();
+    let held = world.waiting();
+    assert_eq!(held.len(), 8, "{held:#?}");
+    assert_eq!(world.dead_letters(), []);
+
+    let sent = send_until_rolled_back(&world, &hosts);
+    world.wait_caught_up();
+    soon("what was held is decided", || {
+        world.waiting().is_empty().then_some(())
+    });
+    world.wait_caught_up();
+
+    check_history(&world, sent + few.len());
+    let rollbacks =
+        |host: &Host| host.count("taskhost_plugin_rollbacks_total", &[("route", "swap")]);
+    assert_eq!(hosts.iter().map(rollbacks).sum::<usize>(), 1);
+    hosts.into_iter().for_each(Host::stop);
+
+    check_time_line(&world, &broken);
 }
 
 #[test]

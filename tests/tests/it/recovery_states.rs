@@ -1,277 +1,23 @@
 //! Every state of progress and watermark that the protocol's tables name, built by hand: each partition goes on with
 //! exactly what is owed, or stops and says why, while the others of the same host go on.
 
+mod states;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 use taskhost_tests::{Host, Message, ProgressRow, Watermark, World, soon};
 
 use crate::documented::update;
+use states::Then::{GoesOn, Halts};
+use states::{Committed, RETENTION, Row, State, UNREADABLE, states};
+
+pub(crate) use states::OUTSIDE;
 
 pub(crate) const TOPIC: &str = "task-status";
 
 /// Records of a partition before its state is built: each of them a batch of its own.
 const RECORDS: i64 = 3;
-
-/// A state of one partition: what is changed once its three batches are published, and what must come of it.
-struct State {
-    what: &'static str,
-    row: Row,
-    offset: Committed,
-    /// Batches whose frames are still in the outbox.
-    frames: &'static [i64],
-    then: Then,
-}
-
-/// What becomes of the row in `progress`.
-enum Row {
-    Kept,
-    /// `SET …`
-    Set(&'static str),
-    /// With the outbox: Postgres lost everything.
-    Lost,
-}
-
-/// What becomes of the group's offset.
-enum Committed {
-    Kept,
-    Gone,
-    At(i64, &'static str),
-}
-
-/// What the next host must do.
-enum Then {
-    /// Publish the frames of these batches, and decide from that record on.
-    GoesOn(&'static [i64], i64),
-    Halts(&'static str),
-}
-
-use Then::{GoesOn, Halts};
-
-const ALL: &[i64] = &[1, 2, 3];
-
-const DISAGREE: &str = "watermark-disagrees";
-
-/// The halt for an offset of a taskhost that this one does not understand.
-const UNKNOWN_METADATA: &str = "offset-metadata-unreadable";
-pub(crate) const OUTSIDE: &str = "offset-outside-log";
-
-/// A partition that was started and whose first offset was never committed.
-const FRESH: Row = Row::Set("batch = 0, batch_token = NULL, published = NULL, next_offset = 2");
-
-const fn state(
-    what: &'static str,
-    row: Row,
-    offset: Committed,
-    frames: &'static [i64],
-    then: Then,
-) -> State {
-    State {
-        what,
-        row,
-        offset,
-        frames,
-        then,
-    }
-}
-
-/// The first rows are those of the protocol's table, then the start, then what is compared before both.
-fn states() -> Vec<State> {
-    use Committed::{At, Gone, Kept};
-    let published = |row: &'static str| Row::Set(row);
-    vec![
-        state("as it was left", Row::Kept, Kept, &[], GoesOn(&[], 3)),
-        state(
-            "batch 0 was never committed",
-            FRESH,
-            Gone,
-            &[],
-            GoesOn(&[], 2),
-        ),
-        state(
-            "batch 0 was never committed, and another consumer was here",
-            FRESH,
-            At(2, "theirs"),
-            &[],
-            GoesOn(&[], 2),
-        ),
-        state(
-            "batch 0 was never committed, and the metadata is damaged",
-            FRESH,
-            At(2, "taskhost/1 garbage"),
-            &[],
-            Halts(UNKNOWN_METADATA),
-        ),
-        state(
-            "the offset expired, nothing is owed",
-            Row::Kept,
-            Gone,
-            &[],
-            GoesOn(&[], 3),
-        ),
-        state(
-            "the offset expired, something may be owed",
-            published("published = 2"),
-            Gone,
-            ALL,
-            Halts(DISAGREE),
-        ),
-        state(
-            "published, and not known to be",
-            published("published = 1"),
-            Kept,
-            &[2, 3],
-            GoesOn(&[], 3),
-        ),
-        state(
-            "one batch is owed",
-            published("published = 1"),
-            At(2, "taskhost/1 2"),
-            &[2, 3],
-            GoesOn(&[3], 3),
-        ),
-        state(
-            "all but one are owed",
-            published("published = 1"),
-            At(1, "taskhost/1 1"),
-            &[2, 3],
-            GoesOn(&[2, 3], 3),
-        ),
-        state(
-            "all are owed",
-            published("published = 0"),
-            At(0, "taskhost/1 0"),
-            ALL,
-            GoesOn(ALL, 3),
-        ),
-        state(
-            "the offset went back",
-            Row::Kept,
-            At(1, "taskhost/1 1"),
-            ALL,
-            Halts(DISAGREE),
-        ),
-        state(
-            "the offset went ahead",
-            Row::Kept,
-            At(9, "taskhost/1 9"),
-            ALL,
-            Halts(DISAGREE),
-        ),
-        state(
-            "a build before tokens published the last batch",
-            Row::Kept,
-            At(3, "taskhost/1 3"),
-            &[],
-            GoesOn(&[], 3),
-        ),
-        state(
-            "another attempt published the last batch",
-            Row::Kept,
-            At(3, "taskhost/2 3 7f7c5a52-8c61-4d0a-9a44-1f4b1d5f9a01"),
-            ALL,
-            Halts(DISAGREE),
-        ),
-        state(
-            "the database is from an older backup",
-            Row::Set("batch = 1, published = 1, next_offset = 1"),
-            Kept,
-            &[1],
-            Halts(DISAGREE),
-        ),
-        state(
-            "another consumer committed",
-            Row::Kept,
-            At(3, "theirs"),
-            &[],
-            Halts(DISAGREE),
-        ),
-        state(
-            "a tool moved the offset",
-            Row::Kept,
-            At(0, ""),
-            &[],
-            Halts(DISAGREE),
-        ),
-        state(
-            "the metadata is damaged",
-            Row::Kept,
-            At(3, "taskhost/1 garbage"),
-            &[],
-            Halts(UNKNOWN_METADATA),
-        ),
-        state(
-            "the metadata is a newer version's",
-            Row::Kept,
-            At(3, "taskhost/2 3"),
-            &[],
-            Halts(UNKNOWN_METADATA),
-        ),
-        state(
-            "Postgres lost its data",
-            Row::Lost,
-            Kept,
-            &[],
-            Halts("progress-lost"),
-        ),
-        state(
-            "Postgres lost its data, and the metadata is a newer version's",
-            Row::Lost,
-            At(3, "taskhost/2 3"),
-            &[],
-            Halts(UNKNOWN_METADATA),
-        ),
-        state(
-            "a cut-over from another consumer",
-            Row::Lost,
-            At(1, "theirs"),
-            &[],
-            GoesOn(&[], 1),
-        ),
-        state(
-            "a cut-over from a consumer whose offset is behind the end",
-            Row::Lost,
-            At(1000, ""),
-            &[],
-            Halts(OUTSIDE),
-        ),
-        state(
-            "never started, the topic is known",
-            Row::Lost,
-            Gone,
-            &[],
-            GoesOn(&[], 0),
-        ),
-        state(
-            "the next record is behind the end of the log",
-            Row::Set("next_offset = 1000"),
-            Kept,
-            &[],
-            Halts(OUTSIDE),
-        ),
-        state(RETENTION, Row::Kept, Kept, &[], Halts(OUTSIDE)),
-        state(
-            "a frame that is owed is missing",
-            published("published = 1"),
-            At(1, "taskhost/1 1"),
-            &[3],
-            Halts("frame-missing"),
-        ),
-        state(
-            UNREADABLE,
-            published("published = 1"),
-            At(1, "taskhost/1 1"),
-            &[2, 3],
-            Halts("frame-unreadable"),
-        ),
-    ]
-}
-
-/// Two of the records that follow go with it.
-const RETENTION: &str = "retention passed the next record";
-
-/// Batch 2.
-const UNREADABLE: &str = "a frame that is owed can't be read";
 
 pub(crate) fn id(partition: i32, offset: i64) -> String {
     format!("task-{partition}-{offset}")
@@ -392,8 +138,24 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             Halts(code) => halts(&world, &host, TOPIC, partition, code, state.what),
         }
     }
-    let counts = published(&world);
-    for (partition, state) in (0..).zip(&states) {
+    check_published(&world, &states, &built);
+    let halted = states
+        .iter()
+        .filter(|state| matches!(state.then, Halts(_)))
+        .count();
+    let health = host.get("/api/health/detailed");
+    assert_eq!(health.status, 503);
+    assert_eq!(
+        health.json()["details"]["partitions"]["halts"],
+        json!(halted)
+    );
+    host.stop();
+}
+
+/// What was owed is published again and nothing else, and where a partition halts nothing moves.
+fn check_published(world: &World, states: &[State], built: &[ProgressRow]) {
+    let counts = published(world);
+    for (partition, state) in (0..).zip(states) {
         let count = |offset: i64| counts.get(&id(partition, offset)).copied().unwrap_or(0);
         for offset in 0..RECORDS {
             let again = matches!(state.then, GoesOn(owed, _) if owed.contains(&(offset + 1)));
@@ -415,7 +177,7 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             let old = built
                 .iter()
                 .find(|old| old.partition == partition && old.topic == world.topic(TOPIC));
-            let now = row(&world, partition);
+            let now = row(world, partition);
             let place =
                 |row: &ProgressRow| (row.next_offset, row.batch, row.published, row.consumed);
             let started = old.map(place).unwrap_or((None, 0, None, 0));
@@ -427,17 +189,6 @@ fn each_state_of_progress_and_watermark_goes_on_with_what_is_owed_or_halts() {
             );
         }
     }
-    let halted = states
-        .iter()
-        .filter(|state| matches!(state.then, Halts(_)))
-        .count();
-    let health = host.get("/api/health/detailed");
-    assert_eq!(health.status, 503);
-    assert_eq!(
-        health.json()["details"]["partitions"]["halts"],
-        json!(halted)
-    );
-    host.stop();
 }
 
 /// The partition decides all that was left of it and publishes it.

@@ -71,7 +71,7 @@ fn frozen_at(failpoint: &str, protocol: &str, seed: u64) {
 }
 
 #[test]
-fn a_host_frozen_with_a_batch_open_in_postgres_commits_nothing_when_it_wakes() {
+fn a_host_frozen_before_it_calls_postgres_commits_nothing_when_it_wakes() {
     frozen_at("before-postgres-commit", "classic", 40_000);
 }
 
@@ -86,7 +86,7 @@ fn a_host_frozen_with_offsets_open_in_kafka_publishes_nothing_when_it_wakes() {
 }
 
 #[test]
-fn a_host_frozen_with_a_batch_open_commits_nothing_under_the_newer_protocol() {
+fn a_host_frozen_before_it_calls_postgres_commits_nothing_under_the_newer_protocol() {
     frozen_at("before-postgres-commit", "consumer", 40_003);
 }
 

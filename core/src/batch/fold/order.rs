@@ -3,19 +3,10 @@
 use uuid::Uuid;
 
 use super::Fold;
+use super::holding::Holding;
 use crate::cause::{Cause, Waited};
 use crate::task::TaskId;
 use crate::waiting::Rank;
-
-/// A dead letter that holds its task, and whose replay is in the batch.
-#[derive(Debug)]
-pub(super) struct Holding {
-    letter: Uuid,
-    task_id: TaskId,
-    rank: Rank,
-    /// It holds its task only once that exists.
-    is_missing: bool,
-}
 
 impl Fold {
     /// Announces a cause of the batch. If it is the replay of a dead letter that holds its task, later messages of the task

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Answer, Letters, Refusal, letters_of, wanted};
-use crate::admin::State;
+use super::{Answer, Refusal, letters_of, wanted};
+use crate::admin::{Letters, State};
 use crate::letters;
 use crate::store::{self, Filter, Place};
 

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::Chosen;
+use super::chosen::Chosen;
 use super::sweep::Sweep;
-use crate::cli::plugin_activate::by;
+use crate::cli::person::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::State;
 

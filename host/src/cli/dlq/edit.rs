@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::show;
 use crate::cli::database::Database;
-use crate::cli::plugin_activate::by;
+use crate::cli::person::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
 use crate::store::{Edited, StoredDeadLetter};
-use crate::{host, letters};
+use crate::{app, letters};
 
 /// Set another payload for a dead letter's next replay.
 ///
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
             ..Message::clone(&stored.letter.message)
         };
         let topic = &stored.owner.partition.topic;
-        letters::check(&message, topic, &host::routes(&config)).map_err(|why| {
+        letters::check(&message, topic, &app::routes(&config)).map_err(|why| {
             Failure::Failed(format!(
                 "nothing changed: this payload would be a dead letter again: {} ({}); --force takes it anyway",
                 why.reason, why.code

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Filters, state};
+use super::chosen::{Filters, state};
 use crate::cli::database::Database;
 use crate::cli::{EXIT_CODES, Failure, Global, output};
 use crate::letters;

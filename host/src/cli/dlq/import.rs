@@ -12,9 +12,9 @@ use taskhost_core::foreign;
 use taskhost_core::record::TopicPartition;
 use uuid::Uuid;
 
-use super::real;
 use crate::cli::database::Database;
-use crate::cli::plugin_activate::by;
+use crate::cli::person::by;
+use crate::cli::routed::real_topic;
 use crate::cli::{EXIT_CODES, Failure, Global, Output, broker, output};
 use crate::config::Config;
 use crate::kafka::{Admin, Scan};
@@ -72,7 +72,10 @@ struct Told {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let config = global.config()?;
     let database = Database::open(&config)?;
-    let into = arguments.into.as_ref().map(|topic| real(&config, topic));
+    let into = arguments
+        .into
+        .as_ref()
+        .map(|topic| real_topic(&config, topic));
     let all = database.ask(database.store.snapshot(&config.kafka.group_id))?;
     let mut partitions: HashMap<String, Vec<i32>> = HashMap::new();
     for one in all {
@@ -93,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         told: Told::default(),
     };
     match (&arguments.topic, &arguments.file) {
-        (Some(topic), _) => import.topic(topic)?,
+        (Some(topic), _) => import.read_topic(topic)?,
         (None, Some(path)) => import.file(path)?,
         // clap guarantees one of the two.
         (None, None) => {}
@@ -147,7 +150,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn topic(&mut self, topic: &str) -> Result<(), Failure> {
+    fn read_topic(&mut self, topic: &str) -> Result<(), Failure> {
         let cluster = broker::reach(self.config)?;
         let patience = broker::patience(self.config);
         let failed = |error: crate::kafka::Error| Failure::of("kafka", &error);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskhost_core::task::TaskId;
 use taskhost_core::timestamp::to_rfc3339;
 
-use super::{Filters, state};
+use super::chosen::{Filters, state};
 use crate::cli::database::Database;
 use crate::cli::output::{self, table};
 use crate::cli::{EXIT_CODES, Failure, Global, Output};

@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Chosen, IDS_MAX, Walk};
+use super::chosen::{Chosen, IDS_MAX, Walk};
+use crate::cli::confirm::confirm;
 use crate::cli::database::Database;
-use crate::cli::partition::confirm;
-use crate::cli::plugin_activate::by;
+use crate::cli::person::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
 use crate::config::Config;
 use crate::letters;

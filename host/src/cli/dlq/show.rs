@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::cli::database::Database;
 use crate::cli::output::{self, table};
-use crate::cli::{EXIT_CODES, Failure, Global, Output, task_show};
+use crate::cli::task;
+use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::config::Config;
 use crate::letters;
 use crate::store::{Edit, RecordedEvent, StoredDeadLetter};
@@ -74,7 +75,35 @@ fn page(
     task: Option<&(Task, Vec<RecordedEvent>)>,
 ) -> String {
     let letter = &stored.letter;
-    let mut head = table(["id", &letter.id.to_string()]);
+    let mut text = head(stored);
+    text.push_str(&payload(stored));
+    for edit in edits {
+        text.push_str(&format!(
+            "\nedit {} by {} at {}: {}\n",
+            edit.number,
+            edit.by,
+            to_rfc3339(edit.at),
+            edit.reason
+        ));
+    }
+    if let Some(backtrace) = &letter.backtrace {
+        text.push_str(&format!("\nbacktrace:\n{backtrace}\n"));
+    }
+    match (task, &letter.task_id) {
+        (Some((task, events)), _) => {
+            text.push_str("\ntask:\n");
+            text.push_str(&task::show::page(task, events));
+        }
+        (None, Some(id)) => text.push_str(&format!("\nthe task {id} does not exist\n")),
+        (None, None) => {}
+    }
+    text
+}
+
+/// What is known of it, a line for each.
+fn head(stored: &StoredDeadLetter) -> String {
+    let letter = &stored.letter;
+    let mut rows = table(["id", &letter.id.to_string()]);
     let source = match letter.source {
         Source::Record => "a record",
         Source::Timer => "a timer",
@@ -93,7 +122,7 @@ fn page(
         ),
     };
     let mut add = |name: &str, value: String| {
-        head.add_row([name, &value]);
+        rows.add_row([name, &value]);
     };
     add("state", state);
     add("what", source.to_owned());
@@ -131,36 +160,17 @@ fn page(
             .map_or("null".into(), String::from_utf8_lossy);
         add(&format!("header {name}"), value.into_owned());
     }
-    let mut text = output::text(&head);
-    let original = letters::readable(letter.message.value.as_deref());
+    output::text(&rows)
+}
+
+/// Its payload, and how it was edited last.
+fn payload(stored: &StoredDeadLetter) -> String {
+    let original = letters::readable(stored.letter.message.value.as_deref());
     match stored.edits {
-        0 => text.push_str(&format!("\npayload:\n{original}\n")),
+        0 => format!("\npayload:\n{original}\n"),
         _ => {
             let current = letters::readable(stored.edited_value.as_deref());
-            text.push_str(&format!(
-                "\npayload, edited:\n{current}\n\npayload, original:\n{original}\n"
-            ));
+            format!("\npayload, edited:\n{current}\n\npayload, original:\n{original}\n")
         }
     }
-    for edit in edits {
-        text.push_str(&format!(
-            "\nedit {} by {} at {}: {}\n",
-            edit.number,
-            edit.by,
-            to_rfc3339(edit.at),
-            edit.reason
-        ));
-    }
-    if let Some(backtrace) = &letter.backtrace {
-        text.push_str(&format!("\nbacktrace:\n{backtrace}\n"));
-    }
-    match (task, &letter.task_id) {
-        (Some((task, events)), _) => {
-            text.push_str("\ntask:\n");
-            text.push_str(&task_show::page(task, events));
-        }
-        (None, Some(id)) => text.push_str(&format!("\nthe task {id} does not exist\n")),
-        (None, None) => {}
-    }
-    text
 }

@@ -3,9 +3,9 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Chosen, Walk};
+use super::chosen::{Chosen, Walk};
+use crate::cli::confirm::confirm;
 use crate::cli::database::Database;
-use crate::cli::partition::confirm;
 use crate::cli::{Failure, Output, output};
 use crate::config::Config;
 use crate::store::State;

@@ -7,8 +7,8 @@ use taskhost_core::timestamp::to_rfc3339;
 use taskhost_core::waiting::Why;
 
 use crate::cli::database::Database;
-use crate::cli::dlq::real;
 use crate::cli::output::{self, table};
+use crate::cli::routed::real_topic;
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::{WaitingFilter, WaitingRow};
 
@@ -82,7 +82,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         arguments.limit
     };
     let filter = WaitingFilter {
-        topic: arguments.topic.as_ref().map(|topic| real(&config, topic)),
+        topic: arguments
+            .topic
+            .as_ref()
+            .map(|topic| real_topic(&config, topic)),
         partition: arguments.partition,
         task: arguments.task.clone(),
         kind: timers.then_some(WakeupKind::Timer),

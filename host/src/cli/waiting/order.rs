@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::cli::confirm::confirm;
 use crate::cli::database::Database;
-use crate::cli::partition::confirm;
-use crate::cli::plugin_activate::by;
+use crate::cli::person::by;
 use crate::cli::{EXIT_CODES, Failure, Global, Output, output};
 use crate::clock;
 use crate::store::Ordered;

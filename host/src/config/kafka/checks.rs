@@ -19,7 +19,7 @@ impl Kafka {
 
     fn check_brokers(&self, input: &mut Input) {
         for broker in self.brokers.iter().filter(|broker| !is_broker(broker)) {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.brokers"],
                 format!("kafka.brokers names {broker:?}, which is not a broker address"),
                 "write each as host:port, such as localhost:9092",
@@ -35,25 +35,25 @@ impl Kafka {
             "kafka.ssl_key_password",
         ];
         if !self.ssl_enabled {
-            input.without_effect(&FILES, "kafka.ssl_enabled is false");
-            input.without_effect(
+            input.warn_without_effect(&FILES, "kafka.ssl_enabled is false");
+            input.warn_without_effect(
                 &["kafka.ssl_reject_unauthorized"],
                 "kafka.ssl_enabled is false",
             );
             return;
         }
         if !self.ssl_reject_unauthorized {
-            input.warning(
+            input.warn(
                 "kafka.ssl_reject_unauthorized is false: brokers' certificates are not checked, so anybody can pose as a broker",
             );
         }
         match (&self.ssl_cert, &self.ssl_key) {
-            (Some(_), None) => input.contradiction(
+            (Some(_), None) => input.add_contradiction(
                 &["kafka.ssl_cert"],
                 "kafka.ssl_cert is set without kafka.ssl_key",
                 "set KAFKA_SSL_KEY to the certificate's private key",
             ),
-            (None, Some(_)) => input.contradiction(
+            (None, Some(_)) => input.add_contradiction(
                 &["kafka.ssl_key"],
                 "kafka.ssl_key is set without kafka.ssl_cert",
                 "set KAFKA_SSL_CERT to the key's certificate",
@@ -61,7 +61,7 @@ impl Kafka {
             _ => {}
         }
         if self.ssl_key.is_none() {
-            input.without_effect(&["kafka.ssl_key_password"], "kafka.ssl_key is not set");
+            input.warn_without_effect(&["kafka.ssl_key_password"], "kafka.ssl_key is not set");
         }
         for (key, path) in FILES
             .into_iter()
@@ -80,25 +80,25 @@ impl Kafka {
                 "kafka.sasl_password",
                 "kafka.sasl_mechanism",
             ];
-            input.without_effect(&keys, "kafka.sasl_enabled is false");
+            input.warn_without_effect(&keys, "kafka.sasl_enabled is false");
             return;
         }
         if self.sasl_username.is_none() {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.sasl_enabled"],
                 "kafka.sasl_enabled is true without a user name",
                 "set KAFKA_SASL_USERNAME",
             );
         }
         if self.sasl_password.is_none() {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.sasl_enabled"],
                 "kafka.sasl_enabled is true without a password",
                 "set KAFKA_SASL_PASSWORD",
             );
         }
         if !self.ssl_enabled && self.sasl_mechanism == super::SaslMechanism::Plain {
-            input.warning(
+            input.warn(
                 "kafka.sasl_mechanism is plain and kafka.ssl_enabled is false: the password is sent unencrypted over the network",
             );
         }
@@ -107,7 +107,7 @@ impl Kafka {
     fn check_group(&self, input: &mut Input) {
         if self.group_protocol == GroupProtocol::Consumer {
             let keys = ["kafka.session_timeout", "kafka.heartbeat_interval"];
-            input.without_effect(
+            input.warn_without_effect(
                 &keys,
                 "kafka.group_protocol is consumer, where the broker decides it",
             );
@@ -115,7 +115,7 @@ impl Kafka {
         }
         let (session, heartbeat) = (self.session_timeout, self.heartbeat_interval);
         if heartbeat > session / 3 {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.heartbeat_interval", "kafka.session_timeout"],
                 format!(
                     "kafka.heartbeat_interval is {} ms, more than a third of kafka.session_timeout, {} ms",
@@ -126,7 +126,7 @@ impl Kafka {
             );
         }
         if self.max_poll_interval < session {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.max_poll_interval", "kafka.session_timeout"],
                 format!(
                     "kafka.max_poll_interval is {} ms, less than kafka.session_timeout, {} ms",
@@ -144,28 +144,28 @@ impl Kafka {
     fn check_delivery(&self, input: &mut Input) {
         if self.delivery == Delivery::ExactlyOnce {
             if !self.idempotent {
-                input.contradiction(
+                input.add_contradiction(
                     &["kafka.idempotent", "kafka.delivery"],
                     "kafka.idempotent is false while kafka.delivery is exactly-once",
                     "set KAFKA_IDEMPOTENT=true, or TASKHOST_DELIVERY=at-least-once",
                 );
             }
             if self.acks == Acks::Leader {
-                input.contradiction(
+                input.add_contradiction(
                     &["kafka.acks", "kafka.delivery"],
                     "kafka.acks is 1 while kafka.delivery is exactly-once",
                     "set KAFKA_ACKS=all, or TASKHOST_DELIVERY=at-least-once and KAFKA_IDEMPOTENT=false",
                 );
             }
         } else if self.idempotent && self.acks == Acks::Leader {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.acks", "kafka.idempotent"],
                 "kafka.acks is 1 while kafka.idempotent is true",
                 "set KAFKA_ACKS=all, or KAFKA_IDEMPOTENT=false",
             );
         }
         if self.idempotent && self.max_in_flight > 5 {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.max_in_flight", "kafka.idempotent"],
                 format!(
                     "kafka.max_in_flight is {}, and idempotence keeps order up to 5 only",
@@ -182,7 +182,7 @@ impl Kafka {
             millis(self.transaction_timeout),
         );
         if self.delivery == Delivery::ExactlyOnce && request > transaction + 100 {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.request_timeout", "kafka.transaction_timeout"],
                 format!(
                     "kafka.request_timeout is {request} ms, more than kafka.transaction_timeout, {transaction} ms, and 100"
@@ -196,7 +196,7 @@ impl Kafka {
         }
         let message = millis(message_timeout(self));
         if millis(self.linger) >= message {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.linger", "kafka.transaction_timeout"],
                 format!(
                     "kafka.linger is {} ms, and a message has {message} ms, a third of kafka.transaction_timeout",
@@ -206,7 +206,7 @@ impl Kafka {
             );
         }
         if self.fetch_queue_bytes_max < self.max_bytes_per_partition {
-            input.contradiction(
+            input.add_contradiction(
                 &["kafka.fetch_queue_bytes_max", "kafka.max_bytes_per_partition"],
                 format!(
                     "kafka.fetch_queue_bytes_max is {}, less than kafka.max_bytes_per_partition, {}",

@@ -14,7 +14,7 @@ pub use properties::{
     producer_properties,
 };
 
-use super::setting::section;
+use super::section::section;
 use super::value::{Secret, choices};
 
 section! {

@@ -112,14 +112,17 @@ fn contradictions_are_refused() {
         ),
         (&["TASKHOST_LOG=info,taskhost=loud"], "log.level is"),
     ];
-    for (env, part) in cases {
-        let text = bad("", env);
-        assert!(text.contains(part), "{env:?}: {text}");
-        assert!(
-            text.contains("a problem:"),
-            "{env:?} has one problem: {text}"
-        );
-    }
+    cases.iter().for_each(|(env, part)| has_one(env, part));
+}
+
+/// One problem, with these words.
+fn has_one(env: &[&str], part: &str) {
+    let text = bad("", env);
+    assert!(text.contains(part), "{env:?}: {text}");
+    assert!(
+        text.contains("a problem:"),
+        "{env:?} has one problem: {text}"
+    );
 }
 
 #[test]

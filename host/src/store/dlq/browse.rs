@@ -13,7 +13,8 @@ use crate::store::dead_letters::{State, StoredDeadLetter, columns, stored};
 use crate::store::error::Error;
 use crate::store::millis::Millis;
 use crate::store::pool::Store;
-use crate::store::session::{Session, Statement};
+use crate::store::schema::Statement;
+use crate::store::session::Session;
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

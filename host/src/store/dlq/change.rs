@@ -8,7 +8,8 @@ use crate::store::dead_letters::State;
 use crate::store::error::Error;
 use crate::store::millis::Millis;
 use crate::store::pool::Store;
-use crate::store::session::{Session, Statement};
+use crate::store::schema::Statement;
+use crate::store::session::Session;
 use crate::store::settle;
 
 /// One edit of a dead letter's payload.

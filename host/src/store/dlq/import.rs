@@ -6,8 +6,8 @@ use taskhost_core::dead_letter::{DeadLetter, Source};
 
 use crate::store::Key;
 use crate::store::error::Error;
+use crate::store::keyed::keyed;
 use crate::store::pool::Store;
-use crate::store::progress::keyed;
 use crate::store::session::Session;
 use crate::store::write;
 

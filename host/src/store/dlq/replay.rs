@@ -12,12 +12,12 @@ use taskhost_core::waiting::Rank;
 use uuid::Uuid;
 
 use crate::store::Key;
-use crate::store::batch::Batch;
 use crate::store::dead_letters::{State, StoredDeadLetter, columns, stored};
 use crate::store::error::Error;
+use crate::store::keyed::keyed;
 use crate::store::millis::Millis;
+use crate::store::open::Batch;
 use crate::store::pool::Store;
-use crate::store::progress::keyed;
 use crate::store::session::Session;
 use crate::store::wakeups::why;
 use crate::store::write::{column, expect, rows, stage};

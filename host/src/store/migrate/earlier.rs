@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::super::error::Error;
 use super::super::schema::Schema;
-use super::{migrations, run};
+use super::steps::{migrations, run};
 
 /// The first number that earlier hosts don't know.
 const MOVED: i64 = 12;

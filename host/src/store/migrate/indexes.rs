@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::super::error::Error;
 use super::super::schema::Schema;
 use super::header::Index;
+use super::steps::run;
 
 const IS_VALID: &str = "
 SELECT i.indisvalid FROM pg_index i
@@ -31,11 +32,11 @@ pub(super) async fn build(
         Some(false) => {
             tracing::warn!(index = name, "an interrupted build of an index begins anew");
             let drop = format!("DROP INDEX CONCURRENTLY {quoted}.{name}");
-            super::run(connection, drop).await?;
+            run(connection, drop).await?;
         }
         None => {}
     }
     tracing::info!(index = name, "building an index");
     let create = format!("CREATE INDEX CONCURRENTLY {name} ON {quoted}.{table} {rest}");
-    super::run(connection, create).await
+    run(connection, create).await
 }

@@ -13,7 +13,7 @@ pub use breakers::{RolledBackVersion, RouteBreaker};
 pub use history::{ActivationStart, PastActivation};
 pub use ready::{Missing, missing};
 pub use status::{
-    BrokerCount, Dependency, DependencyState, Group, ImpurePlugin, PartitionState, RefusedPlugin,
+    BrokerCount, DependencyState, Group, ImpurePlugin, PartitionState, RefusedPlugin,
     RunningPlugin, Snapshot, Status, StrandedWakeups,
 };
 pub use terminus::{Report, detailed, kafka};

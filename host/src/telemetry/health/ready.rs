@@ -31,7 +31,7 @@ pub fn missing(now: &Snapshot) -> Vec<Missing> {
     }
     for (dependency, state) in &now.dependencies {
         if let DependencyState::Down { reason } = state {
-            add(dependency.as_str(), reason);
+            add(dependency.health_name(), reason);
         }
     }
     for (what, reason) in &now.troubles {

@@ -9,26 +9,7 @@ use time::OffsetDateTime;
 use super::breakers::{RolledBackVersion, RouteBreaker};
 use super::history::PastActivation;
 use crate::config::Route;
-
-/// A service that the host needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dependency {
-    /// The brokers.
-    Kafka,
-    /// Postgres.
-    Database,
-}
-
-impl Dependency {
-    /// Its name in health reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kafka => "kafka",
-            Self::Database => "database",
-        }
-    }
-}
+use crate::dependency::Dependency;
 
 /// Whether a dependency answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +139,7 @@ pub struct StrandedWakeups {
 
 /// The whole state at one moment.
 #[derive(Clone, Debug, Default)]
+// Many fields: each is a part of the health page.
 pub struct Snapshot {
     /// The routes that need a plugin.
     pub routes: Vec<Route>,
@@ -219,7 +201,7 @@ impl Status {
                 .iter()
                 .map(|route| (route.name.clone(), RouteBreaker::closed(&route.name)))
                 .collect(),
-            dependencies: [(Dependency::Kafka, down()), (Dependency::Database, down())].into(),
+            dependencies: [(Dependency::Kafka, down()), (Dependency::Postgres, down())].into(),
             group,
             ..Snapshot::default()
         })))

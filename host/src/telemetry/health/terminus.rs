@@ -6,7 +6,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::status::{Dependency, DependencyState, PartitionState, Snapshot};
+use super::status::{DependencyState, PartitionState, Snapshot};
+use crate::dependency::Dependency;
 use crate::telemetry::Metrics;
 
 /// A health report.
@@ -40,8 +41,8 @@ pub fn kafka(now: &Snapshot, metrics: &Metrics) -> Report {
 #[must_use]
 pub fn detailed(now: &Snapshot, metrics: &Metrics) -> Report {
     let database = indicator(
-        Dependency::Database.as_str(),
-        down_reason(now, Dependency::Database),
+        Dependency::Postgres.health_name(),
+        down_reason(now, Dependency::Postgres),
         Map::new(),
     );
     report([
@@ -120,7 +121,7 @@ fn kafka_indicator(now: &Snapshot, metrics: &Metrics) -> Indicator {
         "errorRate": rates.failed,
     }));
     indicator(
-        Dependency::Kafka.as_str(),
+        Dependency::Kafka.health_name(),
         down_reason(now, Dependency::Kafka).or_else(|| now.troubles.values().next().cloned()),
         facts,
     )

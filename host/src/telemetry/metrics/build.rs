@@ -37,3 +37,8 @@ pub(super) fn registered<C: Collector + Clone + 'static>(
         .unwrap_or_else(|error| unreachable!("a metric of its own name: {error}"));
     metric
 }
+
+/// A count as a gauge has it.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

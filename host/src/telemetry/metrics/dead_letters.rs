@@ -2,8 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::build::{counters, gauges};
-use super::{Metrics, int};
+use super::build::{counters, gauges, int};
 use crate::telemetry::names;
 
 /// The metrics of this file.
@@ -39,32 +38,23 @@ impl DeadLetters {
     }
 }
 
-impl Metrics {
+impl DeadLetters {
     /// Sets how many unresolved dead letters the group has; states that aren't named are 0.
-    pub fn set_dead_letters<'a>(&self, counts: impl Iterator<Item = (&'a str, &'static str, u64)>) {
-        self.dead_letters.open.reset();
+    pub(super) fn set<'a>(&self, counts: impl Iterator<Item = (&'a str, &'static str, u64)>) {
+        self.open.reset();
         for (topic, state, count) in counts {
             let labels = [topic, state];
-            self.dead_letters
-                .open
-                .with_label_values(&labels)
-                .set(int(count));
+            self.open.with_label_values(&labels).set(int(count));
         }
     }
 
     /// Counts a dead letter that was decided again.
-    pub fn replayed(&self, topic: &str, outcome: &str) {
-        self.dead_letters
-            .replays
-            .with_label_values(&[topic, outcome])
-            .inc();
+    pub(super) fn replayed(&self, topic: &str, outcome: &str) {
+        self.replays.with_label_values(&[topic, outcome]).inc();
     }
 
     /// Counts rows that the retention removed.
-    pub fn removed(&self, what: &str, rows: u64) {
-        self.dead_letters
-            .removed
-            .with_label_values(&[what])
-            .inc_by(rows);
+    pub(super) fn removed(&self, what: &str, rows: u64) {
+        self.removed.with_label_values(&[what]).inc_by(rows);
     }
 }

@@ -2,9 +2,9 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
-use super::super::names;
-use super::{counters, gauges};
-use crate::route_breaker::State;
+use super::build::{counters, gauges};
+use crate::telemetry::names;
+use taskhost_core::route_breaker::State;
 
 /// The metrics of breakers, by route.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use crate::verdict::Verdict;
 
 /// `report.json`.
 #[derive(Debug, Default, Serialize)]
+// Many fields: each is a field of the report.
 pub(crate) struct Report {
     pub(crate) faults: usize,
     #[serde(flatten)]

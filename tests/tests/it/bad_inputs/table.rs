@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use taskhost_tests::Message;
 
-use super::{REQUESTS, STATUS, THINGS};
+use super::topics::{REQUESTS, STATUS, THINGS};
 
 /// What becomes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,7 @@ const TYPES: &[Case] = cases! {
 /// The record's own time, and times in headers and bodies.
 const TIMES: &[Case] = cases! {
     (STATUS, |m| m.value(r#"{"status": "new"}"#).at(YEAR_99999), Dead("invalid-timestamp")),
-    (STATUS, |m| m.value(r#"{"status": "new"}"#).at(super::AFTER_TIME), Dead("invalid-timestamp")),
+    (STATUS, |m| m.value(r#"{"status": "new"}"#).at(super::topics::AFTER_TIME), Dead("invalid-timestamp")),
     (STATUS, |m| m.value(r#"{"status": "new"}"#).at(-1), Dead("invalid-timestamp")),
     (STATUS, |m| m.value(r#"{"status": "new"}"#).at(-86_400_000), Dead("invalid-timestamp")),
     (STATUS, |m| timed(m, "noon"), Dead("invalid-timestamp")),

@@ -18,7 +18,7 @@ pub(super) fn send(world: &World, key: Option<&CStr>, value: Option<&[u8]>) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", world.brokers());
     let producer: BaseProducer = config.create().expect("a producer");
-    let topic = CString::new(world.topic(super::STATUS)).expect("a name");
+    let topic = CString::new(world.topic(super::topics::STATUS)).expect("a name");
     let key_bytes = key.map_or(0, CStr::count_bytes);
     let (value_at, value_bytes) = value.map_or((null(), 0), |it| (it.as_ptr(), it.len()));
     // SAFETY: the producer and all bytes are alive; librdkafka copies them.

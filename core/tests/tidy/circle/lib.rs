@@ -1,0 +1,4 @@
+//! Two modules that need each other, for the test of the check.
+
+mod left;
+mod right;
