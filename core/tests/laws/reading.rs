@@ -45,7 +45,10 @@ impl Store {
         settings: &Settings,
         plugin: &Plugin,
     ) -> Items {
-        let routes = routes();
+        let mut routes = routes();
+        for (number, route) in routes.iter_mut().enumerate() {
+            route.on_dead_letter = plugin.decider(number).on_dead_letter;
+        }
         let reading = Reading {
             routes: &routes,
             partition: &settings.partition,
