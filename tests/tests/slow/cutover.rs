@@ -22,7 +22,7 @@ impl Kafkajs {
     /// Starts it; with a limit it leaves by itself.
     fn start(world: &World, limit: Option<usize>) -> Self {
         // kafkajs ends if its group's coordinator still loads, as on a broker that was just started.
-        world.watermarks();
+        let _ = world.watermarks();
         let dir = world.dir().join("kafkajs");
         if !dir.exists() {
             fs::create_dir(&dir).expect("a directory");
