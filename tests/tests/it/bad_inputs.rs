@@ -417,8 +417,9 @@ fn earlier_offset(source: &Record) -> String {
 }
 
 /// Codes of the host that no input alone brings about.
-const SHOWN_ELSEWHERE: [&str; 5] = [
+const SHOWN_ELSEWHERE: [&str; 6] = [
     "deferred-too-long",
+    "given-up",
     "task-missing",
     "unpublishable-message",
     "refused-by-database",
