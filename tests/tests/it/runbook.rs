@@ -162,6 +162,7 @@ fn first_look(night: &mut Night) {
         "taskhost plugin history",
         "taskhost breaker list",
         "taskhost dlq list --since 12h",
+        "taskhost waiting list --why stranded",
         "taskhost test-kafka",
         "taskhost migrate",
         "taskhost config",
