@@ -1,5 +1,7 @@
-//! The breakers of a host: those of [`dependencies`], Postgres and Kafka, and those of [`routes`], one for each plugin's route;
-//! who is told of a route's, what people order, and the rollback of a version that trips one on probation.
+//! The breakers of a host: of its [`dependencies`], Postgres and Kafka, and of its [`routes`], one for each.
+//!
+//! Here are also: who is told of a route's breaker, what people order, and the rollback of a version that trips one on
+//! probation.
 
 pub mod dependencies;
 pub(crate) mod orders;

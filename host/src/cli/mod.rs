@@ -18,6 +18,7 @@ mod host_url;
 mod messages;
 mod migrate;
 mod output;
+mod paged;
 mod partition;
 mod person;
 mod plugin;

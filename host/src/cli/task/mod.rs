@@ -9,6 +9,7 @@ use taskhost_core::timestamp;
 
 use crate::cli::database::Database;
 use crate::cli::output::{self, table};
+use crate::cli::paged::{Listing, rows_to_ask};
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::{TaskFilter, TaskRow};
 
@@ -48,7 +49,6 @@ pub(in crate::cli) fn run(command: &Command, global: &Global) -> Result<(), Fail
 
 fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let database = Database::open(&global.config()?)?;
-    // One extra row shows whether there are more.
     let limit = if arguments.all {
         u32::MAX
     } else {
@@ -57,36 +57,19 @@ fn list(arguments: &List, global: &Global) -> Result<(), Failure> {
     let filter = TaskFilter {
         status: arguments.status.clone(),
         kind: arguments.task_type.clone(),
-        limit: limit.saturating_add(1),
+        limit: rows_to_ask(limit),
     };
-    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut pages = database.ask(database.store.task_pages(&filter))?;
+    let pages = database.ask(database.store.task_pages(&filter))?;
     let mut people = People::default();
-    let mut more = false;
-    loop {
-        let mut page = database.ask(pages.next())?;
-        if page.is_empty() {
-            break;
-        }
-        more = page.len() > left;
-        page.truncate(left);
-        left -= page.len();
-        let text = match arguments.output.json {
-            true => lines(&page),
-            false => people.page(&page),
-        };
-        if output::print_part(&text)?.is_break() || more {
-            break;
-        }
-    }
-    database.runtime.block_on(pages.close());
-    if !arguments.output.json && people.widths.is_empty() {
-        output::print("no tasks\n")?;
-    }
-    if more && !arguments.output.json {
-        eprintln!("there are more; --limit and --all list them");
-    }
-    Ok(())
+    let listing = Listing {
+        limit,
+        output: arguments.output,
+        nothing: "no tasks\n",
+    };
+    listing.print(&database, pages, |page, _| match arguments.output.json {
+        true => lines(page),
+        false => people.page(page),
+    })
 }
 
 fn lines(page: &[TaskRow]) -> String {

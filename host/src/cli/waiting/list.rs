@@ -8,6 +8,7 @@ use taskhost_core::waiting::Why;
 
 use crate::cli::database::Database;
 use crate::cli::output::{self, table};
+use crate::cli::paged::{Listing, rows_to_ask};
 use crate::cli::routed::real_topic;
 use crate::cli::{EXIT_CODES, Failure, Global, Output};
 use crate::store::{WaitingFilter, WaitingRow};
@@ -17,9 +18,9 @@ const TIMER: &str = "timer";
 
 /// List the messages and timers that wait, task by task in the order in which they are decided.
 ///
-/// A message waits for: its turn, behind an earlier one of its task (turn); the time that its plugin asked for (deferral);
-/// the creation of its task (task-missing); another try after a deadline (deadline); the end of its plugin's probation
-/// (held); a host that can decide it (stranded).
+/// The reasons to wait: `turn`, behind an earlier message of the task. `deferral`, for the time that the plugin asked for.
+/// `task-missing`, for the creation of the task. `deadline`, for another try after one was exceeded. `held`, for the end of
+/// the plugin's probation. `stranded`, for a host that can decide it.
 #[derive(Args, Debug)]
 #[command(after_help = format!("Example:\n  taskhost waiting list --task order-17\n  taskhost waiting list --why stranded --all --json | jq -r .id\n\n{EXIT_CODES}"))]
 pub(in crate::cli) struct Arguments {
@@ -90,39 +91,25 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         task: arguments.task.clone(),
         kind: timers.then_some(WakeupKind::Timer),
         whys,
-        // One extra row shows whether there are more.
-        limit: limit.saturating_add(1),
+        limit: rows_to_ask(limit),
     };
     let database = Database::open(&config)?;
-    let store = &database.store;
-    let mut pages = database.ask(store.waiting_pages(&config.kafka.group_id, &filter))?;
-    let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut any, mut more) = (false, false);
-    loop {
-        let mut page = database.ask(pages.next())?;
-        if page.is_empty() {
-            break;
-        }
-        more = page.len() > left;
-        page.truncate(left);
-        left -= page.len();
-        let text = match arguments.output.json {
+    let pages = database.ask(
+        database
+            .store
+            .waiting_pages(&config.kafka.group_id, &filter),
+    )?;
+    let listing = Listing {
+        limit,
+        output: arguments.output,
+        nothing: "nothing waits\n",
+    };
+    listing.print(&database, pages, |page, is_first| {
+        match arguments.output.json {
             true => page.iter().map(|row| format!("{}\n", line(row))).collect(),
-            false => shown(&page, !any),
-        };
-        any = true;
-        if output::print_part(&text)?.is_break() || more {
-            break;
+            false => shown(page, is_first),
         }
-    }
-    database.runtime.block_on(pages.close());
-    if !arguments.output.json && !any {
-        output::print("nothing waits\n")?;
-    }
-    if more && !arguments.output.json {
-        eprintln!("there are more; --limit and --all list them");
-    }
-    Ok(())
+    })
 }
 
 fn reason_to_wait(wakeup: &Wakeup) -> &'static str {
